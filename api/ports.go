@@ -1,0 +1,47 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
+)
+
+// What a Claims answers besides an offset.
+var (
+	// ErrNotPublished: the record is certainly not on the topic, and will not be. (503)
+	ErrNotPublished = errors.New("not published")
+	// ErrBusy: too many records wait to be written; nothing was published. It wraps ErrNotPublished. (503, Retry-After)
+	ErrBusy = errors.New("too many records are waiting to be written")
+	// ErrUnknown: the record may or may not be on the topic, now or later. (the waiter stays; then 503 outcome_unknown)
+	ErrUnknown = errors.New("whether it was published is unknown")
+)
+
+// Claims writes requests to the topic claims. It is safe for concurrent use.
+type Claims interface {
+	// Publish appends the record to the partition and returns its offset once all in-sync replicas have it. It tries
+	// again, within ctx, whatever may succeed later: a copy is absorbed by the request id.
+	Publish(ctx context.Context, partition int32, r cloudevents.Record) (offset int64, err error)
+}
+
+// Partition is how far a partition of claims is decided.
+type Partition struct {
+	Partition  int32
+	LogEpoch   int64
+	NextOffset int64
+	Halted     string // why it is halted; empty where it is not
+}
+
+// Lookup reads what is recorded. It is safe for concurrent use.
+type Lookup interface {
+	// Decided returns the outcomes of those request ids that are decided, of whatever partition: an id that was used for
+	// two names has two.
+	Decided(ctx context.Context, ids []uuid.UUID) ([]registrations.Outcome, error)
+	// Name returns what is recorded of a name; the zero Holding for one never held.
+	Name(ctx context.Context, ref names.Ref) (registrations.Holding, error)
+	// Partitions returns the rows of all partitions that were ever owned.
+	Partitions(ctx context.Context) ([]Partition, error)
+}

@@ -1,0 +1,198 @@
+package api
+
+import (
+	"context"
+	_ "embed"
+	"net/http"
+	"net/url"
+	"path"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dibs-hq/dibs/auth"
+)
+
+// route says what must hold before a handler is called.
+type route struct {
+	public bool       // no key is asked for
+	scope  auth.Scope // of the key
+	body   func() any // makes what the body is read into; nil for a call without one
+}
+
+// routes has every pattern of the ServeMux. One that is missing here is not served.
+var routes = map[string]route{
+	"POST /v1/claims":              {scope: auth.ScopeClaim, body: func() any { return new(ClaimRequest) }},
+	"GET /v1/claims/{id}":          {scope: auth.ScopeRead},
+	"GET /v1/names/{space}/{name}": {scope: auth.ScopeRead},
+	"GET /problems/{reason}":       {public: true},
+	"GET /openapi.yaml":            {public: true},
+}
+
+//go:embed openapi.yaml
+var document []byte
+
+// getDocument serves the document that this package was generated from.
+func (s *Server) getDocument(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/yaml")
+	w.Header().Set("Cache-Control", "public, max-age=3600")
+	if _, err := w.Write(document); err != nil {
+		s.log.DebugContext(r.Context(), "document not sent", "err", err)
+	}
+}
+
+// newMux binds the handlers to their patterns.
+func (s *Server) newMux(h *handlers) *http.ServeMux {
+	mux := http.NewServeMux()
+	strict := NewStrictHandlerWithOptions(h, nil, StrictHTTPServerOptions{
+		RequestErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, _ error) {
+			s.writeProblem(w, r, badRequest(wholeBody, "cannot be read"))
+		},
+		ResponseErrorHandlerFunc: s.writeProblem,
+	})
+	HandlerWithOptions(strict, StdHTTPServerOptions{BaseRouter: mux, ErrorHandlerFunc: s.writeProblem})
+	mux.HandleFunc("GET /problems/{reason}", s.getProblem)
+	mux.HandleFunc("GET /openapi.yaml", s.getDocument)
+	return mux
+}
+
+// ServeHTTP answers one request: it is counted and logged, and whatever goes wrong becomes a problem.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	rec := &recorder{ResponseWriter: w}
+	handler, pattern := s.mux.Handler(r)
+	var principal *auth.Principal
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.ErrorContext(r.Context(), "handler panicked", "panic", p, "stack", string(debug.Stack()))
+			if rec.status != 0 {
+				panic(http.ErrAbortHandler) // half an answer is out: cut it
+			}
+			s.writeProblem(rec, r, &Refused{Reason: InternalFault})
+		}
+		s.done(r, rec, pattern, principal, time.Since(start))
+	}()
+	rec.Header().Set("X-Content-Type-Options", "nosniff")
+	rec.Header().Set("Cache-Control", "no-store")
+	principal, err := s.admit(rec, r, handler, pattern)
+	if err != nil {
+		s.writeProblem(rec, r, err)
+		return
+	}
+	s.mux.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), principalKey{}, principal)))
+}
+
+// admit checks everything that is the same for all calls, cheapest first, and the body last.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, found http.Handler, pattern string) (*auth.Principal, error) {
+	if pattern == "" {
+		return nil, noRoute(w, r, found)
+	}
+	route, ok := routes[pattern]
+	if escaped := r.URL.EscapedPath(); !ok || escaped != path.Clean(escaped) { // no redirects: an address has one spelling
+		return nil, &Refused{Reason: NoSuchPage}
+	}
+	if route.public {
+		return nil, nil
+	}
+	for parameter := range strings.SplitSeq(r.URL.RawQuery, "&") { // the generated code leaves out what it cannot read
+		if _, err := url.ParseQuery(parameter); err != nil {
+			field, _, _ := strings.Cut(parameter, "=")
+			return nil, badRequest(strings.ToValidUTF8(field, "\uFFFD"), "cannot be read")
+		}
+	}
+	principal, err := s.keys.Authenticate(r.Header.Get("Authorization"))
+	if err != nil {
+		return nil, &Refused{Reason: NoKey, Err: err}
+	}
+	if wait := s.limits.take(principal.Name); wait > 0 {
+		return principal, &Refused{Reason: OverRate, RetryAfter: wait}
+	}
+	if !principal.Has(route.scope) {
+		return principal, &Refused{Reason: NotAllowed, Detail: "the key has not the scope " + string(route.scope)}
+	}
+	if values := r.Header.Values("Prefer"); len(values) > 1 { // a list may come in several lines
+		r.Header.Set("Prefer", strings.Join(values, ", "))
+	}
+	if route.body != nil {
+		return principal, readBody(w, r, route.body())
+	}
+	return principal, nil
+}
+
+// noRoute says why there is nothing to call: the handler that the ServeMux has for that knows whether another method
+// would do.
+func noRoute(w http.ResponseWriter, r *http.Request, found http.Handler) error {
+	refusal := &silent{header: make(http.Header)}
+	found.ServeHTTP(refusal, r)
+	if refusal.status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", refusal.header.Get("Allow"))
+		return &Refused{Reason: MethodNotAllowed, Detail: "possible here: " + refusal.header.Get("Allow")}
+	}
+	return &Refused{Reason: NoSuchPage}
+}
+
+// done counts and logs a request. The route is the pattern: a path may have a name in it.
+func (s *Server) done(r *http.Request, rec *recorder, pattern string, principal *auth.Principal, took time.Duration) {
+	method, route, ok := strings.Cut(pattern, " ")
+	if !ok {
+		method, route = "other", "other"
+	}
+	if r.Method == http.MethodHead && method == http.MethodGet {
+		method = http.MethodHead
+	}
+	if rec.status == 0 {
+		rec.status = http.StatusOK
+	}
+	s.metrics.duration.WithLabelValues(route, method, strconv.Itoa(rec.status)).Observe(took.Seconds())
+	name := ""
+	if principal != nil {
+		name = principal.Name
+	}
+	s.log.DebugContext(r.Context(), "request", "method", method, "route", route, "code", rec.status, "took", took,
+		"principal", name, "remote", r.RemoteAddr)
+}
+
+type principalKey struct{}
+
+// principalOf returns who calls. A call that is not public always has one.
+func principalOf(ctx context.Context) *auth.Principal {
+	p, _ := ctx.Value(principalKey{}).(*auth.Principal)
+	if p == nil {
+		p = new(auth.Principal) // may do nothing
+	}
+	return p
+}
+
+// recorder remembers the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// silent takes an answer that nobody shall see.
+type silent struct {
+	header http.Header
+	status int
+}
+
+func (w *silent) Header() http.Header         { return w.header }
+func (w *silent) Write(b []byte) (int, error) { return len(b), nil }
+func (w *silent) WriteHeader(status int)      { w.status = status }

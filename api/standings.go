@@ -1,0 +1,101 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	readEvery   = time.Second
+	readTimeout = 2 * time.Second
+	// staleAfter is how old what we know may be before claims are refused: the database is away.
+	staleAfter = 3 * time.Second
+)
+
+// standings knows how far each partition is, as of about a second ago. A claim does not wait for it.
+type standings struct {
+	lookup Lookup
+	log    *slog.Logger
+	last   atomic.Pointer[standing]
+}
+
+type standing struct {
+	at   time.Time
+	rows map[int32]Partition
+}
+
+var errNotRead = errors.New("the partitions have not been read yet")
+
+// run reads the partitions again and again until ctx ends.
+func (s *standings) run(ctx context.Context) {
+	tick := time.NewTicker(readEvery)
+	defer tick.Stop()
+	failing := false
+	for {
+		err := s.read(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if (err != nil) != failing {
+			failing = err != nil
+			if failing {
+				s.log.WarnContext(ctx, "the partitions cannot be read", "err", err)
+			} else {
+				s.log.InfoContext(ctx, "the partitions can be read again")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// read reads the partitions now.
+func (s *standings) read(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	rows, err := s.lookup.Partitions(ctx)
+	if err != nil {
+		return fmt.Errorf("read partitions: %w", err)
+	}
+	now := &standing{at: time.Now(), rows: make(map[int32]Partition, len(rows))}
+	for _, p := range rows {
+		now.rows[p.Partition] = p
+	}
+	s.last.Store(now)
+	return nil
+}
+
+// fresh returns nil if what is known is recent.
+func (s *standings) fresh() error {
+	last := s.last.Load()
+	if last == nil {
+		return errNotRead
+	}
+	if age := time.Since(last.at); age > staleAfter {
+		return fmt.Errorf("the partitions were last read %s ago", age.Round(time.Second))
+	}
+	return nil
+}
+
+// of returns what is known of a partition. One that nobody has owned yet is at the start of its first log.
+func (s *standings) of(partition int32) Partition {
+	if last := s.last.Load(); last != nil {
+		if p, ok := last.rows[partition]; ok {
+			return p
+		}
+	}
+	return Partition{Partition: partition, LogEpoch: 1}
+}
+
+// passed reports whether everything up to a position is decided, as far as is known.
+func (s *standings) passed(at Position) bool {
+	p := s.of(at.Partition)
+	return p.LogEpoch > at.LogEpoch || p.LogEpoch == at.LogEpoch && p.NextOffset > at.Offset
+}

@@ -1,0 +1,89 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/dibs-hq/dibs/dev"
+	"github.com/dibs-hq/dibs/kafka"
+	"github.com/dibs-hq/dibs/postgres"
+)
+
+// DevOptions say what `dibs dev` runs. The roles of Options do not matter: it runs both.
+type DevOptions struct {
+	Options
+	KafkaAddr  string
+	DataDir    string // empty: in the user's cache folder
+	Partitions int    // of topics that are made
+	// Progress gets what takes its time: the first start downloads Postgres.
+	Progress *slog.Logger
+}
+
+// devClockBound is how far ahead of the broker a producer's clock may be, in dev.
+const devClockBound = time.Second
+
+// Dev runs everything on this machine until ctx ends, and leaves no process behind.
+func Dev(ctx context.Context, o DevOptions) (err error) {
+	dir := o.DataDir
+	if dir == "" {
+		if dir, err = dev.DefaultDataDir(); err != nil {
+			return err
+		}
+	}
+	broker, err := dev.StartKafka(ctx, dev.KafkaConfig{Addr: o.KafkaAddr, DataDir: filepath.Join(dir, "kafka"), Partitions: o.Partitions, Logger: o.Log})
+	if err != nil {
+		return fmt.Errorf("embedded Kafka: %w", err)
+	}
+	defer func() { err = errors.Join(err, broker.Close()) }()
+	o.Progress.InfoContext(ctx, "starting the embedded Postgres; the first time it is downloaded")
+	database, err := dev.StartPostgres(ctx, dev.PostgresConfig{DataDir: filepath.Join(dir, "postgres"), Logger: o.Progress})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("embedded Postgres: %w", err)
+	}
+	defer func() { err = errors.Join(err, database.Stop()) }()
+
+	o.Config.Kafka.Brokers = []string{broker.Addr()}
+	o.Config.Postgres.DSN = database.DSN()
+	o.API, o.Processor, o.Dev = true, true, true
+	if err := prepareDev(ctx, o); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-database.Done():
+			cancel(errors.New("the embedded Postgres has stopped"))
+		case <-ctx.Done():
+		}
+	}()
+	err = Run(ctx, o.Options)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
+	}
+	return err
+}
+
+// prepareDev makes what an operator makes with dibs migrate and dibs topics.
+func prepareDev(ctx context.Context, o DevOptions) error {
+	if _, err := postgres.Migrate(ctx, PostgresConfig(o.Config, o.Log)); err != nil {
+		return err
+	}
+	client, err := kafka.New(KafkaConfig(o.Config.Kafka), o.Log, nil)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	_, err = client.CreateTopics(ctx, kafka.TopicsConfig{Partitions: o.Partitions, ReplicationFactor: 1, ClockBound: devClockBound})
+	return err
+}

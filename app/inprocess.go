@@ -1,0 +1,68 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/dibs-hq/dibs/api"
+	"github.com/dibs-hq/dibs/config"
+)
+
+// WithClaimer runs f in a process that decides claims and awaits their outcomes, without HTTP: for measuring, and for
+// tests.
+func WithClaimer(ctx context.Context, cfg config.Config, log *slog.Logger, f func(context.Context, *api.Claimer) error) error {
+	o := Options{Config: cfg, API: true, Processor: true, Log: log}
+	registry := newRegistry(o)
+	d, err := Open(cfg, log, registry)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Prepare(ctx); err != nil {
+		return err
+	}
+	r := &running{Options: o, d: d, registry: registry, parts: newStages(log), prepared: make(chan struct{})}
+	if err := r.startInProcess(ctx); err != nil {
+		return errors.Join(err, r.parts.stopAll(ctx))
+	}
+	err = f(ctx, r.claimer)
+	select {
+	case failure := <-r.parts.failed:
+		err = errors.Join(failure, err)
+	default:
+	}
+	return errors.Join(err, r.parts.stopAll(ctx))
+}
+
+// startInProcess returns when every partition is owned and claims can be taken.
+func (r *running) startInProcess(ctx context.Context) error {
+	if err := r.d.startOutcomes(ctx, r.parts, nil); err != nil {
+		return err
+	}
+	if err := r.startProcessor(ctx); err != nil {
+		return err
+	}
+	if err := r.startClaimer(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		fault := r.claimer.Ready()
+		if n := len(r.processor.Status()); n < r.d.Contract.Partitions {
+			fault = fmt.Errorf("%d of %d partitions are assigned", n, r.d.Contract.Partitions)
+		} else if fault == nil {
+			if fault = partitionFault(r.processor.Status()); fault == nil {
+				return nil
+			}
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("not ready in time: %w", fault)
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package claims_test
+
+import (
+	"testing"
+
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/names"
+)
+
+// What a record costs on its way through a processor: see also the benchmarks of registrations and processor.
+
+func BenchmarkRead(b *testing.B) {
+	for name, claim := range map[string]*claims.UsernameClaimed{"minimal": minimal(), "full": full()} {
+		record := claim.Record(event(), alice)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := claims.Read(record); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkHash(b *testing.B) {
+	policies := names.Builtin()
+	for name, claim := range map[string]*claims.UsernameClaimed{"minimal": minimal(), "full": full()} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				claim.Hash(alice, "gateway", policies)
+			}
+		})
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	for name, claim := range map[string]*claims.UsernameClaimed{"minimal": minimal(), "full": full()} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				claim.Record(event(), alice)
+			}
+		})
+	}
+}
+
+func BenchmarkPartition(b *testing.B) {
+	for b.Loop() {
+		claims.Partition("username/raymond.richardson96", 12)
+	}
+}

@@ -1,0 +1,144 @@
+// Package claims is topic one: the requests that somebody puts on it, their envelope, and the partition each belongs on.
+//
+// It promises that a request reads back as it was written, that what cannot be read is told apart into what can still be
+// answered (MalformedError) and what cannot (UnanswerableError), and that key, partition and request hash come out the
+// same for every producer in every language. It does no I/O.
+package claims
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/google/uuid"
+)
+
+// TypeUsernameClaimed is the ce_type of the request UsernameClaimed. (A historical name: every space uses it.)
+const TypeUsernameClaimed = "dibs.UsernameClaimed.v1"
+
+// Rerouted marks a record that a processor has forwarded to its right partition: it is forwarded once, not twice.
+const Rerouted = "dibs-rerouted"
+
+// Limits on what a request carries, in bytes.
+const (
+	MaxRecord   = 8 << 10
+	MaxOwner    = 255
+	MaxMetadata = 1 << 10 // as canonical JSON
+)
+
+// Mode says what a claim asks for.
+type Mode string
+
+// The modes of a claim.
+const (
+	ModeRegister Mode = "register" // the name, at once
+	ModeReserve  Mode = "reserve"  // a reservation that expires unless confirmed
+)
+
+// OnConflict says what a claim wants to hear about a name that its owner already holds.
+type OnConflict string
+
+// The ways to deal with a name already held by the same owner.
+const (
+	OnConflictReject OnConflict = ""                // rejected as taken
+	OnConflictReturn OnConflict = "return_existing" // accepted, with what is held; nothing changes
+)
+
+// Request is one record of the topic, read.
+type Request struct {
+	cloudevents.Event
+	// Rerouted is set on a record that was forwarded before.
+	Rerouted bool
+	// Body is what is asked; nil where the value could not be read.
+	Body Body
+}
+
+// Body is what a request asks, by type.
+type Body interface {
+	// Type is the ce_type of the request.
+	Type() string
+	// Name is the space and the name, as typed, that the request is about.
+	Name() (names.Space, string)
+}
+
+// UsernameClaimed asks for a name.
+type UsernameClaimed struct {
+	Space           names.Space
+	Spelling        string // the name as typed; kept for display
+	Owner           string
+	Mode            Mode
+	TTLSeconds      *int64
+	Replaces        *Replaces
+	ExpectedVersion *int64 // of the claimed name: absent = any, 0 = never held or free, n = exactly n
+	OnConflict      OnConflict
+	Deadline        time.Time // zero: decided however late
+	Metadata        map[string]string
+}
+
+// Replaces names what a rename gives up.
+type Replaces struct {
+	Name    string
+	Version int64
+}
+
+// Type implements Body.
+func (*UsernameClaimed) Type() string { return TypeUsernameClaimed }
+
+// Name implements Body.
+func (c *UsernameClaimed) Name() (names.Space, string) { return c.Space, c.Spelling }
+
+// InvalidError says which field of a readable request asks for something that cannot be had.
+type InvalidError struct{ Field, Detail string }
+
+func (e *InvalidError) Error() string { return e.Field + " " + e.Detail }
+
+// Validate checks what can be checked without the space's policy. Its error is an *InvalidError.
+func (c *UsernameClaimed) Validate() error {
+	if err := ValidOwner(c.Owner); err != nil {
+		return err
+	}
+	switch c.Mode {
+	case ModeRegister, ModeReserve:
+	default:
+		return &InvalidError{"mode", `must be "register" or "reserve"`}
+	}
+	if c.OnConflict != OnConflictReject && c.OnConflict != OnConflictReturn {
+		return &InvalidError{"on_conflict", `must be "return_existing" or left out`}
+	}
+	if c.ExpectedVersion != nil && *c.ExpectedVersion < 0 {
+		return &InvalidError{"expected_version", "must be 0 or more"}
+	}
+	if len(c.Metadata) > 0 && len(appendMetadata(nil, c.Metadata)) > MaxMetadata {
+		return &InvalidError{"metadata", fmt.Sprintf("is larger than %d bytes of JSON", MaxMetadata)}
+	}
+	return nil
+}
+
+// ValidOwner checks the id of an owner: 1 to 255 printable ASCII bytes.
+func ValidOwner(owner string) error {
+	if !printable(owner, MaxOwner) {
+		return &InvalidError{"owner", fmt.Sprintf("must be 1 to %d printable ASCII characters", MaxOwner)}
+	}
+	return nil
+}
+
+// printable reports whether s is 1 to most bytes of printable ASCII.
+func printable(s string, most int) bool {
+	if s == "" || len(s) > most {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// callerID reports whether a caller may use the id: version 4 or 7 is its own choice, version 5 is derived from an
+// Idempotency-Key or by an import. Version 8 is for ids that dibs derives for its own requests, which are signed.
+func callerID(id uuid.UUID) bool {
+	v := id.Version()
+	return id.Variant() == uuid.RFC4122 && (v == 4 || v == 5 || v == 7)
+}

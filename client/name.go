@@ -1,0 +1,45 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/dibs-hq/dibs/client/internal/wire"
+)
+
+// Name is what is recorded of a name: advice, true when it was read. Only a claim decides.
+type Name struct {
+	Space, Name, Key string
+	Available        bool
+	Reason           string // why it is not available
+	State            string
+	Owner            string // where the key may know
+	Version          int64  // 0 for a name never held
+	ClaimID          string
+}
+
+// Name reads who holds a name.
+func (c *Client) Name(ctx context.Context, space, name string) (Name, error) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	answer, err := c.try(ctx, request{do: func(ctx context.Context, _ time.Duration) (*http.Response, error) {
+		return c.wire.GetName(ctx, space, name)
+	}})
+	if err == nil && answer.problem != nil {
+		err = answer.problem
+	}
+	if err != nil {
+		return Name{}, fmt.Errorf("get name: %w", err)
+	}
+	var n wire.Name
+	if err := json.Unmarshal(answer.body, &n); err != nil {
+		return Name{}, fmt.Errorf("get name: %w: %w", errNotDibs, err)
+	}
+	return Name{
+		Space: n.Space, Name: n.Name, Key: n.Key, Available: n.Available, Reason: string(value(n.Reason)), State: string(n.State),
+		Owner: value(n.Owner), Version: n.Version, ClaimID: value(n.ClaimID),
+	}, nil
+}

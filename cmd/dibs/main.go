@@ -1,0 +1,55 @@
+// Command dibs settles who gets a unique name, on the Kafka and Postgres that a team already runs.
+//
+//	dibs dev                     everything embedded, to try it: no settings, no servers
+//	dibs migrate up              make or bring up to date the tables
+//	dibs topics create           make the topics with the settings that dibs relies on
+//	dibs topics check            compare the live settings with those
+//	dibs serve                   HTTP API and processor in one process
+//	dibs api | dibs processor    one of the two
+//	dibs claim NAME --owner ID   claim a name over HTTP
+//	dibs import FILE             claim the names of a file through Kafka
+//	dibs partitions              how far each partition is; resume one that is halted
+//	dibs keys new                make an API key
+//	dibs bench                   claims per second, against a direct INSERT
+//	dibs config print | check    what the settings are, and where they come from
+//
+// Settings come from flags, the environment (DIBS_…), a YAML file (--config) and defaults, in this order.
+//
+// Exit codes: 0 ok or accepted, 1 failure, 2 usage, 3 rejected, 4 undecided, 5 Kafka or Postgres out of reach.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/dibs-hq/dibs/dev"
+)
+
+func main() {
+	dev.ChildMain() // does not return in the child that runs the embedded Postgres
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program. A first signal stops it cleanly; a second one kills it, as signals do.
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(stderr, "dibs: %s\n", text)
+	}
+	return exitCode(err)
+}

@@ -1,0 +1,223 @@
+package checker
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// published is the value of a record on registrations.
+type published struct {
+	RequestID      string    `json:"request_id"`
+	Cause          string    `json:"cause"`
+	ClaimID        string    `json:"claim_id"`
+	Space          string    `json:"space"`
+	Key            string    `json:"key"`
+	Name           string    `json:"name"`
+	Owner          string    `json:"owner"`
+	Outcome        string    `json:"outcome"`
+	Reason         string    `json:"reason"`
+	Detail         string    `json:"detail"`
+	CurrentVersion int64     `json:"current_version"`
+	State          string    `json:"state"`
+	Version        int64     `json:"version"`
+	LogTime        time.Time `json:"log_time"`
+	PolicyVersion  int       `json:"policy_version"`
+	RequestHash    string    `json:"request_hash"`
+	Partition      int32     `json:"partition"`
+	LogEpoch       int64     `json:"log_epoch"`
+	Offset         int64     `json:"offset"`
+}
+
+func (p *published) outcomeRow() Outcome {
+	return Outcome{
+		Type: p.Outcome, Reason: p.Reason, RequestID: p.RequestID, ClaimID: p.ClaimID, Space: p.Space, Key: p.Key,
+		Name: p.Name, Owner: p.Owner, State: p.State, Version: p.Version, CurrentVersion: p.CurrentVersion,
+		LogTime: p.LogTime, PolicyVersion: p.PolicyVersion, RequestHash: p.RequestHash,
+		Partition: p.Partition, LogEpoch: p.LogEpoch, Offset: p.Offset,
+	}
+}
+
+// registrations: what is on the topic is what was decided, all of it, and every copy has the same bytes.
+func (j *judge) registrations() {
+	copies := make(map[place]int)
+	first := make(map[place]string)
+	eventIDs := make(map[[2]string]place)
+	requests := make(map[[2]string]place)
+	known := make(map[string]place) // by bytes and partition
+	for i := range j.Registrations {
+		r := &j.Registrations[i]
+		text := strconv.Itoa(int(r.Partition)) + " " + r.bytes(true)
+		at, ok := known[text]
+		if !ok {
+			if at, ok = j.published(r, eventIDs, requests); !ok {
+				continue
+			}
+			known[text] = at
+			if other, twice := first[at]; twice && other != text {
+				j.broken(3, "the copies of the outcome of %s differ: %q and %q", at, other, text)
+			}
+			first[at] = text
+		}
+		copies[at]++
+	}
+	for i := range j.Decisions {
+		d := &j.Decisions[i]
+		if d.Outcome == nil {
+			continue
+		}
+		at := d.place()
+		row := j.progress[d.Partition]
+		below := row != nil && (d.LogEpoch < row.LogEpoch || d.Offset < row.PublishedThrough)
+		switch {
+		case copies[at] == 0 && (below || !j.Running):
+			j.broken(4, "the outcome of request %s at %s is committed and was never published (below published_through: %t, inv 6, 13)", d.RequestID, at, below)
+		case copies[at] < j.owed[at] && !j.Running:
+			j.broken(3, "request %s at %s was asked %d times and answered %d times", d.RequestID, at, j.owed[at], copies[at])
+		}
+	}
+}
+
+// published checks one record against the decision that it is of.
+func (j *judge) published(r *Record, eventIDs map[[2]string]place, requests map[[2]string]place) (place, bool) {
+	where := fmt.Sprintf("registrations %d@%d", r.Partition, r.Offset)
+	var p published
+	if err := json.Unmarshal(r.Value, &p); err != nil {
+		j.broken(4, "%s is no outcome: %v", where, err)
+		return place{}, false
+	}
+	at := place{p.Partition, p.LogEpoch, p.Offset}
+	if p.RequestID == "" {
+		j.broken(4, "%s is a fact (of %s); a claim of this version leaves none", where, p.Cause)
+		return at, false
+	}
+	is := p.outcomeRow()
+	i := slices.IndexFunc(j.decisions[at], func(d *Decision) bool { return d.Kind == KindOutcome })
+	if i < 0 {
+		j.broken(4, "%s is the outcome %s %s of request %s at %s, where none is committed (inv 7)", where, p.Outcome, p.Reason, p.RequestID, at)
+		return at, false
+	}
+	want := *j.decisions[at][i].Outcome
+	if want.LogTime.Equal(is.LogTime) {
+		is.LogTime = want.LogTime
+	}
+	if want != is {
+		j.broken(4, "%s differs from the decision at %s: %s", where, at, difference(want, is))
+	}
+	if r.Partition != p.Partition {
+		j.broken(4, "%s is on partition %d, its request on %d", where, r.Partition, p.Partition)
+	}
+	q := [2]string{p.RequestID, is.recordKey()}
+	if other, twice := requests[q]; twice && other != at {
+		j.broken(3, "request %s has outcomes of %s and of %s", p.RequestID, other, at)
+	}
+	requests[q] = at
+	j.envelope(r, where, &is, eventIDs)
+	return at, true
+}
+
+// envelope checks key, headers and time of an outcome.
+func (j *judge) envelope(r *Record, where string, o *Outcome, eventIDs map[[2]string]place) {
+	if string(r.Key) != o.recordKey() {
+		j.broken(4, "%s has the key %q and is about %s", where, r.Key, o.recordKey())
+	}
+	if !r.Time.Equal(o.LogTime) {
+		j.broken(4, "%s has the time %s, its log time is %s", where, r.Time, o.LogTime)
+	}
+	for name, want := range map[string]string{
+		"content-type": "application/json", "ce_specversion": "1.0", "ce_type": "dibs." + o.Type + ".v1",
+		"ce_subject": o.recordKey(), "ce_time": o.LogTime.UTC().Format("2006-01-02T15:04:05.000Z"),
+	} {
+		if is, ok := r.header(name); is != want {
+			j.broken(4, "%s: header %s is %q (there: %t), expected %q", where, name, is, ok, want)
+		}
+	}
+	id, _ := r.header("ce_id")
+	if id, ok := uuidOf(id); !ok || id[14] != '5' {
+		j.broken(4, "%s: ce_id %q is no UUID of version 5", where, id)
+	}
+	// An id that is used for two names has two outcomes, and by the design (uuid5 of request id, type and number) one event
+	// id for both.
+	event := [2]string{id, o.recordKey()}
+	if other, used := eventIDs[event]; used && other != o.place() {
+		j.broken(3, "%s: the event id %s is also that of the outcome of %s", where, id, other)
+	}
+	eventIDs[event] = o.place()
+}
+
+// forwards: what was forwarded is on claims, at its right place, as it was but for the mark and the key.
+func (j *judge) forwards() {
+	if j.Running {
+		return
+	}
+	type forward struct {
+		partition int32
+		bytes     string
+	}
+	there := make(map[forward]int)
+	for i := range j.Claims {
+		there[forward{j.Claims[i].Partition, j.Claims[i].bytes(false)}]++
+	}
+	for _, x := range j.expected {
+		if x.kind != KindForwarded {
+			continue
+		}
+		r := *x.request.record
+		r.Key = []byte(x.request.recordKey())
+		r.Headers = append(slices.Clone(r.Headers), Header{"dibs-rerouted", []byte("1")})
+		f := forward{x.to, r.bytes(false)}
+		if there[f]--; there[f] < 0 {
+			j.broken(5, "the record at %d-%d-%d belongs on partition %d, and was not forwarded there: it is lost", x.request.record.Partition, x.request.record.epoch(), x.request.record.Offset, x.to)
+		}
+	}
+}
+
+// letters: what is dead is on the dead letter topic, as it was, with a reason, and nothing else is.
+func (j *judge) letters() {
+	delivered := make(map[place]*Record)
+	for i := range j.DeadLetters {
+		r := &j.DeadLetters[i]
+		number := func(name string) int64 {
+			text, _ := r.header("dibs-dead-" + name)
+			n, err := strconv.ParseInt(text, 10, 64)
+			if err != nil {
+				return -1
+			}
+			return n
+		}
+		delivered[place{int32(number("partition")), number("log-epoch"), number("offset")}] = r
+	}
+	dead := make(map[place]bool)
+	for _, x := range j.expected {
+		if x.kind != KindDead {
+			continue
+		}
+		was := x.request.record
+		at := place{was.Partition, was.epoch(), was.Offset}
+		dead[at] = true
+		r := delivered[at]
+		if r == nil {
+			if !j.Running && (j.Undeliverable == nil || !j.Undeliverable(*was)) {
+				j.broken(4, "the record at %s is dead (%s), and is not on the dead letter topic", at, x.why)
+			}
+			continue
+		}
+		reason, _ := r.header("dibs-dead-reason")
+		topic, _ := r.header("dibs-dead-topic")
+		headers := r.Headers[:min(len(r.Headers), len(was.Headers))]
+		if string(r.Key) != string(was.Key) || string(r.Value) != string(was.Value) || (&Record{Headers: headers}).bytes(false) != (&Record{Headers: was.Headers}).bytes(false) {
+			j.broken(4, "the dead letter of %s is not the record as it was read", at)
+		}
+		if reason == "" || topic != j.Topic {
+			j.broken(4, "the dead letter of %s says topic %q, reason %q", at, topic, reason)
+		}
+	}
+	for at, r := range delivered {
+		trusted := slices.ContainsFunc(j.decisions[at], func(d *Decision) bool { return d.Kind == KindDead })
+		if !dead[at] && !trusted {
+			j.broken(4, "dead letter %d@%d is of %s, which is not dead (inv 7)", r.Partition, r.Offset, at)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/registrations"
+)
+
+// Holders reads who has which names.
+type Holders interface {
+	// Name returns what is recorded of a name; the zero Holding for one never held.
+	Name(ctx context.Context, ref names.Ref) (registrations.Holding, error)
+}
+
+// DryRun tells what an import would reject, without claiming anything: rows that are wrong, rows whose name an earlier
+// row has, and rows whose name somebody else holds by now. It calls found for each row.
+func DryRun(ctx context.Context, rows Reader, policies names.Policies, holders Holders, found func(Result)) error {
+	first := make(map[names.Ref]Row)
+	for {
+		row, err := rows.Next()
+		var broken *RowError
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.As(err, &broken):
+			found(Result{Row: broken.Row, Rejection: Rejection{"malformed", broken.Detail}})
+			continue
+		case err != nil:
+			return err
+		}
+		result, err := dryRow(ctx, row, policies, holders, first)
+		if err != nil {
+			return err
+		}
+		found(result)
+	}
+}
+
+func dryRow(ctx context.Context, row Row, policies names.Policies, holders Holders, first map[names.Ref]Row) (Result, error) {
+	id, ref, claim, rejection := row.claim(policies)
+	result := Result{Row: row, ID: id, Rejection: rejection}
+	if claim == nil {
+		return result, nil
+	}
+	if policies[ref.Space].IsReserved(ref.Key) {
+		result.Rejection = Rejection{string(registrations.ReservedWord), "the name is reserved"}
+		return result, nil
+	}
+	if earlier, ok := first[ref]; ok {
+		if earlier.Owner != row.Owner {
+			result.Rejection = Rejection{string(registrations.Taken), "row " + strconv.Itoa(earlier.Number) + " has the name"}
+		}
+		return result, nil
+	}
+	first[ref] = row
+	h, err := holders.Name(ctx, ref)
+	if err != nil {
+		return result, err
+	}
+	if h.Held() && (h.ClaimID != id || h.Owner != row.Owner) {
+		result.Rejection = Rejection{string(registrations.Taken), "somebody has the name already"}
+	}
+	return result, nil
+}

@@ -1,0 +1,195 @@
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/dibs-hq/dibs/api"
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
+)
+
+// Config says how to import.
+type Config struct {
+	// Policies and Partitions are those of the deployment. Required.
+	Policies   names.Policies
+	Partitions int
+	// Principal is who the claims are said to come from. Defaults to "import".
+	Principal string
+	// Waiting is how many rows wait for their outcome at once. Defaults to 2,048.
+	Waiting int
+	// Patience is how long to wait for an outcome before the claim is sent again, under the same id. Defaults to 30 s.
+	Patience time.Duration
+	// Log gets what is tried again. Nil discards.
+	Log *slog.Logger
+}
+
+// Rejection says why a row is not accepted. The zero value says that it is.
+type Rejection struct{ Reason, Detail string }
+
+// Result is what became of a row.
+type Result struct {
+	Row
+	ID uuid.UUID // zero where nothing was claimed
+	Rejection
+}
+
+// Importer claims the rows of a file.
+type Importer struct {
+	cfg    Config
+	claims api.Claims
+	waiter *registrations.Waiter
+}
+
+// New builds an importer on a writer of claims and a waiter that is fed from the topic registrations.
+func New(cfg Config, c api.Claims, w *registrations.Waiter) *Importer {
+	if cfg.Principal == "" {
+		cfg.Principal = "import"
+	}
+	if cfg.Waiting == 0 {
+		cfg.Waiting = 2048
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = 30 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Importer{cfg: cfg, claims: c, waiter: w}
+}
+
+// work is a row on its way.
+type work struct {
+	row   Row
+	id    uuid.UUID
+	ref   names.Ref
+	claim *claims.UsernameClaimed
+}
+
+// Run imports all rows behind the first skip ones. It calls done for each, in the order of their completion, from one
+// goroutine at a time. It returns nil when every row is done, or the first error that is not a row's.
+func (im *Importer) Run(ctx context.Context, rows Reader, skip int, done func(Result)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex
+	finish := func(r Result) {
+		mu.Lock()
+		defer mu.Unlock()
+		done(r)
+	}
+	// One name is always the same worker's, so that the first row in the file claims first.
+	queues := make([]chan work, im.cfg.Waiting)
+	var wg sync.WaitGroup
+	for i := range queues {
+		queues[i] = make(chan work, 64)
+		wg.Go(func() {
+			for w := range queues[i] {
+				if rejection, err := im.settle(ctx, w); err == nil {
+					finish(Result{w.row, w.id, rejection})
+				}
+			}
+		})
+	}
+	err := im.deal(ctx, rows, skip, queues, finish)
+	for _, q := range queues {
+		close(q)
+	}
+	if err != nil {
+		cancel()
+	}
+	wg.Wait()
+	if err == nil {
+		err = ctx.Err()
+	}
+	return err
+}
+
+// deal reads rows and gives each to its worker.
+func (im *Importer) deal(ctx context.Context, rows Reader, skip int, queues []chan work, finish func(Result)) error {
+	seed := maphash.MakeSeed()
+	for {
+		row, err := rows.Next()
+		var broken *RowError
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case row.Number <= skip && (err == nil || errors.As(err, &broken)):
+			continue
+		case errors.As(err, &broken):
+			finish(Result{Row: broken.Row, Rejection: Rejection{"malformed", broken.Detail}})
+			continue
+		case err != nil:
+			return err
+		}
+		id, ref, claim, rejection := row.claim(im.cfg.Policies)
+		if claim == nil {
+			finish(Result{Row: row, Rejection: rejection})
+			continue
+		}
+		queue := queues[maphash.String(seed, ref.String())%uint64(len(queues))]
+		select {
+		case queue <- work{row, id, ref, claim}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// settle claims a name until its outcome is known. Whatever happens on the way, the id stays the same, so a claim that
+// was sent twice is decided once.
+func (im *Importer) settle(ctx context.Context, w work) (Rejection, error) {
+	partition := claims.Partition(w.ref.String(), im.cfg.Partitions)
+	hash := w.claim.Hash(w.ref, im.cfg.Principal, im.cfg.Policies)
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		o, err := im.attempt(ctx, w, partition)
+		if err == nil {
+			switch {
+			case o.RequestHash != hash:
+				return Rejection{"idempotency_mismatch", "the request id was used before for something else"}, nil
+			case o.Type == registrations.Rejected:
+				return Rejection{string(o.Reason), o.FullDetail()}, nil
+			}
+			return Rejection{}, nil
+		}
+		if ctx.Err() != nil {
+			return Rejection{}, ctx.Err()
+		}
+		im.cfg.Log.DebugContext(ctx, "claim is sent again", "row", w.row.Number, "err", err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return Rejection{}, ctx.Err()
+		}
+	}
+}
+
+// attempt sends the claim once and waits for its outcome.
+func (im *Importer) attempt(ctx context.Context, w work, partition int32) (registrations.Outcome, error) {
+	ticket, err := im.waiter.Expect(w.id, partition) // before publishing: no outcome can slip past
+	if err != nil {
+		return registrations.Outcome{}, err
+	}
+	defer ticket.Release()
+	ctx, cancel := context.WithTimeout(ctx, im.cfg.Patience)
+	defer cancel()
+	event := cloudevents.Event{ID: w.id, Source: "dibs/import", Principal: im.cfg.Principal, Time: time.Now()}
+	if _, err := im.claims.Publish(ctx, partition, w.claim.Record(event, w.ref)); err != nil && !errors.Is(err, api.ErrUnknown) {
+		return registrations.Outcome{}, err
+	}
+	select {
+	case <-ticket.Done():
+		o, _ := ticket.Outcome()
+		return o, nil
+	case <-ctx.Done():
+		return registrations.Outcome{}, fmt.Errorf("wait for the outcome of %s: %w", w.id, ctx.Err())
+	}
+}

@@ -1,0 +1,224 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dibs-hq/dibs/processor"
+)
+
+// partitionMax is how much a leader gives of one partition in one answer. It is above our batches, so that a batch comes
+// whole also where its partition is not the first of the request.
+const partitionMax = 1 << 20
+
+// A Seek must not wait behind a long poll for other partitions. It calls off a request that would wait longer than this;
+// the next requests wait this long, then twice as long each time. So one of a row of Seeks calls off, not each.
+const seekWait = 20 * time.Millisecond
+
+// errSought ends a request that was called off.
+var errSought = errors.New("called off by a seek")
+
+// fetcher reads from one leader, one request at a time. What is read goes into the readings; there is no next request
+// while they hold an answer's worth that nobody has taken.
+type fetcher struct {
+	reader *Reader
+	leader int32
+	woken  chan struct{}
+
+	// Reader.mu guards these.
+	readings []*reading
+	turn     int
+	wait     time.Duration           // of the next request
+	callOff  context.CancelCauseFunc // the request under way; nil where there is none
+	waitEnds time.Time               // when its wait is over
+
+	// Of the goroutine only.
+	asked   []*reading
+	places  []place
+	index   map[int32]int // partition to its place
+	backoff backoff
+	idle    backoff // between answers that should have been waited for and were empty
+}
+
+func newFetcher(r *Reader, leader int32) *fetcher {
+	return &fetcher{
+		reader: r, leader: leader, woken: make(chan struct{}, 1), wait: seekWait, index: make(map[int32]int),
+		backoff: backoff{min: 40 * time.Millisecond, max: time.Second},
+		idle:    backoff{min: time.Millisecond, max: 100 * time.Millisecond},
+	}
+}
+
+// add begins to read a partition. The caller holds Reader.mu.
+func (f *fetcher) add(g *reading) {
+	f.readings = append(f.readings, g)
+	f.wait = seekWait
+	if f.callOff != nil && time.Until(f.waitEnds) > seekWait {
+		f.callOff(errSought)
+	}
+	wake(f.woken)
+}
+
+// remove ends the reading of a partition. The caller holds Reader.mu.
+func (f *fetcher) remove(g *reading) {
+	if i := slices.Index(f.readings, g); i >= 0 {
+		f.readings = slices.Delete(f.readings, i, i+1)
+	}
+}
+
+func (f *fetcher) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		called, wait, ok := f.plan(ctx)
+		if !ok {
+			select {
+			case <-f.woken:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		began := time.Now()
+		a, err := f.fetch(called, wait)
+		switch {
+		case errors.Is(err, errSought):
+		case ctx.Err() != nil:
+		case err != nil:
+			f.failed(err)
+			f.backoff.sleep(ctx)
+		default:
+			f.backoff.reset()
+			if f.apply(a) || time.Since(began) >= wait/2 {
+				f.idle.reset()
+			} else {
+				f.idle.sleep(ctx) // a broker that does not wait must not keep a core busy
+			}
+		}
+	}
+}
+
+// plan decides what to ask for. It reports false where there is nothing to ask for now. A Seek that comes after it ends
+// called.
+func (f *fetcher) plan(ctx context.Context) (called context.Context, wait time.Duration, ok bool) {
+	r := f.reader
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.asked, f.places = f.asked[:0], f.places[:0]
+	clear(f.index)
+	f.turn++
+	held := 0
+	for i := range f.readings {
+		g := f.readings[(f.turn+i)%len(f.readings)]
+		if held += g.bytes; g.bytes < partitionMax {
+			f.index[g.partition] = len(f.asked)
+			f.asked = append(f.asked, g)
+			f.places = append(f.places, place{g.partition, g.next})
+		}
+	}
+	if len(f.asked) == 0 || held >= r.cfg.MaxBytes {
+		return nil, 0, false
+	}
+	wait = min(f.wait, r.cfg.MaxWait)
+	f.wait = 2 * wait
+	if len(f.asked) < len(f.readings) {
+		wait = min(wait, seekWait) // the ones left out may have room soon
+	}
+	called, f.callOff = context.WithCancelCause(ctx)
+	f.waitEnds = time.Now().Add(wait)
+	return called, wait, true
+}
+
+// fetch sends the request and waits for the answer.
+func (f *fetcher) fetch(ctx context.Context, wait time.Duration) (*fetchAnswer, error) {
+	r := f.reader
+	ctx, cancel := context.WithTimeout(ctx, wait+r.client.cfg.RequestTimeout)
+	defer cancel()
+	began := time.Now()
+	body, _, err := r.client.roundTrip(ctx, &exchange{
+		to: f.leader, request: fetchRequest(r.cfg.Topic, f.places, wait, r.cfg.MaxBytes, partitionMax), decode: decodeFetch,
+	})
+	r.mu.Lock()
+	f.callOff(nil)
+	f.callOff = nil
+	r.mu.Unlock()
+	if err != nil {
+		if cause := context.Cause(ctx); errors.Is(cause, errSought) {
+			return nil, cause
+		}
+		return nil, fmt.Errorf("fetch from broker %d: %w", f.leader, err)
+	}
+	r.client.metrics.requests.WithLabelValues("fetch").Observe(time.Since(began).Seconds())
+	a := body.(*fetchAnswer)
+	if a.err != nil {
+		return nil, fmt.Errorf("fetch from broker %d: %w", f.leader, a.err)
+	}
+	return a, nil
+}
+
+// failed interrupts everything that was asked for.
+func (f *fetcher) failed(err error) {
+	r := f.reader
+	r.client.metrics.failed("fetch", err)
+	r.client.log.Warn("reading was interrupted", "topic", r.cfg.Topic, "broker", f.leader, "partitions", len(f.asked), "err", err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, g := range f.asked {
+		if g.fetcher == f {
+			r.interrupt(g, fmt.Errorf("%w: %w", processor.ErrInterrupted, err))
+		}
+	}
+}
+
+// apply reads an answer into the readings, and reports whether it brought anything.
+func (f *fetcher) apply(a *fetchAnswer) (progress bool) {
+	r := f.reader
+	records := 0
+	for i := range a.partitions {
+		p := &a.partitions[i]
+		at, ok := f.index[p.partition]
+		if !ok {
+			continue // not asked for
+		}
+		g, from := f.asked[at], f.places[at].offset
+		in := recordReader{from: from, next: from, limit: partitionMax * 4}
+		err := p.err
+		if err == nil {
+			err = in.read(p.batches)
+		}
+		progress = progress || in.next > from || err != nil
+		records += len(in.messages)
+		f.store(g, &in, p, err)
+	}
+	r.client.metrics.fetched.WithLabelValues(r.cfg.Topic).Add(float64(records))
+	r.client.metrics.fetchedBytes.WithLabelValues(r.cfg.Topic).Add(float64(a.size))
+	return progress
+}
+
+// store puts what was read where Poll finds it, unless a Seek or Drop has been faster.
+func (f *fetcher) store(g *reading, in *recordReader, p *fetchedPartition, err error) {
+	r := f.reader
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if g.fetcher != f {
+		return
+	}
+	if p.err == nil {
+		g.highWatermark, g.answered = p.highWatermark, time.Now()
+	}
+	if in.next > g.next {
+		if len(g.messages) == 0 {
+			g.messages = in.messages
+		} else {
+			g.messages = append(g.messages, in.messages...)
+		}
+		g.bytes += len(p.batches) + in.inflated
+		g.next = in.next
+		wake(r.arrived)
+	}
+	if err != nil {
+		r.client.metrics.failed("fetch", err)
+		r.client.log.Warn("reading of a partition has stopped",
+			"topic", r.cfg.Topic, "partition", g.partition, "offset", g.next, "broker", f.leader, "err", err)
+		r.interrupt(g, fmt.Errorf("read %s/%d at offset %d: %w", r.cfg.Topic, g.partition, g.next, readError(err)))
+	}
+}

@@ -1,0 +1,87 @@
+package names
+
+// Policy is what a space asks of its names. Policies become valid through the log, so that a decision depends on
+// nothing else; a Policy is never changed once it is in use.
+type Policy struct {
+	Space   Space
+	Version int
+	// MinLength and MaxLength bound the canonical form, in characters.
+	MinLength, MaxLength int
+	// Reserved holds the canonical forms that nobody gets.
+	Reserved map[Key]struct{}
+}
+
+// Policies are the policies that hold at one position of a partition, by space.
+type Policies map[Space]*Policy
+
+// Builtin returns the policies that hold from the start of every log: the space username, version 1.
+func Builtin() Policies { return Policies{Username: usernameV1} }
+
+var usernameV1 = &Policy{
+	Space: Username, Version: 1,
+	MinLength: 3, MaxLength: 32,
+	Reserved: reservedSet(
+		// The mailboxes of RFC 2142, sections 3 to 5.
+		"info", "marketing", "sales", "support",
+		"abuse", "noc", "security",
+		"postmaster", "hostmaster", "usenet", "news", "webmaster", "www", "uucp", "ftp",
+		// Names that programs take for somebody or nobody.
+		"root", "admin", "system", "null", "undefined",
+	),
+}
+
+func reservedSet(words ...Key) map[Key]struct{} {
+	m := make(map[Key]struct{}, len(words))
+	for _, w := range words {
+		m[w] = struct{}{}
+	}
+	return m
+}
+
+// Canonical returns the key of a name, or an *InvalidError that says what is wrong with it. Whether the key is reserved
+// is another question: see IsReserved.
+func (p *Policy) Canonical(name string) (Key, error) {
+	if name == "" {
+		return "", invalid("is empty")
+	}
+	upper := false
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		case 'A' <= c && c <= 'Z':
+			upper = true
+		default:
+			return "", invalid("may have the letters a to z, digits and . _ - only; character %d is something else", i+1) // all before it is ASCII
+		}
+	}
+	if len(name) < p.MinLength {
+		return "", invalid("is too short: at least %d characters", p.MinLength)
+	}
+	if len(name) > p.MaxLength {
+		return "", invalid("is too long: at most %d characters", p.MaxLength)
+	}
+	if !alphanumeric(name[0]) || !alphanumeric(name[len(name)-1]) {
+		return "", invalid("must start and end with a letter or a digit")
+	}
+	if !upper {
+		return Key(name), nil
+	}
+	lower := []byte(name)
+	for i, c := range lower {
+		if 'A' <= c && c <= 'Z' {
+			lower[i] = c + ('a' - 'A')
+		}
+	}
+	return Key(lower), nil
+}
+
+// IsReserved reports whether nobody may have the key.
+func (p *Policy) IsReserved(k Key) bool {
+	_, ok := p.Reserved[k]
+	return ok
+}
+
+func alphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}

@@ -1,0 +1,131 @@
+package postgres_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/postgres"
+	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
+)
+
+// BenchmarkRecord is a lane's work in Postgres: look up and commit batch after batch, on one connection at a time. One
+// claim in five is of a name that is taken.
+func BenchmarkRecord(b *testing.B) {
+	for _, size := range []int{1, 16, 64, 128, 256, 512, 1024, 4096, 8000} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) { benchmarkRecord(b, size) })
+	}
+}
+
+func benchmarkRecord(b *testing.B, size int) {
+	record := open(b, configure(b))
+	const partitions = 12
+	standings := make([]processor.Standing, partitions)
+	for p := range standings {
+		var err error
+		if standings[p], err = record.Acquire(b.Context(), int32(p), uuid.New()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	load := newLoad()
+	decided := 0
+	var looking, committing time.Duration
+	for b.Loop() {
+		batches, refs, requests := load.batches(standings, size)
+		fences := make([]processor.Fence, len(batches))
+		for i := range batches {
+			fences[i] = batches[i].Fence
+		}
+		began := time.Now()
+		known, err := record.Look(b.Context(), fences, refs, requests)
+		if err != nil {
+			b.Fatal(err)
+		}
+		looked := time.Now()
+		load.decide(batches, known)
+		began2 := time.Now()
+		if err := record.Commit(b.Context(), batches); err != nil {
+			b.Fatal(err)
+		}
+		looking += looked.Sub(began)
+		committing += time.Since(began2)
+		for i := range batches {
+			standings[batches[i].Partition].NextOffset = batches[i].Next
+		}
+		decided += size
+	}
+	b.ReportMetric(float64(decided)/(looking+committing).Seconds(), "claims/s")
+	b.ReportMetric(float64(looking.Microseconds())/float64(b.N)/1000, "look-ms")
+	b.ReportMetric(float64(committing.Microseconds())/float64(b.N)/1000, "commit-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+// load makes up claims: of new names, and one in five of one that is taken.
+type load struct {
+	rand *rand.Rand
+	made int
+}
+
+func newLoad() *load { return &load{rand: rand.New(rand.NewPCG(1, 2))} }
+
+func spell(i int) string { return fmt.Sprintf("User_%x.%d", uint32(i)*2654435761, i) }
+
+func (l *load) batches(standings []processor.Standing, size int) (batches []processor.Batch, refs []names.Ref, requests []processor.Request) {
+	parts := min(len(standings), size)
+	first := l.made
+	batches = make([]processor.Batch, parts)
+	for p := range batches {
+		s := &standings[(p+first)%len(standings)]
+		n := size / parts
+		if p < size%parts {
+			n++
+		}
+		b := &batches[p]
+		b.Fence, b.Next, b.LogTime = s.Fence, s.NextOffset+int64(n), time.Now().UTC().Truncate(time.Millisecond)
+		b.LastOffset, b.LastHash, b.PublishedThrough = b.Next-1, 1, s.NextOffset
+		for i := range n {
+			id := l.made
+			if l.made > 100 && l.rand.IntN(5) == 0 {
+				id = l.rand.IntN(l.made)
+			}
+			l.made++
+			name := spell(id)
+			o := registrations.Outcome{
+				Type: registrations.Accepted, RequestID: uuid.New(), Ref: names.Ref{Space: "username", Key: names.Key(strings.ToLower(name))},
+				Name: name, Owner: fmt.Sprintf("u-%d", l.made), State: registrations.Registered, Version: 1, PolicyVersion: 1,
+				LogTime: b.LogTime, RequestHash: claims.Hash{1, 2, byte(l.made)}, Partition: s.Partition, LogEpoch: s.LogEpoch, Offset: s.NextOffset + int64(i),
+			}
+			o.ClaimID = o.RequestID
+			b.Rows = append(b.Rows, processor.Row{Offset: o.Offset, Kind: processor.KindOutcome, RequestID: o.RequestID, Principal: "gateway", Outcome: o})
+			refs = append(refs, o.Ref)
+			requests = append(requests, processor.Request{Partition: s.Partition, ID: o.RequestID})
+		}
+	}
+	return batches, refs, requests
+}
+
+func (l *load) decide(batches []processor.Batch, known processor.Known) {
+	mine := make(map[names.Ref]bool)
+	for i := range batches {
+		b := &batches[i]
+		for j := range b.Rows {
+			o := &b.Rows[j].Outcome
+			if _, taken := known.Holdings[o.Ref]; taken || mine[o.Ref] {
+				o.Type, o.Reason, o.State, o.Version = registrations.Rejected, registrations.Taken, "", 0
+				continue
+			}
+			mine[o.Ref] = true
+			b.Changes = append(b.Changes, processor.Change{Ref: o.Ref, Holding: registrations.Holding{
+				State: registrations.Registered, Name: o.Name, Owner: o.Owner, ClaimID: o.ClaimID, Version: 1, PolicyVersion: 1, Since: o.LogTime, Partition: b.Partition,
+			}})
+		}
+	}
+}
+
+var _ = postgres.Config{}

@@ -1,0 +1,54 @@
+package postgres
+
+import (
+	"fmt"
+
+	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/registrations"
+)
+
+// Closed lists are stored as one letter each ("char"): one byte, never aligned, still legible in psql, and a new one
+// needs no change of the schema, as an enum would. Reasons are stored as they are spelt: few rows have one.
+
+// codes translates a closed list to letters and back.
+type codes[T ~string] struct {
+	what    string
+	letters map[T]byte
+	values  map[byte]T
+}
+
+func newCodes[T ~string](what string, letters map[T]byte) codes[T] {
+	c := codes[T]{what, letters, make(map[byte]T, len(letters))}
+	for v, l := range letters {
+		c.values[l] = v
+	}
+	return c
+}
+
+var (
+	kinds = newCodes("kind", map[processor.Kind]byte{
+		processor.KindOutcome: 'o', processor.KindFact: 'f', processor.KindDuplicate: 'd', processor.KindForwarded: 'w', processor.KindDead: 'x',
+	})
+	types = newCodes("outcome", map[registrations.Type]byte{
+		registrations.Accepted: 'A', registrations.Rejected: 'R',
+	})
+	states = newCodes("state", map[registrations.State]byte{
+		registrations.Free: 'f', registrations.Registered: 'r',
+	})
+)
+
+// letter returns the code of a value.
+func (c *codes[T]) letter(v T) (byte, error) {
+	if l, ok := c.letters[v]; ok {
+		return l, nil
+	}
+	return 0, fmt.Errorf("%w: %s %q has no code", processor.ErrData, c.what, v)
+}
+
+// value returns what a code stands for.
+func (c *codes[T]) value(l byte) (T, error) {
+	if v, ok := c.values[l]; ok {
+		return v, nil
+	}
+	return "", fmt.Errorf("%s %q was written by a newer dibs", c.what, l)
+}

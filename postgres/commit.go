@@ -1,0 +1,167 @@
+package postgres
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/dibs-hq/dibs/processor"
+	"github.com/jackc/pgx/v5"
+)
+
+// copyFromRows is how many rows of one table are written by COPY, in a transaction of four round trips. Below it, a
+// batch is one round trip.
+const copyFromRows = 128
+
+var advance = &statement{"advance", `SELECT advance($1::text, $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::uuid[],
+	$7::bigint[], $8::timestamptz[], $9::bigint[], $10::bigint[], $11::bigint[])`}
+
+var (
+	insertDecisions   = insert("insert_decisions", "decisions", decisionColumns)
+	insertDeadLetters = insert("insert_dead_letters", "dead_letters", deadLetterColumns)
+	insertNames       = insert("insert_names", "names", nameColumns)
+	changeNames       = &statement{"change_names", `SELECT change_names($1::bigint[], $2::bigint[], $3::timestamptz[], $4::integer[], $5::integer[],
+	$6::"char"[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[])`}
+
+	copyDecisions = copyFrom("decisions", decisionColumns)
+	copyNames     = copyFrom("names", nameColumns)
+)
+
+var batchColumns = []column[*processor.Batch]{
+	{"partition", oidInt4, "integer[]", func(b []byte, p **processor.Batch) []byte { return appendInt4(b, (*p).Partition) }},
+	{"log_epoch", oidInt8, "bigint[]", func(b []byte, p **processor.Batch) []byte { return appendInt8(b, (*p).LogEpoch) }},
+	{"offset", oidInt8, "bigint[]", func(b []byte, p **processor.Batch) []byte { return appendInt8(b, (*p).NextOffset) }},
+	{"writer_epoch", oidInt8, "bigint[]", func(b []byte, p **processor.Batch) []byte { return appendInt8(b, (*p).WriterEpoch) }},
+	{"writer_id", oidUUID, "uuid[]", func(b []byte, p **processor.Batch) []byte { return appendUUID(b, (*p).WriterID) }},
+	{"next", oidInt8, "bigint[]", func(b []byte, p **processor.Batch) []byte { return appendInt8(b, (*p).Next) }},
+	{"log_time", oidTimestamptz, "timestamptz[]", func(b []byte, p **processor.Batch) []byte { return appendTime(b, (*p).LogTime) }},
+	{"last_offset", oidInt8, "bigint[]", func(b []byte, p **processor.Batch) []byte { return appendInt8(b, (*p).LastOffset) }},
+	{"last_hash", oidInt8, "bigint[]", func(b []byte, p **processor.Batch) []byte { return appendInt8(b, int64((*p).LastHash)) }},
+	{"through", oidInt8, "bigint[]", func(b []byte, p **processor.Batch) []byte { return appendInt8(b, (*p).PublishedThrough) }},
+}
+
+// writing is what one transaction writes.
+type writing struct {
+	batches   []*processor.Batch // by partition
+	decisions []decision
+	dead      []deadLetter
+	added     []change // names without a row
+	changed   []change
+}
+
+func newWriting(batches []processor.Batch) (*writing, error) {
+	w := &writing{batches: make([]*processor.Batch, len(batches))}
+	rows := 0
+	for i := range batches {
+		w.batches[i] = &batches[i]
+		rows += len(batches[i].Rows)
+	}
+	// Every transaction locks partitions in this order.
+	slices.SortStableFunc(w.batches, func(a, b *processor.Batch) int { return cmp.Compare(a.Partition, b.Partition) })
+	w.decisions = make([]decision, 0, rows)
+	for _, b := range w.batches {
+		for i := range b.Rows {
+			row := &b.Rows[i]
+			d, err := newDecision(b.Fence, row)
+			if err != nil {
+				return nil, err
+			}
+			w.decisions = append(w.decisions, d)
+			if row.Kind == processor.KindDead {
+				w.dead = append(w.dead, deadLetter{d.partition, d.logEpoch, d.offset, storable(row.Detail), row.Raw})
+			}
+		}
+		for i := range b.Changes {
+			c, err := newChange(b.Partition, &b.Changes[i])
+			if err != nil {
+				return nil, err
+			}
+			if c.Change.Version == 0 {
+				w.added = append(w.added, c)
+			} else {
+				w.changed = append(w.changed, c)
+			}
+		}
+	}
+	return w, nil
+}
+
+// Commit implements processor.Record.
+func (r *Record) Commit(ctx context.Context, batches []processor.Batch) error {
+	if len(batches) == 0 {
+		return nil
+	}
+	w, err := newWriting(batches)
+	if err != nil {
+		return fmt.Errorf("commit a batch: %w", err)
+	}
+	write := r.commitInOne
+	if len(w.decisions) >= r.copyFrom {
+		write = r.commitByCopy
+	}
+	return r.do(ctx, "commit a batch", func(ctx context.Context, c *pgx.Conn) error { return write(ctx, c, w) })
+}
+
+func (r *Record) advance(w *writing) step {
+	return step{advance, append([][]byte{[]byte(r.cfg.Topic)}, arrays(batchColumns, w.batches)...), nil}
+}
+
+// commitInOne sends everything in one write, and the server commits behind the last statement: a client that is paused
+// has as good as always sent either nothing of it or all.
+func (r *Record) commitInOne(ctx context.Context, c *pgx.Conn, w *writing) error {
+	steps := []step{r.advance(w)}
+	if len(w.decisions) > 0 {
+		steps = append(steps, step{insertDecisions, arrays(decisionColumns, w.decisions), nil})
+	}
+	return pipeline(ctx, c, w.rest(steps, len(w.added) > 0)...)
+}
+
+// commitByCopy takes three or four round trips, for COPY costs less than INSERT does. The fence comes first: while it is
+// held nobody else writes, and a successor that waits for it ends this connection rather than wait for a client that was
+// paused (see evict).
+func (r *Record) commitByCopy(ctx context.Context, c *pgx.Conn, w *writing) (err error) {
+	if err := pipeline(ctx, c, step{statement: begin}, r.advance(w)); err != nil {
+		return rollback(ctx, c, err)
+	}
+	b := appendCopy(make([]byte, 0, 256*len(w.decisions)), decisionColumns, w.decisions)
+	if _, err := c.PgConn().CopyFrom(ctx, bytes.NewReader(b), copyDecisions); err != nil {
+		return rollback(ctx, c, fmt.Errorf("copy decisions: %w", err))
+	}
+	byCopy := len(w.added) >= r.copyFrom
+	if byCopy {
+		b = appendCopy(b[:0], nameColumns, w.added)
+		if _, err := c.PgConn().CopyFrom(ctx, bytes.NewReader(b), copyNames); err != nil {
+			return rollback(ctx, c, fmt.Errorf("copy names: %w", err))
+		}
+	}
+	steps := w.rest(nil, len(w.added) > 0 && !byCopy)
+	if err := pipeline(ctx, c, append(steps, step{statement: commit})...); err != nil {
+		return rollback(ctx, c, err)
+	}
+	return nil
+}
+
+// rest appends what comes behind the decisions.
+func (w *writing) rest(steps []step, insertNew bool) []step {
+	if len(w.dead) > 0 {
+		steps = append(steps, step{insertDeadLetters, arrays(deadLetterColumns, w.dead), nil})
+	}
+	if insertNew {
+		steps = append(steps, step{insertNames, arrays(nameColumns, w.added), nil})
+	}
+	if len(w.changed) > 0 {
+		steps = append(steps, step{changeNames, arrays(changeColumns, w.changed), nil})
+	}
+	return steps
+}
+
+// rollback ends a transaction that has failed for a reason that says so, to keep its connection. After any other error
+// the connection is closed, which ends it too.
+func rollback(ctx context.Context, c *pgx.Conn, err error) error {
+	if certain(classify(err)) {
+		_, _ = c.PgConn().Exec(ctx, "rollback").ReadAll()
+	}
+	return err
+}

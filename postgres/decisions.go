@@ -1,0 +1,220 @@
+package postgres
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
+)
+
+// rules is the version of the encoder of registrations.Outcome: what is stored are its fields, and a row that is read
+// back encodes to the same bytes for as long as the encoder of its version is there.
+const rules = 1
+
+// decision is a row on its way into the table decisions.
+type decision struct {
+	partition int32
+	logEpoch  int32
+	offset    int64
+	seq       int16
+	kind      byte
+	outcome   byte // 0 for a row without one of its own
+	state     byte
+	requestID uuid.UUID
+	principal string
+	*registrations.Outcome
+	detail string
+	raw    *cloudevents.Record
+}
+
+// newDecision checks what the columns cannot hold. An outcome repeats what its row says, and the row is what is read
+// back: where they differ, what is published now and what is published again would differ too.
+func newDecision(f processor.Fence, row *processor.Row) (d decision, err error) {
+	if f.LogEpoch != int64(int32(f.LogEpoch)) || row.Seq != int(int16(row.Seq)) {
+		return d, fmt.Errorf("%w: log epoch %d or seq %d is too large", processor.ErrData, f.LogEpoch, row.Seq)
+	}
+	d = decision{
+		partition: f.Partition, logEpoch: int32(f.LogEpoch), offset: row.Offset, seq: int16(row.Seq),
+		requestID: row.RequestID, principal: row.Principal, Outcome: &noOutcome,
+	}
+	if d.kind, err = kinds.letter(row.Kind); err != nil {
+		return d, err
+	}
+	switch row.Kind {
+	case processor.KindOutcome, processor.KindFact:
+		o := &row.Outcome
+		if o.Partition != f.Partition || o.LogEpoch != f.LogEpoch || o.Offset != row.Offset || o.Seq != row.Seq ||
+			o.Fact != (row.Kind == processor.KindFact) || o.RequestID != row.RequestID {
+			return d, fmt.Errorf("%w: the outcome of offset %d of partition %d is of another record", processor.ErrData, row.Offset, f.Partition)
+		}
+		if o.PolicyVersion != int(int32(o.PolicyVersion)) {
+			return d, fmt.Errorf("%w: policy version %d is too large", processor.ErrData, o.PolicyVersion)
+		}
+		if d.outcome, err = types.letter(o.Type); err != nil {
+			return d, err
+		}
+		if o.State != "" {
+			if d.state, err = states.letter(o.State); err != nil {
+				return d, err
+			}
+		}
+		d.Outcome, d.detail = o, o.Detail
+	case processor.KindForwarded:
+		d.raw = row.Raw
+		d.principal = storable(d.principal)
+	case processor.KindDead:
+		// There is no other place for what cannot be decided: its row must be one that can be written.
+		d.principal = storable(d.principal)
+	}
+	return d, nil
+}
+
+var noOutcome registrations.Outcome
+
+// storable makes a text of bytes that a text column can hold.
+func storable(s string) string {
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "\uFFFD")
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// decisionColumns are written in this order. Rules is left to its default: there is one version so far.
+var decisionColumns = []column[decision]{
+	{"offset", oidInt8, "bigint[]", func(b []byte, d *decision) []byte { return appendInt8(b, d.offset) }},
+	{"version", oidInt8, "bigint[]", func(b []byte, d *decision) []byte { return appendInt8OrNull(b, d.Version) }},
+	{"current_version", oidInt8, "bigint[]", func(b []byte, d *decision) []byte { return appendInt8OrNull(b, d.CurrentVersion) }},
+	{"log_time", oidTimestamptz, "timestamptz[]", func(b []byte, d *decision) []byte { return appendTime(b, d.LogTime) }},
+	{"partition", oidInt4, "integer[]", func(b []byte, d *decision) []byte { return appendInt4(b, d.partition) }},
+	{"log_epoch", oidInt4, "integer[]", func(b []byte, d *decision) []byte { return appendInt4(b, d.logEpoch) }},
+	{"policy_version", oidInt4, "integer[]", func(b []byte, d *decision) []byte { return appendInt4OrNull(b, int32(d.PolicyVersion)) }},
+	{"seq", oidInt2, "smallint[]", func(b []byte, d *decision) []byte { return appendInt2(b, d.seq) }},
+	{"kind", oidChar, `"char"[]`, func(b []byte, d *decision) []byte { return appendChar(b, d.kind) }},
+	{"outcome", oidChar, `"char"[]`, func(b []byte, d *decision) []byte { return appendCharOrNull(b, d.outcome) }},
+	{"state", oidChar, `"char"[]`, func(b []byte, d *decision) []byte { return appendCharOrNull(b, d.state) }},
+	{"request_id", oidUUID, "uuid[]", func(b []byte, d *decision) []byte { return appendUUIDOrNull(b, d.requestID) }},
+	{"claim_id", oidUUID, "uuid[]", func(b []byte, d *decision) []byte {
+		if d.outcome == 0 || d.ClaimID == d.requestID {
+			return appendNull(b)
+		}
+		return appendUUID(b, d.ClaimID)
+	}},
+	{"request_hash", oidBytea, "bytea[]", func(b []byte, d *decision) []byte {
+		if d.outcome == 0 {
+			return appendNull(b)
+		}
+		return appendBytes(b, d.RequestHash[:])
+	}},
+	{"reason", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.Reason) }},
+	{"detail", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.detail) }},
+	{"space", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.Ref.Space) }},
+	{"key", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.Ref.Key) }},
+	{"name", oidText, "text[]", func(b []byte, d *decision) []byte {
+		if d.Name == string(d.Ref.Key) {
+			return appendNull(b)
+		}
+		return appendText(b, d.Name)
+	}},
+	{"owner", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.Owner) }},
+	{"principal", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.principal) }},
+	{"raw", oidBytea, "bytea[]", func(b []byte, d *decision) []byte {
+		if d.raw == nil {
+			return appendNull(b)
+		}
+		return appendBytes(b, appendRaw(nil, d.raw))
+	}},
+}
+
+// outcomeFields is what readOutcome reads, of the table or alias d.
+const (
+	outcomeFields = `d.partition, d.log_epoch, d."offset", d.seq, d.rules, d.kind, d.outcome, d.state, d.version, d.current_version,
+	d.log_time, d.policy_version, d.request_id, d.claim_id, d.request_hash, d.reason, d.detail, d.space, d.key, d.name, d.owner`
+	outcomeWidth = 21
+)
+
+func readOutcome(f fields) (o registrations.Outcome, err error) {
+	if v := f.int2(4); v != rules {
+		return o, fmt.Errorf("rules %d were written by a newer dibs", v)
+	}
+	o = registrations.Outcome{
+		Partition: f.int4(0), LogEpoch: int64(f.int4(1)), Offset: f.int8(2), Seq: int(f.int2(3)),
+		Version: f.int8(8), CurrentVersion: f.int8(9), LogTime: f.time(10), PolicyVersion: int(f.int4(11)),
+		RequestID: f.uuid(12), ClaimID: f.uuid(13), Reason: registrations.Reason(f.text(15)), Detail: f.text(16),
+		Ref:  names.Ref{Space: names.Space(f.text(17)), Key: names.Key(f.text(18))},
+		Name: f.text(19), Owner: f.text(20),
+	}
+	kind, err := kinds.value(f.char(5))
+	if err != nil {
+		return o, err
+	}
+	o.Fact = kind == processor.KindFact
+	if o.Type, err = types.value(f.char(6)); err != nil {
+		return o, err
+	}
+	if c := f.char(7); c != 0 {
+		if o.State, err = states.value(c); err != nil {
+			return o, err
+		}
+	}
+	if f[13] == nil {
+		o.ClaimID = o.RequestID
+	}
+	if f[19] == nil {
+		o.Name = string(o.Ref.Key)
+	}
+	copy(o.RequestHash[:], f[14])
+	return o, nil
+}
+
+// deadLetter is a row on its way into the table dead_letters.
+type deadLetter struct {
+	partition int32
+	logEpoch  int32
+	offset    int64
+	reason    string
+	raw       *cloudevents.Record
+}
+
+var deadLetterColumns = []column[deadLetter]{
+	{"offset", oidInt8, "bigint[]", func(b []byte, d *deadLetter) []byte { return appendInt8(b, d.offset) }},
+	{"partition", oidInt4, "integer[]", func(b []byte, d *deadLetter) []byte { return appendInt4(b, d.partition) }},
+	{"log_epoch", oidInt4, "integer[]", func(b []byte, d *deadLetter) []byte { return appendInt4(b, d.logEpoch) }},
+	{"reason", oidText, "text[]", func(b []byte, d *deadLetter) []byte { return appendText(b, d.reason) }},
+	{"raw", oidBytea, "bytea[]", func(b []byte, d *deadLetter) []byte {
+		if d.raw == nil {
+			return appendNull(b)
+		}
+		return appendBytes(b, appendRaw(nil, d.raw))
+	}},
+}
+
+// insert is the statement that writes rows given as one array for each column.
+func insert[T any](name, table string, columns []column[T]) *statement {
+	var b strings.Builder
+	fmt.Fprintf(&b, "INSERT INTO %s (%s) SELECT * FROM unnest(", table, list(columns))
+	for i, c := range columns {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "$%d::%s", i+1, c.cast)
+	}
+	b.WriteByte(')')
+	return &statement{name, b.String()}
+}
+
+// copyFrom is the statement that writes rows given as appendCopy writes them.
+func copyFrom[T any](table string, columns []column[T]) string {
+	return fmt.Sprintf("COPY %s (%s) FROM STDIN BINARY", table, list(columns))
+}
+
+func list[T any](columns []column[T]) string {
+	quoted := make([]string, len(columns))
+	for i, c := range columns {
+		quoted[i] = `"` + c.name + `"`
+	}
+	return strings.Join(quoted, ", ")
+}

@@ -1,0 +1,22 @@
+package postgres
+
+// SetCopyFrom sets from how many rows on a batch is written by COPY.
+func (r *Record) SetCopyFrom(rows int) { r.copyFrom = rows }
+
+// Statements are the ones on every claim's path, by name.
+func Statements() map[string]string {
+	all := make(map[string]string)
+	for _, s := range []*statement{
+		lookNames, lookRequests, standing, decided, unpublished, ownStanding,
+		advance, changeNames, insertDecisions, insertNames, insertDeadLetters, publishedThrough,
+	} {
+		all[s.name] = s.sql
+	}
+	return all
+}
+
+// AppendRaw and ReadRaw are how records are stored.
+var (
+	AppendRaw = appendRaw
+	ReadRaw   = readRaw
+)

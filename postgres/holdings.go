@@ -1,0 +1,69 @@
+package postgres
+
+import (
+	"fmt"
+
+	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/registrations"
+)
+
+// change is a row on its way into the table names.
+type change struct {
+	partition int32
+	state     byte
+	*processor.Change
+}
+
+func newChange(partition int32, c *processor.Change) (change, error) {
+	state, err := states.letter(c.State)
+	if err != nil {
+		return change{}, err
+	}
+	if c.PolicyVersion != int(int32(c.PolicyVersion)) {
+		return change{}, fmt.Errorf("%w: policy version %d is too large", processor.ErrData, c.PolicyVersion)
+	}
+	return change{partition, state, c}, nil
+}
+
+// nameColumns are written in this order for a name without a row, and behind the version that was read for one with a
+// row (the function change_names).
+var nameColumns = []column[change]{
+	{"version", oidInt8, "bigint[]", func(b []byte, c *change) []byte { return appendInt8(b, c.Holding.Version) }},
+	{"since", oidTimestamptz, "timestamptz[]", func(b []byte, c *change) []byte { return appendTime(b, c.Since) }},
+	{"partition", oidInt4, "integer[]", func(b []byte, c *change) []byte { return appendInt4(b, c.partition) }},
+	{"policy_version", oidInt4, "integer[]", func(b []byte, c *change) []byte { return appendInt4(b, int32(c.PolicyVersion)) }},
+	{"state", oidChar, `"char"[]`, func(b []byte, c *change) []byte { return appendChar(b, c.state) }},
+	{"claim_id", oidUUID, "uuid[]", func(b []byte, c *change) []byte { return appendUUIDOrNull(b, c.ClaimID) }},
+	{"space", oidText, "text[]", func(b []byte, c *change) []byte { return appendText(b, c.Ref.Space) }},
+	{"key", oidText, "text[]", func(b []byte, c *change) []byte { return appendText(b, c.Ref.Key) }},
+	{"name", oidText, "text[]", func(b []byte, c *change) []byte {
+		if c.Name == string(c.Ref.Key) {
+			return appendNull(b)
+		}
+		return appendText(b, c.Name)
+	}},
+	{"owner", oidText, "text[]", func(b []byte, c *change) []byte { return appendTextOrNull(b, c.Owner) }},
+}
+
+var changeColumns = append([]column[change]{
+	{"was", oidInt8, "bigint[]", func(b []byte, c *change) []byte { return appendInt8(b, c.Change.Version) }},
+}, nameColumns...)
+
+// holdingFields is what readHolding reads, of the table or alias n.
+const (
+	holdingFields = `n.version, n.since, n.partition, n.policy_version, n.state, n.claim_id, n.name, n.owner`
+	holdingWidth  = 8
+)
+
+// readHolding reads the holding of a key.
+func readHolding(f fields, key string) (h registrations.Holding, err error) {
+	h = registrations.Holding{
+		Version: f.int8(0), Since: f.time(1), Partition: f.int4(2), PolicyVersion: int(f.int4(3)),
+		ClaimID: f.uuid(5), Name: f.text(6), Owner: f.text(7),
+	}
+	if f[6] == nil {
+		h.Name = key
+	}
+	h.State, err = states.value(f.char(4))
+	return h, err
+}

@@ -1,0 +1,138 @@
+package postgres_test
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// proxy stands between a record and its server. It can stop passing anything on, as a server that is frozen does, and
+// cut a connection at a chosen place of the conversation.
+type proxy struct {
+	listener net.Listener
+	target   string
+
+	mu      sync.Mutex
+	thaw    *sync.Cond
+	frozen  bool
+	cutAt   int // the server's n-th next message packet is lost, and its connection with it; 0 for never
+	conns   map[net.Conn]struct{}
+	closing bool
+}
+
+// startProxy returns a proxy of the server of a DSN, and the DSN through it.
+func startProxy(t testing.TB, dsn string) (*proxy, string) {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{listener: l, target: net.JoinHostPort(cfg.Host, fmt.Sprint(cfg.Port)), conns: make(map[net.Conn]struct{})}
+	p.thaw = sync.NewCond(&p.mu)
+	var wg sync.WaitGroup
+	wg.Go(func() { p.serve(&wg) })
+	t.Cleanup(func() {
+		p.mu.Lock()
+		p.closing, p.frozen = true, false
+		for c := range p.conns {
+			c.Close()
+		}
+		p.mu.Unlock()
+		p.thaw.Broadcast()
+		l.Close()
+		wg.Wait()
+	})
+	addr := l.Addr().(*net.TCPAddr)
+	return p, fmt.Sprintf("host=127.0.0.1 port=%d user='%s' password='%s' dbname='%s' sslmode=disable", addr.Port, cfg.User, cfg.Password, cfg.Database)
+}
+
+func (p *proxy) serve(wg *sync.WaitGroup) {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", p.target)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		p.mu.Lock()
+		p.conns[client], p.conns[server] = struct{}{}, struct{}{}
+		p.mu.Unlock()
+		wg.Go(func() { p.pass(server, client, false) })
+		wg.Go(func() { p.pass(client, server, true) })
+	}
+}
+
+// pass passes on what one side says, until it has nothing more to say.
+func (p *proxy) pass(to, from net.Conn, fromServer bool) {
+	defer to.Close()
+	defer from.Close()
+	b := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(b)
+		if n > 0 && !p.let(fromServer) {
+			return
+		}
+		if n > 0 {
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// let waits while the proxy is frozen, and reports whether this packet goes on.
+func (p *proxy) let(fromServer bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.frozen && !p.closing {
+		p.thaw.Wait()
+	}
+	if fromServer && p.cutAt > 0 {
+		p.cutAt--
+		return p.cutAt > 0
+	}
+	return !p.closing
+}
+
+// freeze stops everything until melt.
+func (p *proxy) freeze() {
+	p.mu.Lock()
+	p.frozen = true
+	p.mu.Unlock()
+}
+
+func (p *proxy) melt() {
+	p.mu.Lock()
+	p.frozen = false
+	p.mu.Unlock()
+	p.thaw.Broadcast()
+}
+
+// cut loses the n-th packet that the server sends from now on, and its connection.
+func (p *proxy) cut(n int) {
+	p.mu.Lock()
+	p.cutAt = n
+	p.mu.Unlock()
+}
+
+// uncut reports whether the cut is still to come, and calls it off.
+func (p *proxy) uncut() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := p.cutAt > 0
+	p.cutAt = 0
+	return was
+}

@@ -1,0 +1,302 @@
+package processor
+
+import (
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
+)
+
+// Rules are what a decision depends on besides the log and the record.
+type Rules struct {
+	// Partitions is the pinned count of the routing contract.
+	Partitions int
+	Policies   names.Policies
+}
+
+// Received is one record as the decision sees it: read, with the name it is about and the place where it belongs.
+type Received struct {
+	Message
+	Request claims.Request
+	// Ref is the name the record is about: computed from its content where that can be done, else its own key.
+	Ref    names.Ref
+	Policy *names.Policy // of the space; nil for an unknown one and for a record that cannot be read
+	Hash   claims.Hash
+
+	err     error // of reading: *claims.MalformedError or *claims.UnanswerableError
+	nameErr error // of the policy: why the name is none
+}
+
+// Receive reads a record. It is pure.
+func Receive(m Message, rules Rules) Received {
+	r := Received{Message: m}
+	r.Request, r.err = claims.Read(m.Record)
+	if unanswerable(r.err) {
+		return r
+	}
+	computed := r.compute(rules.Policies)
+	if !computed {
+		if !usableKey(m.Key) {
+			r.err = &claims.UnanswerableError{Detail: "the record's key is empty, too long, or not text, and no other can be computed"}
+			return r
+		}
+		r.Ref = names.ParseRef(string(m.Key))
+	}
+	switch body := r.Request.Body.(type) {
+	case nil:
+		r.Hash = claims.HashUnread(r.Request.Event, m.Record)
+	case *claims.UsernameClaimed:
+		asked := r.Ref
+		if !computed {
+			// What is asked for has no key: it is the name as typed, under the record's own key. NUL keeps the two
+			// apart, and this hash from that of any name that has a key.
+			asked = names.Ref{Space: body.Space, Key: names.Key(string(m.Key) + "\x00" + body.Spelling)}
+		}
+		r.Hash = body.Hash(asked, r.Request.Principal, rules.Policies)
+	}
+	return r
+}
+
+// compute finds the name that a readable record is about, and reports whether it has one.
+func (r *Received) compute(policies names.Policies) bool {
+	if r.err != nil {
+		return false
+	}
+	space, name := r.Request.Body.Name()
+	if r.Policy = policies[space]; r.Policy == nil {
+		return false
+	}
+	var key names.Key
+	if key, r.nameErr = r.Policy.Canonical(name); r.nameErr != nil {
+		return false
+	}
+	r.Ref = names.Ref{Space: space, Key: key}
+	return true
+}
+
+func unanswerable(err error) bool {
+	var u *claims.UnanswerableError
+	return errors.As(err, &u)
+}
+
+// usableKey reports whether an outcome can be published and stored under a record's own key.
+func usableKey(key []byte) bool {
+	if len(key) == 0 || len(key) > names.MaxKey || !utf8.Valid(key) {
+		return false
+	}
+	for _, c := range key {
+		if c == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Ledger is what is known of a partition before a run of its records.
+type Ledger struct {
+	Partition int32
+	LogEpoch  int64
+	LogTime   time.Time
+	Rules     Rules
+	Known     Known
+	// Refused holds the offsets of records that the database cannot store, with its words: they are dead.
+	Refused map[int64]string
+}
+
+// Decision is what a run of records leaves.
+type Decision struct {
+	LogTime time.Time
+	Rows    []Row
+	Changes []Change
+}
+
+// Decide answers a run of records of one partition, in order. It is pure: no clock, no randomness, nothing but its
+// arguments, so that a replay of the log gives the same rows, byte for byte.
+func Decide(l Ledger, records []Received) Decision {
+	d := deciding{
+		Ledger:  l,
+		rows:    make([]Row, 0, len(records)),
+		decided: make(map[uuid.UUID]int, len(records)),
+		changed: make(map[names.Ref]int, len(records)),
+	}
+	for i := range records {
+		d.record(&records[i])
+	}
+	return Decision{LogTime: d.LogTime, Rows: d.rows, Changes: d.changes}
+}
+
+// deciding is a decision under way: the ledger, and over it what the records so far have left.
+type deciding struct {
+	Ledger
+	rows    []Row
+	decided map[uuid.UUID]int // index in rows
+	changes []Change
+	changed map[names.Ref]int // index in changes
+}
+
+// record answers one record. The checks come in the order of the design, so that two reasons never compete.
+func (d *deciding) record(r *Received) {
+	if r.Time.After(d.LogTime) {
+		d.LogTime = r.Time
+	}
+	if why, ok := d.Refused[r.Offset]; ok {
+		d.dead(r, "the database refuses it: "+why)
+		return
+	}
+	if unanswerable(r.err) {
+		d.dead(r, r.err.Error())
+		return
+	}
+	if right := claims.Partition(r.Ref.RecordKey(), d.Rules.Partitions); right != d.Partition {
+		if r.Request.Rerouted {
+			d.dead(r, fmt.Sprintf("belongs on partition %d and was forwarded once before", right))
+		} else {
+			d.forward(r)
+		}
+		return
+	}
+	if before, ok := d.seen(r.Request.ID); ok {
+		if before.RequestHash != r.Hash {
+			d.dead(r, "ce_id was used before for a request with other content")
+			return
+		}
+		d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindDuplicate, RequestID: r.Request.ID, Principal: r.Request.Principal, Outcome: before})
+		return
+	}
+	o := d.outcome(r)
+	switch body := r.Request.Body.(type) {
+	case nil:
+		d.reject(&o, registrations.Malformed, r.err.Error())
+	case *claims.UsernameClaimed:
+		d.claim(r, body, &o)
+	}
+	d.decided[o.RequestID] = len(d.rows)
+	d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindOutcome, RequestID: o.RequestID, Principal: r.Request.Principal, Outcome: o})
+}
+
+// claim decides UsernameClaimed.
+func (d *deciding) claim(r *Received, c *claims.UsernameClaimed, o *registrations.Outcome) {
+	o.Name = c.Spelling
+	if claims.ValidOwner(c.Owner) == nil { // else it is not repeated: it may be anything, of any length
+		o.Owner = c.Owner
+	}
+	if r.Policy == nil {
+		d.reject(o, registrations.UnknownSpace, "")
+		return
+	}
+	if !c.Deadline.IsZero() && d.LogTime.After(c.Deadline) {
+		d.reject(o, registrations.DeadlinePassed, "")
+		return
+	}
+	if r.nameErr != nil {
+		d.reject(o, registrations.InvalidName, "the name "+r.nameErr.Error())
+		return
+	}
+	if err := c.Validate(); err != nil {
+		d.reject(o, registrations.InvalidRequest, err.Error())
+		return
+	}
+	if detail := notInTheseRules(c); detail != "" {
+		d.reject(o, registrations.InvalidRequest, detail)
+		return
+	}
+	if r.Policy.IsReserved(r.Ref.Key) {
+		d.reject(o, registrations.ReservedWord, "")
+		return
+	}
+	held := d.holding(r.Ref)
+	if want := c.ExpectedVersion; want != nil && *want != held.Version && (*want != 0 || held.Held()) {
+		o.CurrentVersion = held.Version
+		d.reject(o, registrations.VersionConflict, fmt.Sprintf("the name is at version %d", held.Version))
+		return
+	}
+	switch {
+	case !held.Held():
+		next := registrations.Holding{
+			State: registrations.Registered, Name: c.Spelling, Owner: c.Owner, ClaimID: o.RequestID,
+			Version: held.Version + 1, PolicyVersion: r.Policy.Version, Since: d.LogTime, Partition: d.Partition,
+		}
+		d.change(r.Ref, held.Version, next)
+		d.accept(o, next)
+	case c.OnConflict == claims.OnConflictReturn && held.State == registrations.Registered && held.Owner == c.Owner:
+		d.accept(o, held)
+	default:
+		d.reject(o, registrations.Taken, "")
+	}
+}
+
+// notInTheseRules says what of a claim this version of the rules cannot do. It refuses rather than ignore: a claim that
+// asks for a reservation must not become a registration.
+func notInTheseRules(c *claims.UsernameClaimed) string {
+	switch {
+	case c.Mode != claims.ModeRegister:
+		return `mode must be "register"`
+	case c.TTLSeconds != nil:
+		return `ttl_seconds does not go with mode "register"`
+	case c.Replaces != nil:
+		return "replaces is not supported"
+	}
+	return ""
+}
+
+// outcome starts the outcome of a record decided here.
+func (d *deciding) outcome(r *Received) registrations.Outcome {
+	o := registrations.Outcome{
+		RequestID: r.Request.ID, ClaimID: r.Request.ID, Ref: r.Ref,
+		LogTime: d.LogTime, RequestHash: r.Hash, Partition: d.Partition, LogEpoch: d.LogEpoch, Offset: r.Offset,
+	}
+	if r.Policy != nil {
+		o.PolicyVersion = r.Policy.Version
+	}
+	return o
+}
+
+func (d *deciding) reject(o *registrations.Outcome, why registrations.Reason, detail string) {
+	o.Type, o.Reason, o.Detail = registrations.Rejected, why, detail
+}
+
+// accept answers with a holding: the one just made, or the one that stood.
+func (d *deciding) accept(o *registrations.Outcome, h registrations.Holding) {
+	o.Type, o.State, o.Version, o.ClaimID, o.Name = registrations.Accepted, h.State, h.Version, h.ClaimID, h.Name
+}
+
+func (d *deciding) dead(r *Received, why string) {
+	record := r.Record
+	d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindDead, RequestID: r.Request.ID, Principal: r.Request.Principal, Raw: &record, Detail: why})
+}
+
+func (d *deciding) forward(r *Received) {
+	record := rerouted(r.Record, r.Ref)
+	d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindForwarded, RequestID: r.Request.ID, Principal: r.Request.Principal, Raw: &record})
+}
+
+// seen returns the outcome of a request that this partition decided before.
+func (d *deciding) seen(id uuid.UUID) (registrations.Outcome, bool) {
+	if i, ok := d.decided[id]; ok {
+		return d.rows[i].Outcome, true
+	}
+	o, ok := d.Known.Outcomes[Request{d.Partition, id}]
+	return o, ok
+}
+
+func (d *deciding) holding(ref names.Ref) registrations.Holding {
+	if i, ok := d.changed[ref]; ok {
+		return d.changes[i].Holding
+	}
+	return d.Known.Holdings[ref]
+}
+
+// change records a new holding over the version that was read: the first change of a name in this run keeps that.
+func (d *deciding) change(ref names.Ref, read int64, next registrations.Holding) {
+	if i, ok := d.changed[ref]; ok {
+		d.changes[i].Holding = next
+		return
+	}
+	d.changed[ref] = len(d.changes)
+	d.changes = append(d.changes, Change{Ref: ref, Version: read, Holding: next})
+}

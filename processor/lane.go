@@ -1,0 +1,425 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// lane is one pipeline over the partitions it owns. Two goroutines work on it: one reconciles, fetches, decides and
+// commits (the decide stage), one publishes what is committed (the publish stage). A partition is in one lane only.
+type lane struct {
+	number    int
+	rules     Rules
+	topic     string
+	limits    Limits
+	source    Source
+	record    Record
+	publisher Publisher
+	clock     Clock
+	metrics   *metrics
+	log       *slog.Logger
+
+	// Owned by the decide stage.
+	retry    map[int32]*backoff // partitions to be taken over, after a failed attempt or a lost fence
+	lookedAt time.Time          // when the rows were last looked at without a reason
+
+	mu sync.Mutex
+	// What the generation gives this lane, and whether it still does. Written by assign, read by the decide stage.
+	wanted map[int32]struct{}
+	live   <-chan struct{}
+	// owned is written by the decide stage alone, under mu; it reads without. The publish stage reads under mu.
+	owned map[int32]*tenure
+
+	wake      chan struct{} // the assignment changed; holds one
+	committed chan struct{} // there is something to publish; holds one
+	published chan struct{} // the queue is shorter; holds one
+}
+
+// tenure is one partition while this lane owns it.
+type tenure struct {
+	// Standing is the row as of our last commit. Like mustVerify it is written by the decide stage alone, under lane.mu;
+	// that stage reads it without.
+	Standing
+	// mustVerify: reading has stopped, and the log's identity is checked before it goes on.
+	mustVerify bool
+	verifiedAt time.Time
+	doubts     int      // verifications in a row that found another log
+	pause      *backoff // before the next verification, or the next look at a halted row
+	haltSaved  bool
+
+	// Under lane.mu.
+	queue  []pending
+	queued int   // rows in queue
+	acked  int64 // the outputs of all rows below are acknowledged
+	saved  int64 // of that, what the row says
+}
+
+func newLane(number int, cfg Config, source Source, record Record, publisher Publisher, m *metrics) *lane {
+	return &lane{
+		number: number, rules: cfg.Rules, topic: cfg.Topic, limits: cfg.Limits, clock: cfg.Clock,
+		source: source, record: record, publisher: publisher, metrics: m, log: cfg.Log.With("lane", number),
+		retry: make(map[int32]*backoff), owned: make(map[int32]*tenure), wanted: make(map[int32]struct{}),
+		wake: make(chan struct{}, 1), committed: make(chan struct{}, 1), published: make(chan struct{}, 1),
+	}
+}
+
+// assign says which partitions the lane should own from now on, and for how long that is certain.
+func (l *lane) assign(partitions []int32, live <-chan struct{}) {
+	l.mu.Lock()
+	l.wanted = make(map[int32]struct{}, len(partitions))
+	for _, p := range partitions {
+		l.wanted[p] = struct{}{}
+	}
+	l.live = live
+	l.mu.Unlock()
+	signal(l.wake)
+}
+
+// decideStage runs until ctx ends. What goes wrong with the log or the record is waited out, never passed over.
+func (l *lane) decideStage(ctx context.Context) {
+	for ctx.Err() == nil {
+		l.reconcile(ctx)
+		if l.backlogged() {
+			select {
+			case <-l.published:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		l.decideNext(ctx)
+	}
+}
+
+// publishStage runs until the decide stage has ended and everything committed is published, or until hard ends.
+func (l *lane) publishStage(hard context.Context, decided <-chan struct{}) {
+	for {
+		if l.publishNext(hard) {
+			continue
+		}
+		if hard.Err() != nil {
+			return
+		}
+		select {
+		case <-l.committed:
+		case <-hard.Done():
+			return
+		case <-decided: // nothing more is coming
+			if !l.publishNext(hard) {
+				l.saveCursors(hard, true)
+				return
+			}
+		}
+	}
+}
+
+// backlogged: so much is committed and not published that deciding waits.
+func (l *lane) backlogged() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, t := range l.owned {
+		n += t.queued
+	}
+	return n >= l.limits.Unpublished
+}
+
+// reconcile lets go of what is no longer ours, takes over what is, and looks again at what is halted or in doubt.
+func (l *lane) reconcile(ctx context.Context) {
+	l.mu.Lock()
+	wanted := make([]int32, 0, len(l.wanted))
+	for p := range l.wanted {
+		wanted = append(wanted, p)
+	}
+	live := l.live
+	l.mu.Unlock()
+	slices.Sort(wanted)
+
+	for _, p := range l.ownedPartitions() {
+		if !slices.Contains(wanted, p) {
+			l.drop(p)
+			delete(l.retry, p)
+		}
+	}
+	for p := range l.retry {
+		if !slices.Contains(wanted, p) {
+			delete(l.retry, p)
+		}
+	}
+	l.lookAtRows(ctx)
+	for _, p := range wanted {
+		if ctx.Err() != nil {
+			return
+		}
+		t := l.owned[p]
+		switch {
+		case t == nil:
+			if b := l.retry[p]; isDone(live) || b != nil && !b.due(l.clock) {
+				continue
+			}
+			l.takeOver(ctx, p)
+		case t.Halted != "":
+			l.lookAtHalted(ctx, t)
+		case t.mustVerify || l.clock.Now().Sub(t.verifiedAt) >= l.limits.VerifyEvery:
+			l.verify(ctx, t)
+		}
+	}
+}
+
+// takeOver makes the partition ours: from the moment the epoch is bumped the former writer changes nothing.
+func (l *lane) takeOver(ctx context.Context, p int32) {
+	began := l.clock.Now()
+	st, err := l.record.Acquire(ctx, p, l.clock.NewID())
+	if err != nil {
+		l.again(ctx, p, "take over", err)
+		return
+	}
+	rows, err := l.record.Unpublished(ctx, st.Fence, st.PublishedThrough)
+	if err != nil {
+		l.again(ctx, p, "read what is unpublished", err)
+		return
+	}
+	t := &tenure{Standing: st, mustVerify: true, acked: st.PublishedThrough, saved: st.PublishedThrough}
+	t.pause = newBackoff(l.clock)
+	t.haltSaved = st.Halted != ""
+	// The former writer may have died between commit and publishing: all of it again, before anything new.
+	if st.PublishedThrough < st.NextOffset {
+		t.queue, t.queued = []pending{{st.Fence, rows, st.NextOffset}}, len(rows)
+	}
+	delete(l.retry, p)
+	l.mu.Lock()
+	l.owned[p] = t
+	l.mu.Unlock()
+	signal(l.committed)
+	l.metrics.tookOver(p, l.clock.Now().Sub(began), len(rows))
+	l.log.InfoContext(ctx, "took over partition", "partition", p, "epoch", st.WriterEpoch, "offset", st.NextOffset, "unpublished", len(rows))
+	if st.Halted != "" {
+		l.metrics.halted(p, true)
+		l.log.ErrorContext(ctx, "partition is halted", "partition", p, "reason", st.Halted)
+		return
+	}
+	l.verify(ctx, t)
+}
+
+// again schedules another attempt to take a partition over.
+func (l *lane) again(ctx context.Context, p int32, what string, err error) {
+	b := l.retry[p]
+	if b == nil {
+		b = newBackoff(l.clock)
+		l.retry[p] = b
+	}
+	b.failed()
+	if ctx.Err() == nil {
+		l.metrics.trouble("record", err)
+		l.log.WarnContext(ctx, "partition waits", "partition", p, "doing", what, "err", err)
+	}
+}
+
+// drop lets a partition go. What it has committed and not published, its next owner publishes.
+func (l *lane) drop(p int32) {
+	l.source.Drop(p)
+	l.mu.Lock()
+	delete(l.owned, p)
+	l.mu.Unlock()
+	l.metrics.dropped(p)
+}
+
+// lose lets go of a partition whose row no longer says it is ours. If the generation still gives it to us, it is taken
+// over again, after a while that gives a rightful owner time to be known as such.
+func (l *lane) lose(ctx context.Context, p int32) {
+	l.drop(p)
+	b := newBackoff(l.clock)
+	b.wait(l.limits.FencedPause)
+	l.retry[p] = b
+	l.metrics.fenced.Inc()
+	l.log.WarnContext(ctx, "lost partition: its row was changed by another writer", "partition", p)
+}
+
+// lookAtHalted goes on where an operator has said so.
+func (l *lane) lookAtHalted(ctx context.Context, t *tenure) {
+	if !t.pause.due(l.clock) {
+		return
+	}
+	t.pause.wait(l.limits.HaltedPause)
+	if !t.haltSaved {
+		l.saveHalt(ctx, t)
+		return
+	}
+	rows, err := l.record.Standings(ctx, []int32{t.Partition})
+	if err == nil && len(rows) == 1 && (rows[0].Halted == "" || rows[0].WriterID != t.WriterID) {
+		l.metrics.halted(t.Partition, false)
+		l.drop(t.Partition) // and taken over like any other
+	}
+}
+
+// halt stops a partition until an operator acts. It goes on publishing what is committed.
+func (l *lane) halt(ctx context.Context, t *tenure, reason string) {
+	l.source.Drop(t.Partition)
+	l.mu.Lock()
+	t.Halted = reason
+	l.mu.Unlock()
+	t.pause = newBackoff(l.clock)
+	l.metrics.halted(t.Partition, true)
+	l.log.ErrorContext(ctx, "halting partition: nothing is skipped until an operator decides (dibs partitions)",
+		"partition", t.Partition, "offset", t.NextOffset, "reason", reason)
+	l.saveHalt(ctx, t)
+}
+
+func (l *lane) saveHalt(ctx context.Context, t *tenure) {
+	switch err := l.record.Halt(ctx, t.Fence, t.Halted); {
+	case err == nil:
+		t.haltSaved = true
+	case errors.Is(err, ErrFenced):
+		// Nobody halts what is somebody else's by now. Where it is still ours to take over, what was found is found again.
+		l.lose(ctx, t.Partition)
+	default:
+		l.metrics.trouble("record", err)
+		l.log.WarnContext(ctx, "halt is not recorded yet", "partition", t.Partition, "err", err)
+	}
+}
+
+// verify checks that the log is still the one that NextOffset is about, and starts reading again if it is.
+func (l *lane) verify(ctx context.Context, t *tenure) {
+	if !t.pause.due(l.clock) {
+		return
+	}
+	if t.mustVerify {
+		// Reading comes first: a log that is replaced after it was compared then shows as an interruption. The other way
+		// round it could be replaced in between, and be read from our offset on as if it were the old one.
+		l.source.Seek(t.Partition, t.NextOffset)
+	}
+	doubt, err := l.compare(ctx, t)
+	switch {
+	case err != nil:
+		if t.mustVerify {
+			l.source.Drop(t.Partition)
+		}
+		t.pause.failed()
+		if ctx.Err() == nil {
+			l.metrics.trouble("source", err)
+			l.log.WarnContext(ctx, "partition waits", "partition", t.Partition, "doing", "check the log's identity", "err", err)
+		}
+	case doubt != "":
+		// A leader that has just come up may not show its whole log yet: only a doubt that stays is one.
+		if t.doubts++; t.doubts >= l.limits.Doubts {
+			l.halt(ctx, t, doubt)
+			return
+		}
+		l.setMustVerify(t, true)
+		t.pause.wait(l.limits.DoubtPause)
+		l.source.Drop(t.Partition)
+	default:
+		t.doubts = 0
+		t.verifiedAt = l.clock.Now()
+		t.pause = newBackoff(l.clock)
+		if t.mustVerify {
+			l.setMustVerify(t, false)
+		}
+	}
+}
+
+// lookAtRows lets go of what the rows no longer give us. A batch finds that out by itself; where nothing arrives, a
+// fail-over that lost commits would stay unknown, and what it undid undecided.
+func (l *lane) lookAtRows(ctx context.Context) {
+	if len(l.owned) == 0 || l.clock.Now().Sub(l.lookedAt) < l.limits.LookEvery {
+		return
+	}
+	l.lookedAt = l.clock.Now()
+	rows, err := l.record.Standings(ctx, l.ownedPartitions())
+	if err != nil {
+		if ctx.Err() == nil {
+			l.metrics.trouble("record", err)
+		}
+		return
+	}
+	for _, p := range l.ownedPartitions() {
+		t := l.owned[p]
+		i := slices.IndexFunc(rows, func(s Standing) bool { return s.Partition == p })
+		if i >= 0 && rows[i].Fence == t.Fence {
+			l.mu.Lock()
+			t.saved = min(t.saved, rows[i].PublishedThrough)
+			l.mu.Unlock()
+		} else if t.Halted == "" {
+			l.lose(ctx, p)
+		}
+	}
+}
+
+func (l *lane) setMustVerify(t *tenure, must bool) {
+	l.mu.Lock()
+	t.mustVerify = must
+	l.mu.Unlock()
+}
+
+// compareWithin bounds a check, so that one leader that is away does not hold up the lane's other partitions for long.
+const compareWithin = 3 * time.Second
+
+// compare returns what speaks against the log being the one we read before.
+func (l *lane) compare(ctx context.Context, t *tenure) (doubt string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, compareWithin)
+	defer cancel()
+	start, end, err := l.source.Bounds(ctx, t.Partition)
+	if err != nil {
+		return "", err
+	}
+	if start > t.NextOffset {
+		return fmt.Sprintf("records are lost: the log starts at offset %d, and %d is next", start, t.NextOffset), nil
+	}
+	if end < t.NextOffset {
+		return fmt.Sprintf("the log is not the one that was read: it ends at offset %d, and %d is next", end, t.NextOffset), nil
+	}
+	if t.LastOffset < start { // never read, or retention has passed it
+		return "", nil
+	}
+	last, ok, err := l.source.At(ctx, t.Partition, t.LastOffset)
+	if err != nil {
+		return "", err
+	}
+	if !ok || last.Hash() != t.LastHash {
+		return fmt.Sprintf("the log is not the one that was read: another record, or none, is at offset %d", t.LastOffset), nil
+	}
+	return "", nil
+}
+
+// ownedPartitions lists what the lane owns, in order.
+func (l *lane) ownedPartitions() []int32 {
+	ps := make([]int32, 0, len(l.owned))
+	for p := range l.owned {
+		ps = append(ps, p)
+	}
+	slices.Sort(ps)
+	return ps
+}
+
+// Clock is what a lane knows of time and chance; a simulation holds both.
+type Clock interface {
+	Now() time.Time
+	// Sleep waits for d, or until ctx ends.
+	Sleep(ctx context.Context, d time.Duration)
+	// Jitter returns a random part of d.
+	Jitter(d time.Duration) time.Duration
+	// NewID returns an id that nobody has had.
+	NewID() uuid.UUID
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func isDone(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

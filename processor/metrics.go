@@ -1,0 +1,129 @@
+package processor
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics are what an operator asks of a processor. No label holds a name or an owner.
+type metrics struct {
+	received       prometheus.Counter
+	rows           *prometheus.CounterVec
+	decidedBy      *prometheus.CounterVec
+	commitSeconds  prometheus.Histogram
+	batchRecords   prometheus.Histogram
+	publishSeconds prometheus.Histogram
+	published      prometheus.Counter
+	lag            *prometheus.GaugeVec
+	undecided      *prometheus.GaugeVec
+	owned          *prometheus.GaugeVec
+	haltedGauge    *prometheus.GaugeVec
+	takeOvers      prometheus.Counter
+	takeOverTime   prometheus.Histogram
+	republished    prometheus.Counter
+	fenced         prometheus.Counter
+	troubles       *prometheus.CounterVec
+	refusedLetters prometheus.Counter
+}
+
+// buckets reach from 1 ms to 30 s.
+var buckets = []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return f.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets, NativeHistogramBucketFactor: 1.1})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	gauges := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return f.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	return &metrics{
+		received:       counter("dibs_records_read_total", "Records read from the topic claims."),
+		rows:           counters("dibs_rows_total", "Rows that records left, by kind: outcome, fact, duplicate, forwarded (misrouted: mend that producer's partitioner), dead.", "kind"),
+		decidedBy:      counters("dibs_claims_decided_total", "Outcomes of requests; the reason is empty but for rejections.", "outcome", "reason"),
+		commitSeconds:  histogram("dibs_commit_duration_seconds", "Time that the transaction of one batch took.", buckets),
+		batchRecords:   histogram("dibs_batch_rows", "Rows committed in one transaction.", prometheus.ExponentialBuckets(1, 4, 8)),
+		publishSeconds: histogram("dibs_publish_duration_seconds", "Time until one lot of outputs was acknowledged.", buckets),
+		published:      counter("dibs_outputs_published_total", "Outputs acknowledged by the brokers."),
+		lag:            gauges("dibs_consumer_lag_records", "Records of a partition that are not read yet.", "partition"),
+		undecided:      gauges("dibs_oldest_undecided_seconds", "Age of the oldest record in the batch read last.", "partition"),
+		owned:          gauges("dibs_partition_owned", "1 for each partition that this process owns.", "partition"),
+		haltedGauge:    gauges("dibs_partition_halted", "1 for each owned partition that is halted until an operator decides.", "partition"),
+		takeOvers:      counter("dibs_takeovers_total", "Partitions taken over."),
+		takeOverTime:   histogram("dibs_takeover_duration_seconds", "Time from the start of a take-over until the row was ours.", buckets),
+		republished:    counter("dibs_republished_rows_total", "Rows whose outputs were published again at a take-over."),
+		fenced:         counter("dibs_fenced_total", "Partitions lost because another writer had changed the row."),
+		troubles:       counters("dibs_troubles_total", "Calls that failed and are tried again, by what was called and the class of the error.", "of", "class"),
+		refusedLetters: counter("dibs_dead_letters_refused_total", "Dead letters that their topic refused; they are kept in Postgres only."),
+	}
+}
+
+func label(p int32) string { return strconv.Itoa(int(p)) }
+
+func (m *metrics) read(f *Fetched, now time.Time) {
+	m.received.Add(float64(len(f.Messages)))
+	m.lag.WithLabelValues(label(f.Partition)).Set(float64(max(0, f.HighWatermark-f.Next)))
+	if len(f.Messages) > 0 {
+		m.undecided.WithLabelValues(label(f.Partition)).Set(max(0, now.Sub(f.Messages[0].Time).Seconds()))
+	}
+}
+
+func (m *metrics) tookOver(p int32, d time.Duration, rows int) {
+	m.takeOvers.Inc()
+	m.takeOverTime.Observe(d.Seconds())
+	m.republished.Add(float64(rows))
+	m.owned.WithLabelValues(label(p)).Set(1)
+}
+
+// dropped forgets a partition: a gauge of somebody else's would go stale.
+func (m *metrics) dropped(p int32) {
+	for _, g := range []*prometheus.GaugeVec{m.lag, m.undecided, m.owned, m.haltedGauge} {
+		g.DeleteLabelValues(label(p))
+	}
+}
+
+func (m *metrics) halted(p int32, is bool) {
+	v := 0.0
+	if is {
+		v = 1
+	}
+	m.haltedGauge.WithLabelValues(label(p)).Set(v)
+}
+
+func (m *metrics) commit(d time.Duration, batches []Batch) {
+	m.commitSeconds.Observe(d.Seconds())
+	n := 0
+	for i := range batches {
+		n += len(batches[i].Rows)
+	}
+	m.batchRecords.Observe(float64(n))
+}
+
+func (m *metrics) decided(b Batch) {
+	for i := range b.Rows {
+		row := &b.Rows[i]
+		m.rows.WithLabelValues(string(row.Kind)).Inc()
+		if row.Kind == KindOutcome {
+			m.decidedBy.WithLabelValues(string(row.Outcome.Type), string(row.Outcome.Reason)).Inc()
+		}
+	}
+}
+
+func (m *metrics) publish(d time.Duration, outputs []Output, err error) {
+	m.publishSeconds.Observe(d.Seconds())
+	if err == nil {
+		m.published.Add(float64(len(outputs)))
+	}
+}
+
+// trouble counts a failed call. The class is bounded: a sentinel's or "other".
+func (m *metrics) trouble(of string, err error) { m.troubles.WithLabelValues(of, class(err)).Inc() }

@@ -1,0 +1,179 @@
+package processor_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// mutant is a mistake that somebody could make, as edits of the code.
+type mutant struct {
+	name  string
+	edits []edit
+}
+
+// edit replaces a text that occurs exactly once in a file (a path from this folder).
+type edit struct{ file, old, new string }
+
+// TestMutants makes each mistake in a copy of the code, and fails where the simulation does not find it. It runs where
+// DIBS_MUTANTS is set (make mutants): each one is a build and a campaign.
+func TestMutants(t *testing.T) {
+	only := os.Getenv("DIBS_MUTANTS")
+	if only == "" {
+		t.Skip("DIBS_MUTANTS is not set: 1 for all of them, or a part of a name")
+	}
+	for _, m := range mutants {
+		if only != "1" && !strings.Contains(m.name, only) {
+			continue
+		}
+		t.Run(strings.ReplaceAll(m.name, " ", "_"), func(t *testing.T) { m.mustBeFound(t) })
+	}
+}
+
+var foundBy = regexp.MustCompile(`seed (\d+): (.*)`)
+
+func (m mutant) mustBeFound(t *testing.T) {
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "simulation")
+	build := exec.Command("go", "test", "-c", "-overlay", m.overlay(t, dir), "-o", binary, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("the mutant does not build: %v\n%s", err, out)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	run := exec.CommandContext(ctx, binary, "-test.run", "^TestSimulation$", "-sim.seeds", "3000", "-sim.failures", "1")
+	began := time.Now()
+	out, err := run.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		t.Error("the simulation does not find it")
+	case ctx.Err() != nil:
+		t.Error("the simulation does not end")
+	case !errors.As(err, &exit):
+		t.Fatal(err)
+	default:
+		first := foundBy.FindSubmatch(out)
+		if first == nil {
+			t.Fatalf("it failed without a seed:\n%s", out)
+		}
+		t.Logf("found in %.1f s by seed %s: %.160s", time.Since(began).Seconds(), first[1], first[2])
+	}
+}
+
+// overlay writes the edited files, and the list of them that the go command reads.
+func (m mutant) overlay(t *testing.T, dir string) string {
+	texts := make(map[string]string)
+	for _, e := range m.edits {
+		path, err := filepath.Abs(filepath.FromSlash(e.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, ok := texts[path]
+		if !ok {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text = string(b)
+		}
+		if n := strings.Count(text, e.old); n != 1 {
+			t.Fatalf("the mutant is out of date: %s has %d times %q", e.file, n, e.old)
+		}
+		texts[path] = strings.Replace(text, e.old, e.new, 1)
+	}
+	overlay := struct{ Replace map[string]string }{make(map[string]string)}
+	for path, text := range texts {
+		copied := filepath.Join(dir, strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "_"))
+		if err := os.WriteFile(copied, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		overlay.Replace[path] = copied
+	}
+	b, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(list, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+const (
+	recordGo = "memory/record.go"
+	seenOK   = "if before, ok := d.seen(r.Request.ID); ok {"
+	fenceOK  = "if s.Fence != b.Fence || s.Halted != \"\" {"
+	lookOK   = "if r.standing[f.Partition].Fence != f {"
+)
+
+// What a fence may not be without.
+var (
+	noFence     = edit{recordGo, fenceOK, "if s.Halted != \"\" {"}
+	noLookFence = edit{recordGo, lookOK, "if false {"}
+	blindUpsert = edit{recordGo, "if there != (c.Version > 0) || there && (was.Version != c.Version || was.Partition != b.Partition) {", "if false {"}
+	noRoutes    = edit{"decide.go", "); right != d.Partition {", "); right < 0 {"}
+)
+
+var mutants = []mutant{
+	{"publish before commit", []edit{{"commit.go", "err = l.record.Commit(", "for _, b := range batches {\nl.publish(ctx, l.outputs(nil, b.Fence, b.Rows))\n}\nerr = l.record.Commit("}}},
+	{"no dedup", []edit{{"decide.go", seenOK, strings.Replace(seenOK, "; ok", "; ok && false", 1)}}},
+	{"group offset trusted", []edit{
+		{"lane.go", "delete(l.retry, p)\n\tl.mu.Lock()\n\tl.owned[p] = t", "st.NextOffset = max(st.NextOffset, l.group[p])\nt.NextOffset = st.NextOffset\ndelete(l.retry, p)\n\tl.mu.Lock()\n\tl.owned[p] = t"},
+		{"lane.go", "mu sync.Mutex\n", "group map[int32]int64\nmu sync.Mutex\n"},
+		{"lane.go", "retry: make(map[int32]*backoff),", "retry: make(map[int32]*backoff), group: make(map[int32]int64),"},
+		{"commit.go", "runs = append(runs, l.receive(t, f))", "runs = append(runs, l.receive(t, f))\nl.group[f.Partition] = f.Next"},
+		{recordGo, fenceOK, "if s.WriterID != b.WriterID {"},
+		{recordGo, lookOK, "if r.standing[f.Partition].WriterID != f.WriterID {"},
+	}},
+	{"no fence", []edit{noFence, noLookFence}},
+	{"no fence in Look", []edit{noLookFence}},
+	{"epoch-only fence", []edit{
+		{recordGo, fenceOK, "if s.WriterEpoch != b.WriterEpoch {"},
+		{recordGo, lookOK, "if r.standing[f.Partition].WriterEpoch != f.WriterEpoch {"},
+	}},
+	{"no re-publication", []edit{{"lane.go", "if st.PublishedThrough < st.NextOffset {", "if false {"}}},
+	{"cursor before ack", []edit{{"commit.go", "PublishedThrough: l.acked(t),", "PublishedThrough: r.next,"}}},
+	{"idle cursor before ack", []edit{{"publish.go", "t.acked > t.saved && (last || t.queued == 0) {\n\t\t\tcursors = append(cursors, Cursor{t.Fence, t.acked})", "t.NextOffset > t.saved {\n\t\t\tcursors = append(cursors, Cursor{t.Fence, t.NextOffset})"}}},
+	{"acknowledged before published", []edit{{"publish.go", "if !l.publish(ctx, outputs) {", "if go1 := outputs; len(go1) > 1 {\noutputs = go1[:len(go1)-1]\n}\nif !l.publish(ctx, outputs) {"}}},
+	{"unknown commit taken for committed", []edit{{"commit.go", "case err == nil:\n\t\t\tfor i := range runs {", "case err == nil || batches != nil && class(err) == \"other\":\n\t\t\tfor i := range runs {"}}},
+	{"unknown commit taken for failed", []edit{{"commit.go", "case ours && batches != nil && now.NextOffset == batches[i].Next:", "case false:"}, {"commit.go", "default:\n\t\t\tl.lose(ctx, t.Partition)", "default:\n\t\t\tagain = append(again, runs[i])"}}},
+	{"somebody else's commit taken for ours", []edit{{"commit.go", "ours := now.WriterID == t.WriterID && now.WriterEpoch == t.WriterEpoch && now.LogEpoch == t.LogEpoch", "ours := true"}}},
+	{"forward without a row", []edit{{recordGo, "r.rows[b.Partition] = append(r.rows[b.Partition], Row{b.Partition, b.LogEpoch, row})", "if row.Kind != processor.KindForwarded {\nr.rows[b.Partition] = append(r.rows[b.Partition], Row{b.Partition, b.LogEpoch, row})\n}"}}},
+	{"duplicate without a row", []edit{{recordGo, "r.rows[b.Partition] = append(r.rows[b.Partition], Row{b.Partition, b.LogEpoch, row})", "if row.Kind != processor.KindDuplicate {\nr.rows[b.Partition] = append(r.rows[b.Partition], Row{b.Partition, b.LogEpoch, row})\n}"}}},
+	{"duplicate not answered", []edit{{"outputs.go", "case KindOutcome, KindFact, KindDuplicate:", "case KindDuplicate:\ncase KindOutcome, KindFact:"}}},
+	{"blind upsert of names", []edit{blindUpsert}},
+	{"blind upsert without routes", []edit{blindUpsert, noRoutes}},
+	{"no routes", []edit{noRoutes}},
+	{"forwarded twice", []edit{{"decide.go", "if r.Request.Rerouted {", "if false {"}}},
+	{"seen before checked after malformed", []edit{{"decide.go", seenOK, strings.Replace(seenOK, "; ok", "; ok && r.Request.Body != nil", 1)}}},
+	{"other content under a used id answered", []edit{{"decide.go", "if before.RequestHash != r.Hash {", "if false {"}}},
+	{"hash with the deadline", []edit{{"../claims/hash.go", "b := append(make([]byte, 0, 256), '{')", "b := append(make([]byte, 0, 256), c.Deadline.String()...)"}}},
+	{"deadline by the wall clock", []edit{{"decide.go", "d.LogTime.After(c.Deadline)", "time.Now().After(c.Deadline)"}}},
+	{"log time not monotone", []edit{{"decide.go", "if r.Time.After(d.LogTime) {", "if true {"}}},
+	{"log identity not checked", []edit{{"lane.go", "doubt, err := l.compare(ctx, t)", "doubt, err := l.compare(ctx, t)\nif err == nil {\ndoubt = \"\"\n}"}}},
+	{"log identity by offsets only", []edit{{"lane.go", "if !ok || last.Hash() != t.LastHash {", "if _ = last; !ok {"}}},
+	{"log identity not checked after an interruption", []edit{{"commit.go", "case f.Err != nil:\n\t\t\tl.setMustVerify(t, true)", "case f.Err != nil:\n\t\t\tl.source.Seek(f.Partition, t.NextOffset)"}}},
+	{"log identity checked before reading", []edit{
+		{"lane.go", "if t.mustVerify {\n\t\t// Reading", "if false {\n\t\t// Reading"},
+		{"lane.go", "if t.mustVerify {\n\t\t\tl.setMustVerify(t, false)\n", "if t.mustVerify {\n\t\t\tl.setMustVerify(t, false)\n\t\t\tl.source.Seek(t.Partition, t.NextOffset)\n"},
+	}},
+	{"lost records skipped", []edit{
+		{"lane.go", "if start > t.NextOffset {", "if start > t.NextOffset {\nt.NextOffset = start\n}\nif false {"},
+		{recordGo, fenceOK, "if s.WriterID != b.WriterID {"},
+		{recordGo, lookOK, "if r.standing[f.Partition].WriterID != f.WriterID {"},
+	}},
+	{"halt never lets go", []edit{{"lane.go", "case errors.Is(err, ErrFenced):\n\t\t// Nobody", "case false && errors.Is(err, ErrFenced):\n\t\t// Nobody"}}},
+	{"idle rows never looked at", []edit{{"lane.go", "l.lookAtRows(ctx)\n\tfor", "for"}}},
+	{"refused dead letter retried for ever", []edit{{"publish.go", "errors.Is(err, ErrRefused) && outputs[0].Topic == ToDeadLetters", "false"}}},
+	{"refused record takes its neighbours along", []edit{{"commit.go", "case n > 1:", "case n > 1 && r.refused == nil:\nr.refused = make(map[int64]string)\nfor _, m := range r.records {\nr.refused[m.Offset] = err.Error()\n}\nl.decide(ctx, []run{r})\ncase n > 1:"}}},
+	{"gap at the end not passed", []edit{{"commit.go", "PublishedThrough: l.acked(t), Rows: d.Rows", "PublishedThrough: l.acked(t), Rows: d.Rows"}, {"commit.go", "if n := len(r.records); n > 0 {", "if n := len(r.records); n > 0 {\nb.Next = r.records[n-1].Offset + 1"}}},
+}

@@ -1,0 +1,79 @@
+package processor_test
+
+import (
+	"reflect"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/processor"
+)
+
+// What rows publish: each its own, in their order, and where it belongs.
+func TestOutputs(t *testing.T) {
+	l := aliceLedger()
+	r := receiveAll(rules12, 7,
+		asking{id: "c1", name: "alice", owner: "u-1"},
+		asking{id: "c2", name: "alice", owner: "u-2"},
+		asking{id: "c3", name: "bob", owner: "u-3"}, // misplaced
+		asking{id: "c1", name: "alice", owner: "u-1", at: time.Hour},
+		asking{id: "c1", name: "alice", owner: "u-9", at: time.Hour, headers: []cloudevents.Header{{Name: "traceparent", Value: []byte("00-1-2-00")}}})
+	d := processor.Decide(l, r)
+	if got, want := kinds(d), "Accepted taken forwarded duplicate dead"; got != want {
+		t.Fatalf("%s, want %s", got, want)
+	}
+	at := processor.Fence{Partition: onAlice, LogEpoch: 3}
+	got := processor.OutputsOf("dibs.claims", rules12, at, d.Rows)
+
+	forwarded := r[2].Record
+	forwarded.Headers = append(forwarded.Headers[:len(forwarded.Headers):len(forwarded.Headers)], cloudevents.Header{Name: "dibs-rerouted", Value: []byte("1")})
+	forwarded.Time = time.Time{} // the topic refuses what is old: the writer stamps it
+	letter := r[4].Record
+	letter.Time = time.Time{}
+	letter.Headers = append(letter.Headers[:len(letter.Headers):len(letter.Headers)],
+		cloudevents.Header{Name: "dibs-dead-topic", Value: []byte("dibs.claims")},
+		cloudevents.Header{Name: "dibs-dead-partition", Value: []byte(strconv.Itoa(int(onAlice)))},
+		cloudevents.Header{Name: "dibs-dead-log-epoch", Value: []byte("3")},
+		cloudevents.Header{Name: "dibs-dead-offset", Value: []byte("11")},
+		cloudevents.Header{Name: "dibs-dead-reason", Value: []byte("ce_id was used before for a request with other content")},
+	)
+	want := []processor.Output{
+		{Topic: processor.ToRegistrations, Partition: onAlice, Record: d.Rows[0].Outcome.Record()},
+		{Topic: processor.ToRegistrations, Partition: onAlice, Record: d.Rows[1].Outcome.Record()},
+		{Topic: processor.ToClaims, Partition: claims.Partition("username/bob", 12), Record: forwarded},
+		{Topic: processor.ToRegistrations, Partition: onAlice, Record: d.Rows[0].Outcome.Record()}, // byte for byte
+		{Topic: processor.ToDeadLetters, Partition: onAlice, Record: letter},
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d outputs, want %d", len(got), len(want))
+	}
+	for i := range want {
+		if !reflect.DeepEqual(got[i], want[i]) {
+			t.Errorf("output %d is\n%+v\nwant\n%+v", i, got[i], want[i])
+		}
+	}
+	// The rows keep what they had: they may be published again.
+	if again := processor.OutputsOf("dibs.claims", rules12, at, d.Rows); !reflect.DeepEqual(again, got) {
+		t.Error("published again it is something else")
+	}
+}
+
+// A partition beyond the pinned count publishes on those that there are.
+func TestOutputsBeyondTheCount(t *testing.T) {
+	for partition, letters := range map[int32]int32{11: 11, 12: 0, 13: 1, 25: 1} {
+		d := processor.Decide(processor.Ledger{Partition: partition, Rules: rules12}, append(
+			receiveAll(rules12, 0, asking{id: "c1", name: "alice", owner: "u-1", headers: []cloudevents.Header{{Name: claims.Rerouted}}}),
+			processor.Receive(processor.Message{Offset: 1}, rules12)))
+		out := processor.OutputsOf("claims", rules12, processor.Fence{Partition: partition}, d.Rows)
+		if len(out) != 2 {
+			t.Errorf("of partition %d: %d outputs, want 2", partition, len(out))
+		}
+		for _, o := range out {
+			if o.Topic != processor.ToDeadLetters || o.Partition != letters {
+				t.Errorf("of partition %d: topic %d, partition %d, want dead letters on %d", partition, o.Topic, o.Partition, letters)
+			}
+		}
+	}
+}

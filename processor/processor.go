@@ -1,0 +1,240 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Limits bound what a lane holds and how long it waits. The zero value means the defaults.
+type Limits struct {
+	// Batch is how many records are decided in one transaction, and about how many are published at once. Defaults to
+	// 8,000.
+	Batch int
+	// Unpublished is how many committed rows a lane holds before deciding waits for publishing. Defaults to four batches.
+	Unpublished int
+	// PollWait is how long to wait for records before looking at assignments and cursors. Defaults to 100 ms.
+	PollWait time.Duration
+	// VerifyEvery is how often the log's identity is checked without a reason. Defaults to 1 h.
+	VerifyEvery time.Duration
+	// Doubts is after how many checks in a row that found another log a partition is halted. Defaults to 3.
+	Doubts int
+	// DoubtPause is how long after such a check the next one is. Defaults to 500 ms.
+	DoubtPause time.Duration
+	// FencedPause is how long a partition that was lost to another writer is left alone. Defaults to 1 s.
+	FencedPause time.Duration
+	// HaltedPause is how often a halted partition's row is looked at. Defaults to 2 s.
+	HaltedPause time.Duration
+	// LookEvery is how often the rows of all partitions are looked at without a reason. Defaults to 5 s.
+	LookEvery time.Duration
+	// Drain is how long a stopping processor may take to publish what it has committed. Defaults to 1 s.
+	Drain time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	def := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	if l.Batch == 0 {
+		l.Batch = 8000
+	}
+	if l.Unpublished == 0 {
+		l.Unpublished = 4 * l.Batch
+	}
+	if l.Doubts == 0 {
+		l.Doubts = 3
+	}
+	def(&l.PollWait, 100*time.Millisecond)
+	def(&l.VerifyEvery, time.Hour)
+	def(&l.DoubtPause, 500*time.Millisecond)
+	def(&l.FencedPause, time.Second)
+	def(&l.HaltedPause, 2*time.Second)
+	def(&l.LookEvery, 5*time.Second)
+	def(&l.Drain, time.Second)
+	return l
+}
+
+// Config says how a Processor works.
+type Config struct {
+	// Rules: the pinned partition count and the policies. Required.
+	Rules Rules
+	// Topic is the full name of the topic claims, as dead letters cite it. Required.
+	Topic string
+	// Limits default one by one.
+	Limits Limits
+	// Clock defaults to the machine's.
+	Clock Clock
+	// Log defaults to none.
+	Log *slog.Logger
+	// Metrics may be nil.
+	Metrics prometheus.Registerer
+}
+
+// Processor decides the claims of the partitions that its group assigns to it. Build it with New.
+type Processor struct {
+	group Group
+	lanes []*lane
+	cfg   Config
+	m     *metrics
+}
+
+// New builds a processor with one lane for each source. It does no I/O.
+func New(cfg Config, group Group, record Record, publisher Publisher, sources ...Source) (*Processor, error) {
+	if cfg.Rules.Partitions <= 0 || len(cfg.Rules.Policies) == 0 || cfg.Topic == "" {
+		return nil, errors.New("processor: the rules (partition count, policies) and the topic's name are required")
+	}
+	if len(sources) == 0 {
+		return nil, errors.New("processor: at least one source is required")
+	}
+	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Clock == nil {
+		cfg.Clock = machineClock{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	p := &Processor{group: group, cfg: cfg, m: newMetrics(cfg.Metrics)}
+	for i, source := range sources {
+		p.lanes = append(p.lanes, newLane(i, cfg, source, record, publisher, p.m))
+	}
+	return p, nil
+}
+
+// Run decides until ctx ends; then it publishes what it has committed, as far as Limits.Drain lets it, and returns nil.
+// The group is to be closed after it, so that whoever takes over finds nothing left to do.
+func (p *Processor) Run(ctx context.Context) error {
+	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stopDrain := context.AfterFunc(ctx, func() { time.AfterFunc(p.cfg.Limits.Drain, cancel) })
+	defer stopDrain()
+
+	var wg sync.WaitGroup
+	for _, l := range p.lanes {
+		decided := make(chan struct{})
+		wg.Go(func() {
+			defer close(decided)
+			l.decideStage(ctx)
+		})
+		wg.Go(func() { l.publishStage(hard, decided) })
+	}
+	wg.Go(func() { p.report(ctx) })
+	p.follow(ctx)
+	wg.Wait()
+	return nil
+}
+
+// follow deals out what each generation of the group assigns.
+func (p *Processor) follow(ctx context.Context) {
+	pause := newBackoff(p.cfg.Clock)
+	for ctx.Err() == nil {
+		a, err := p.group.Next(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				p.m.trouble("group", err)
+				p.cfg.Log.WarnContext(ctx, "no assignment from the consumer group yet", "err", err)
+				p.cfg.Clock.Sleep(ctx, pause.step())
+			}
+			continue
+		}
+		pause = newBackoff(p.cfg.Clock)
+		p.cfg.Log.InfoContext(ctx, "assigned", "generation", a.Generation, "partitions", fmt.Sprint(a.Partitions))
+		for i, l := range p.lanes {
+			l.assign(p.share(a.Partitions, i), a.Live)
+		}
+	}
+}
+
+// share is the part of the partitions that lane i works on. A partition is always in the same lane.
+func (p *Processor) share(partitions []int32, i int) []int32 {
+	var mine []int32
+	for _, n := range partitions {
+		if int(n)%len(p.lanes) == i {
+			mine = append(mine, n)
+		}
+	}
+	return mine
+}
+
+// reportEvery is how often the group learns our offsets, for dashboards.
+const reportEvery = 5 * time.Second
+
+func (p *Processor) report(ctx context.Context) {
+	for ctx.Err() == nil {
+		p.cfg.Clock.Sleep(ctx, reportEvery)
+		offsets := make(map[int32]int64)
+		for _, s := range p.Status() {
+			offsets[s.Partition] = s.NextOffset
+		}
+		if len(offsets) > 0 && ctx.Err() == nil {
+			if err := p.group.Commit(offsets); err != nil {
+				p.cfg.Log.DebugContext(ctx, "offsets were not reported to the group", "err", err)
+			}
+		}
+	}
+}
+
+// Status is how a partition that this process owns, or should own, is doing.
+type Status struct {
+	Partition  int32
+	NextOffset int64
+	// State is one of "taking over", "running", "checking" (the log's identity) and "halted".
+	State  string
+	Reason string // why it is halted
+}
+
+// Status lists the partitions that this process should own. It is for readiness and for people; it is safe for
+// concurrent use.
+func (p *Processor) Status() []Status {
+	var all []Status
+	for _, l := range p.lanes {
+		l.mu.Lock()
+		for n := range l.wanted {
+			s := Status{Partition: n, State: "taking over"}
+			if t := l.owned[n]; t != nil {
+				s.NextOffset, s.State, s.Reason = t.NextOffset, "running", t.Halted
+				if t.Halted != "" {
+					s.State = "halted"
+				} else if t.mustVerify {
+					s.State = "checking"
+				}
+			}
+			all = append(all, s)
+		}
+		l.mu.Unlock()
+	}
+	slices.SortFunc(all, func(a, b Status) int { return int(a.Partition - b.Partition) })
+	return all
+}
+
+// machineClock is the machine's clock and chance.
+type machineClock struct{}
+
+func (machineClock) Now() time.Time { return time.Now() }
+
+func (machineClock) Sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (machineClock) Jitter(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return rand.N(d)
+}
+
+func (machineClock) NewID() uuid.UUID { return uuid.New() }

@@ -1,0 +1,343 @@
+package processor_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
+)
+
+var updateScripts = flag.Bool("update", false, "write what the scripts of testdata lead to anew")
+
+// TestScenarios plays the scripts in testdata: above the line who sends what when, below it what becomes of it.
+//
+//	partitions 12                        of the topic; 1 where nothing is said
+//	given Alice registered by u-1, version 3      or: given alice free, version 3
+//	10:00:00.000  c1: u-1 claims Alice   a claim with the id c1; more of it behind commas:
+//	    expecting version 3 · expecting it free · returning what exists · before 10:00:05 · in space email ·
+//	    as reserve · for 900 seconds · replacing bob at version 1 · from gateway
+//	10:00:00.000  c2: sends hello        a record whose value is just that
+//	    and of both: keyed username/bob · on partition 3 · typed dibs.Other.v1 · rerouted
+//	restart                              whoever decides from here on knows only what is recorded
+//
+// A name or value with a space or a comma is written as a Go string. What is forwarded is decided where it lands, after
+// what lay there before. Each script is played twice, in runs as long as they come and record by record.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			const line = "\n----\n"
+			told, want, _ := strings.Cut(string(text), line)
+			got := playScript(t, told, false)
+			if *updateScripts {
+				if err := os.WriteFile(file, []byte(strings.TrimRight(told, "\n")+"\n"+line+got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got != want {
+				t.Errorf("it leads to\n%s\nwant\n%s", got, want)
+			}
+			if single := playScript(t, told, true); single != got {
+				t.Errorf("record by record it leads to\n%s\nin longer runs to\n%s", single, got)
+			}
+		})
+	}
+}
+
+// stage is the topic claims and what is recorded of it, while a script is played.
+type stage struct {
+	t       *testing.T
+	rules   processor.Rules
+	single  bool
+	labels  map[uuid.UUID]string
+	ledgers map[int32]processor.Ledger
+	logs    map[int32][]processor.Message
+	next    map[int32]int      // in logs
+	lines   map[int32][]string // what is printed, by partition
+}
+
+func playScript(t *testing.T, script string, single bool) string {
+	s := &stage{
+		t: t, rules: processor.Rules{Partitions: 1, Policies: names.Builtin()}, single: single,
+		labels:  make(map[uuid.UUID]string),
+		ledgers: make(map[int32]processor.Ledger), logs: make(map[int32][]processor.Message), next: make(map[int32]int),
+		lines: make(map[int32][]string),
+	}
+	for line := range strings.Lines(script) {
+		line = strings.TrimSpace(line)
+		switch word, rest, _ := strings.Cut(line, " "); {
+		case line == "" || word[0] == '#':
+		case word == "partitions":
+			s.rules.Partitions = int(s.number(rest))
+		case word == "given":
+			s.given(rest)
+		case word == "restart":
+			s.decideAll()
+		default:
+			s.send(line)
+		}
+	}
+	s.decideAll()
+	return s.print()
+}
+
+func (s *stage) ledger(p int32) processor.Ledger {
+	l, ok := s.ledgers[p]
+	if !ok {
+		l = carried(processor.Ledger{Partition: p, LogEpoch: 1, Rules: s.rules}, processor.Decision{})
+		s.ledgers[p] = l
+	}
+	return l
+}
+
+var givenLine = regexp.MustCompile(`^(\S+) (?:registered by (\S+)|free), version (\d+)$`)
+
+func (s *stage) given(line string) {
+	m := s.match(givenLine, line)
+	ref := names.Ref{Space: names.Username, Key: names.Key(strings.ToLower(m[1]))}
+	p := claims.Partition(ref.String(), s.rules.Partitions)
+	h := registrations.Holding{State: registrations.Free, Version: s.number(m[3]), Partition: p}
+	if m[2] != "" {
+		h.State, h.Name, h.Owner, h.ClaimID = registrations.Registered, m[1], m[2], s.id("earlier")
+	}
+	s.ledgers[p] = carried(s.ledger(p), processor.Decision{Changes: []processor.Change{{Ref: ref, Holding: h}}})
+}
+
+var (
+	sentLine = regexp.MustCompile(`^(\d\d:\d\d:\d\d\.\d{3}) +(\S+): (?:(\S+) claims|sends) ("(?:[^"\\]|\\.)*"|[^\s,]+)((?:, .*)?)$`)
+	clauses  = []struct {
+		form *regexp.Regexp
+		do   func(*stage, *asking, []string)
+	}{
+		{regexp.MustCompile(`^expecting version (-?\d+)$`), func(s *stage, a *asking, m []string) { a.change(expecting(s.number(m[1]))) }},
+		{regexp.MustCompile(`^expecting it free$`), func(_ *stage, a *asking, _ []string) { a.change(expecting(0)) }},
+		{regexp.MustCompile(`^returning what exists$`), func(_ *stage, a *asking, _ []string) { a.change(returnExisting) }},
+		{regexp.MustCompile(`^before (\S+)$`), func(s *stage, a *asking, m []string) {
+			at := s.time(m[1] + ".000")
+			a.change(func(c *claims.UsernameClaimed) { c.Deadline = at })
+		}},
+		{regexp.MustCompile(`^in space (\S+)$`), func(_ *stage, a *asking, m []string) {
+			a.change(func(c *claims.UsernameClaimed) { c.Space = names.Space(m[1]) })
+			a.key = m[1] + "/" + strings.ToLower(a.name)
+		}},
+		{regexp.MustCompile(`^as (\S+)$`), func(_ *stage, a *asking, m []string) {
+			a.change(func(c *claims.UsernameClaimed) { c.Mode = claims.Mode(m[1]) })
+		}},
+		{regexp.MustCompile(`^for (\d+) seconds$`), func(s *stage, a *asking, m []string) {
+			n := s.number(m[1])
+			a.change(func(c *claims.UsernameClaimed) { c.TTLSeconds = &n })
+		}},
+		{regexp.MustCompile(`^replacing (\S+) at version (\d+)$`), func(s *stage, a *asking, m []string) {
+			r := claims.Replaces{Name: m[1], Version: s.number(m[2])}
+			a.change(func(c *claims.UsernameClaimed) { c.Replaces = &r })
+		}},
+		{regexp.MustCompile(`^from (\S+)$`), func(_ *stage, a *asking, m []string) { a.principal = m[1] }},
+		{regexp.MustCompile(`^keyed (\S+)$`), func(_ *stage, a *asking, m []string) { a.key = m[1] }},
+		{regexp.MustCompile(`^rerouted$`), func(_ *stage, a *asking, _ []string) {
+			a.headers = append(a.headers, cloudevents.Header{Name: claims.Rerouted, Value: []byte("1")})
+		}},
+	}
+	onPartition = regexp.MustCompile(`^on partition (\d+)$`)
+	typed       = regexp.MustCompile(`^typed (\S+)$`)
+)
+
+// send puts a record on the topic: where its key leads, or where the script says.
+func (s *stage) send(line string) {
+	m := s.match(sentLine, line)
+	a := asking{id: m[2], at: s.time(m[1]).Sub(tenOClock), owner: m[3], name: s.text(m[4])}
+	s.id(m[2])
+	if a.owner == "" {
+		a.value, a.name = []byte(a.name), ""
+	}
+	on, kind := int32(-1), ""
+next:
+	for clause := range strings.SplitSeq(strings.TrimPrefix(m[5], ", "), ", ") {
+		if clause == "" {
+			continue
+		}
+		if m := onPartition.FindStringSubmatch(clause); m != nil {
+			on = int32(s.number(m[1]))
+			continue
+		}
+		if m := typed.FindStringSubmatch(clause); m != nil {
+			kind = m[1]
+			continue
+		}
+		for _, c := range clauses {
+			if m := c.form.FindStringSubmatch(clause); m != nil {
+				c.do(s, &a, m)
+				continue next
+			}
+		}
+		s.t.Fatalf("%q means nothing in %q", clause, line)
+	}
+	r := a.message(0).Record
+	if kind != "" {
+		r.Headers = append([]cloudevents.Header{{Name: cloudevents.Type, Value: []byte(kind)}}, r.Headers...)
+	}
+	if on < 0 {
+		on = claims.Partition(string(r.Key), s.rules.Partitions)
+	}
+	s.append(on, r)
+}
+
+func (s *stage) append(p int32, r cloudevents.Record) {
+	s.logs[p] = append(s.logs[p], processor.Message{Offset: int64(len(s.logs[p])), Record: r})
+}
+
+// decideAll decides what lies undecided, partition by partition, until nothing more is forwarded.
+func (s *stage) decideAll() {
+	for again := true; again; {
+		again = false
+		for p := range int32(64) {
+			for s.next[p] < len(s.logs[p]) {
+				again = true
+				end := len(s.logs[p])
+				if s.single {
+					end = s.next[p] + 1
+				}
+				s.decide(p, s.logs[p][s.next[p]:end])
+				s.next[p] = end
+			}
+		}
+	}
+}
+
+func (s *stage) decide(p int32, messages []processor.Message) {
+	l := s.ledger(p)
+	d := processor.Decide(l, receiveMessages(messages, s.rules))
+	s.ledgers[p] = carried(l, d)
+	for i, row := range d.Rows {
+		s.lines[p] = append(s.lines[p], s.describe(p, row))
+		if row.Kind == processor.KindForwarded {
+			r := *row.Raw
+			r.Time = messages[i].Time // the writer's clock
+			s.append(claims.Partition(string(r.Key), s.rules.Partitions), r)
+		}
+	}
+}
+
+// describe says what became of one record.
+func (s *stage) describe(p int32, row processor.Row) string {
+	what := ""
+	switch o := row.Outcome; row.Kind {
+	case processor.KindOutcome:
+		what = s.outcome(o)
+	case processor.KindDuplicate:
+		what = fmt.Sprintf("again (offset %d): %s", o.Offset, s.outcome(o))
+	case processor.KindForwarded:
+		what = fmt.Sprintf("forwarded to partition %d as %s", claims.Partition(string(row.Raw.Key), s.rules.Partitions), row.Raw.Key)
+	case processor.KindDead:
+		what = "dead letter: " + row.Detail
+	}
+	label := s.labels[row.RequestID]
+	if label == "" {
+		label = "?"
+	}
+	where := fmt.Sprintf("offset %d", row.Offset)
+	if s.rules.Partitions > 1 {
+		where = fmt.Sprintf("partition %d, %s", p, where)
+	}
+	return fmt.Sprintf("%s  %s: %s", where, label, what)
+}
+
+func (s *stage) outcome(o registrations.Outcome) string {
+	at := o.LogTime.Format("15:04:05.000")
+	if o.Type == registrations.Rejected {
+		return fmt.Sprintf("%s  Rejected %s: %s: %s", at, o.Ref.RecordKey(), o.Reason, o.FullDetail())
+	}
+	text := fmt.Sprintf("%s  %s %s: %s by %s as %q, version %d", at, o.Type, o.Ref, o.State, o.Owner, o.Name, o.Version)
+	if o.ClaimID != o.RequestID {
+		text += ", since " + s.labels[o.ClaimID]
+	}
+	return text
+}
+
+// print is the history of every partition, and who holds what in the end.
+func (s *stage) print() string {
+	var b strings.Builder
+	var held []string
+	for p := range int32(64) {
+		for _, line := range s.lines[p] {
+			b.WriteString(line + "\n")
+		}
+		for ref, h := range s.ledgers[p].Known.Holdings {
+			line := fmt.Sprintf("%s is free, version %d", ref, h.Version)
+			if h.Held() {
+				line = fmt.Sprintf("%s is %s by %s as %q, version %d, since %s", ref, h.State, h.Owner, h.Name, h.Version, s.labels[h.ClaimID])
+			}
+			held = append(held, line)
+		}
+	}
+	slices.Sort(held)
+	b.WriteString("\n")
+	if len(held) == 0 {
+		b.WriteString("nobody holds a name\n")
+	}
+	for _, line := range held {
+		b.WriteString(line + "\n")
+	}
+	return b.String()
+}
+
+func (s *stage) match(form *regexp.Regexp, line string) []string {
+	m := form.FindStringSubmatch(line)
+	if m == nil {
+		s.t.Fatalf("not a line of a script: %q", line)
+	}
+	return m
+}
+
+func (s *stage) id(label string) uuid.UUID {
+	s.labels[idOf(label)] = label
+	return idOf(label)
+}
+
+func (s *stage) number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
+func (s *stage) text(word string) string {
+	if word[0] != '"' {
+		return word
+	}
+	text, err := strconv.Unquote(word)
+	if err != nil {
+		s.t.Fatalf("%s: %v", word, err)
+	}
+	return text
+}
+
+// time is a time of day, on the day that everything happens.
+func (s *stage) time(text string) time.Time {
+	at, err := time.Parse("15:04:05.000", text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return tenOClock.Truncate(24 * time.Hour).Add(at.Sub(at.Truncate(24 * time.Hour)))
+}

@@ -1,0 +1,370 @@
+package processor_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/dibstest/checker"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/processor"
+	"github.com/google/uuid"
+)
+
+func msec(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+// clients are APIs and other producers, good and bad, and those who wait for answers.
+type clients struct {
+	w       *world
+	skews   []time.Duration
+	asked   []request
+	answers []checker.Answer
+	told    map[checker.Answer]bool
+}
+
+// request is a claim that was sent at least once.
+type request struct {
+	id    uuid.UUID
+	event cloudevents.Event
+	claim claims.UsernameClaimed
+	ref   names.Ref
+}
+
+// clockBound is how far ahead of the broker's clock a record's may be; clockBehind, how far behind.
+const (
+	clockBound  = 10 * time.Second
+	clockBehind = 10 * time.Minute
+)
+
+func newClients(w *world) *clients {
+	c := &clients{w: w, told: make(map[checker.Answer]bool)}
+	for _, most := range []time.Duration{5 * time.Minute, 2 * time.Second, 0, time.Second} {
+		c.skews = append(c.skews, -w.upTo(most))
+	}
+	c.skews = append(c.skews, w.upTo(clockBound-time.Second))
+	return c
+}
+
+// send produces a record: acknowledged, or lost, or late, or twice.
+func (c *clients) send(p int32, r cloudevents.Record) {
+	w := c.w
+	r.Time = w.clock().Add(c.skews[w.r.IntN(len(c.skews))]).Truncate(time.Millisecond)
+	write := func() {
+		if ahead := r.Time.Sub(w.clock()); ahead > clockBound || -ahead > clockBehind {
+			return // the topic refuses it
+		}
+		offset := w.claims[p].append(r)
+		w.say("claims %d@%d: %s %s", p, offset, r.Key, shortened(r.Value))
+	}
+	f := w.rates.send
+	x := w.r.Float64()
+	if w.calm {
+		x = 1
+	}
+	switch {
+	case x < f:
+	case x < 2*f:
+		w.limbo = append(w.limbo, write)
+		w.sometimes("a request arrives late")
+	case x < 3*f:
+		write()
+		w.limbo = append(w.limbo, write)
+		w.sometimes("a request arrives twice")
+	default:
+		write()
+	}
+}
+
+func shortened(b []byte) string { return string(b[:min(len(b), 160)]) }
+
+// spelling returns a name of few, so that they are contended for, in one of its spellings.
+func (c *clients) spelling() string {
+	all := []string{"alice", "bob.b", "carol_1", "dave-2", "erin", "frank", "grace99", "heidi"}
+	s := all[c.w.r.IntN(min(len(all), c.w.rates.names))]
+	switch c.w.r.IntN(4) {
+	case 0:
+		return strings.ToUpper(s)
+	case 1:
+		return strings.ToUpper(s[:1]) + s[1:]
+	}
+	return s
+}
+
+// fresh is a request not made before.
+func (c *clients) fresh() request {
+	w := c.w
+	q := request{id: w.newID([]byte{4, 7, 5}[w.r.IntN(3)])}
+	q.event = cloudevents.Event{ID: q.id, Source: "test", Principal: []string{"", "gateway"}[w.r.IntN(2)]}
+	q.claim = claims.UsernameClaimed{Space: names.Username, Spelling: c.spelling(), Owner: fmt.Sprintf("u-%d", w.r.IntN(4)), Mode: claims.ModeRegister}
+	if w.r.IntN(4) == 0 {
+		q.claim.OnConflict = claims.OnConflictReturn
+	}
+	if w.r.IntN(5) == 0 {
+		n := int64(w.r.IntN(3))
+		q.claim.ExpectedVersion = &n
+	}
+	if w.r.IntN(5) == 0 {
+		q.claim.Deadline = w.clock().Add(w.upTo(20 * time.Second))
+	}
+	if w.r.IntN(6) == 0 {
+		q.claim.Metadata = map[string]string{"b": "2", "a": "1é\"", "\U0001F600": "x", "\uFFFD": "y"}
+	}
+	q.address()
+	return q
+}
+
+// address finds the key of a request's name, as a producer does: by the policy, or as well as it can.
+func (q *request) address() {
+	q.ref = names.Ref{Space: q.claim.Space, Key: names.Key(strings.ToLower(q.claim.Spelling))}
+}
+
+func (q *request) partition() int32 { return claims.Partition(q.ref.RecordKey(), pinned) }
+
+func (q *request) record(extra ...cloudevents.Header) cloudevents.Record {
+	return q.claim.Record(q.event, q.ref, extra...)
+}
+
+// act is one thing that some producer does.
+func (c *clients) act() {
+	w := c.w
+	if w.r.IntN(10) < 5 || len(c.asked) == 0 {
+		q := c.fresh()
+		c.asked = append(c.asked, q)
+		c.send(q.partition(), q.record())
+		return
+	}
+	q := c.asked[len(c.asked)-1-w.r.IntN(min(len(c.asked), 12))]
+	acts := []func(request){
+		c.again, c.again, c.again, c.otherContent, c.otherName, c.misrouted, c.misrouted, c.wrongKey, c.garbage, c.garbage,
+		c.unreadable, c.refusedWords, c.refusedWords, c.marker, c.unstorable,
+	}
+	acts[w.r.IntN(len(acts))](q)
+}
+
+// again repeats a request: the same of it that counts, the rest different.
+func (c *clients) again(q request) {
+	q.claim.Deadline = c.w.clock().Add(c.w.upTo(time.Minute))
+	if c.w.r.IntN(2) == 0 {
+		q.claim.Spelling = strings.ToUpper(q.claim.Spelling)
+	}
+	c.send(q.partition(), q.record(cloudevents.Header{Name: "traceparent", Value: []byte(c.w.newID(4).String())}))
+}
+
+// otherContent asks something else under a used id.
+func (c *clients) otherContent(q request) {
+	switch c.w.r.IntN(3) {
+	case 0:
+		q.claim.Owner += "x"
+	case 1:
+		q.event.Principal += "somebody"
+	default:
+		q.claim.Metadata = map[string]string{"other": "content"}
+	}
+	c.send(q.partition(), q.record())
+}
+
+// otherName uses an id for another name as well.
+func (c *clients) otherName(q request) {
+	q.claim.Spelling = c.spelling()
+	q.address()
+	c.send(q.partition(), q.record())
+}
+
+// misrouted sends a copy to a wrong partition, one that was forwarded before included.
+func (c *clients) misrouted(q request) {
+	w := c.w
+	if w.r.IntN(2) == 0 { // never sent to the right one
+		q = c.fresh()
+		c.asked = append(c.asked, q)
+	}
+	r := q.record()
+	if w.r.IntN(3) == 0 {
+		r.Key = []byte(string(q.claim.Space) + "/" + q.claim.Spelling)
+	}
+	if w.r.IntN(6) == 0 {
+		r.Headers = append(r.Headers, cloudevents.Header{Name: claims.Rerouted, Value: []byte("1")})
+	}
+	c.send(w.r.Int32N(int32(w.rates.partitions)), r)
+}
+
+// wrongKey sends a claim to the right partition under a key that is not its name's.
+func (c *clients) wrongKey(q request) {
+	r := q.record()
+	r.Key = [][]byte{nil, {}, []byte("username/somebody"), []byte("x"), {0xff, 0xfe}}[c.w.r.IntN(5)]
+	c.send(q.partition(), r)
+}
+
+// garbage puts a value that cannot be read under an id that is used, or under a new one.
+func (c *clients) garbage(q request) {
+	w := c.w
+	if w.r.IntN(2) == 0 {
+		q.event.ID = w.newID(7)
+	}
+	r := q.record()
+	good := string(r.Value)
+	r.Value = []byte([]string{
+		"", "nonsense", good + "x", `{"space":"username"}`, `{"space":"username","name":"alice","owner":7,"mode":"register"}`,
+		strings.Replace(good, `"owner"`, `"name"`, 1), good[:len(good)-1] + `,"deadline":"tomorrow"}`,
+		strings.Replace(good, `"owner":"`, `"owner":"\u0000`, 1), good[:len(good)-2] + "\xff\"}",
+		good[:len(good)-1] + `,"expected_version":1.5}`, good[:len(good)-1] + `,"metadata":{"a":1}}`,
+		good + strings.Repeat(" ", 9000), "[" + good + "]", "null",
+	}[w.r.IntN(14)])
+	if w.r.IntN(4) == 0 {
+		r.Key = [][]byte{nil, []byte("no-space"), []byte("username/"), {0xff}, []byte(strings.Repeat("k", 600))}[w.r.IntN(5)]
+	}
+	c.send(w.r.Int32N(int32(w.rates.partitions)), r)
+	c.send(q.partition(), r)
+}
+
+// unreadable sends what nobody could be told the outcome of.
+func (c *clients) unreadable(q request) {
+	w := c.w
+	r := q.record()
+	set := func(name, value string) {
+		r.Headers = slices.Clone(r.Headers)
+		for i := range r.Headers {
+			if r.Headers[i].Name == name {
+				r.Headers[i].Value = []byte(value)
+			}
+		}
+	}
+	switch w.r.IntN(8) {
+	case 0:
+		set(cloudevents.ContentType, "application/cloudevents+json")
+	case 1:
+		set(cloudevents.ID, "17")
+	case 2:
+		set(cloudevents.ID, w.newID(8).String())
+	case 3:
+		set(cloudevents.ID, w.newID(1).String())
+	case 4:
+		set(cloudevents.Type, "dibs.UsernameClaimed.v2")
+	case 5:
+		set(cloudevents.SpecVersion, "0.3")
+	case 6:
+		r.Headers = nil
+	default:
+		r = cloudevents.Record{Value: []byte("\x00\x01")}
+		r.Value = append(r.Value, undeliverableMark...)
+	}
+	c.send(w.r.Int32N(int32(w.rates.partitions)), r)
+}
+
+// refusedWords asks for what nobody gets.
+func (c *clients) refusedWords(request) {
+	w := c.w
+	q := c.fresh()
+	one := int64(1)
+	switch w.r.IntN(9) {
+	case 0:
+		q.claim.Spelling = "Root"
+	case 1:
+		q.claim.Spelling = []string{"ab", ".dot", "späß", "", strings.Repeat("n", 33)}[w.r.IntN(5)]
+	case 2:
+		q.claim.Space = "invoice-number"
+	case 3:
+		q.claim.Mode = claims.ModeReserve
+	case 4:
+		q.claim.TTLSeconds = &one
+	case 5:
+		q.claim.Replaces = &claims.Replaces{Name: c.spelling(), Version: 1}
+	case 6:
+		q.claim.Owner = strings.Repeat("o", 256)
+	case 7:
+		q.claim.Mode = "Register"
+	default:
+		q.claim.Metadata = map[string]string{"long": strings.Repeat("m", 1024)}
+	}
+	q.address()
+	c.asked = append(c.asked, q)
+	c.send(q.partition(), q.record())
+}
+
+// marker is what a transactional producer leaves: an offset without a record.
+func (c *clients) marker(q request) {
+	c.w.claims[q.partition()].end += 1 + c.w.r.Int64N(3)
+}
+
+// The owner whose claims the database cannot store; with the second one, not even as dead.
+const (
+	unstorableOwner    = "unstorable"
+	undeliverableMark  = "undeliverable"
+	neverStorableOwner = unstorableOwner + "-ever"
+)
+
+// unstorable asks for something that the database refuses.
+func (c *clients) unstorable(request) {
+	q := c.fresh()
+	q.claim.Owner = unstorableOwner
+	if c.w.rates.neverStorable && c.w.r.IntN(3) == 0 {
+		q.claim.Owner = neverStorableOwner
+	}
+	c.send(q.partition(), q.record())
+}
+
+// unstorableRow is what the database says of a row.
+func unstorableRow(row processor.Row) error {
+	if row.Kind == processor.KindOutcome && strings.HasPrefix(row.Outcome.Owner, unstorableOwner) {
+		return errors.New("invalid byte sequence")
+	}
+	if row.Kind == processor.KindDead && strings.Contains(string(row.Raw.Value), neverStorableOwner) {
+		return errors.New("invalid byte sequence")
+	}
+	return nil
+}
+
+// refusedLetter reports whether the dead letter topic refuses an output.
+func refusedLetter(o *processor.Output) bool {
+	return o.Topic == processor.ToDeadLetters && strings.HasSuffix(string(o.Value), undeliverableMark)
+}
+
+// told is an outcome as a client reads it.
+type told struct {
+	RequestID string `json:"request_id"`
+	Space     string `json:"space"`
+	Key       string `json:"key"`
+	Outcome   string `json:"outcome"`
+	Reason    string `json:"reason"`
+	Version   int64  `json:"version"`
+}
+
+func requestIDOf(value []byte) string {
+	var t told
+	_ = json.Unmarshal(value, &t)
+	return t.RequestID
+}
+
+// observe is somebody who asks for an outcome: of the topic, or of the database by way of any API.
+func (c *clients) observe() {
+	w := c.w
+	if len(c.asked) == 0 {
+		return
+	}
+	q := c.asked[len(c.asked)-1-w.r.IntN(min(len(c.asked), 20))]
+	if w.r.IntN(2) == 0 {
+		for _, r := range w.outputs.byRequest[q.id.String()] {
+			var t told
+			if err := json.Unmarshal(r.Value, &t); err == nil {
+				c.hear(checker.Answer{RequestID: t.RequestID, RecordKey: string(r.Key), Outcome: t.Outcome, Reason: t.Reason, Version: t.Version})
+			}
+		}
+		return
+	}
+	for p := range w.claims {
+		if o, ok := w.db.mem.Decided(processor.Request{Partition: int32(p), ID: q.id}); ok {
+			c.hear(checker.Answer{RequestID: q.id.String(), RecordKey: o.Ref.RecordKey(), Outcome: string(o.Type), Reason: string(o.Reason), Version: o.Version})
+		}
+	}
+}
+
+func (c *clients) hear(a checker.Answer) {
+	if !c.told[a] {
+		c.told[a] = true
+		c.answers = append(c.answers, a)
+	}
+}

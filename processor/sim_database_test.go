@@ -1,0 +1,388 @@
+package processor_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/processor/memory"
+	"github.com/google/uuid"
+)
+
+var errLost = errors.New("the database connection was lost")
+
+// database is the record in memory behind a network that loses answers, and behind a server that fails over.
+type database struct {
+	w         *world
+	mem       *memory.Record
+	flights   []*flight
+	server    int                   // counts fail-overs: what was under way before one is gone
+	committed map[string]bool       // every output whose row was ever committed
+	rows      map[position][]string // what each position publishes, for the check of published_through
+	owner     map[int32]uuid.UUID   // whose take-over was the last
+	unsettled map[*fiber][]processor.Batch
+}
+
+// position is where a record of claims is.
+type position struct {
+	partition int32
+	epoch     int64
+	offset    int64
+}
+
+// flight is a transaction that the server still works on although its client has given up: it holds its rows' locks.
+type flight struct {
+	partitions []int32
+	land       func() error
+	what       string
+}
+
+func newDatabase(w *world) *database {
+	d := &database{
+		w: w, mem: memory.New(), committed: make(map[string]bool), rows: make(map[position][]string),
+		owner: make(map[int32]uuid.UUID), unsettled: make(map[*fiber][]processor.Batch),
+	}
+	d.mem.Refuse = unstorableRow
+	return d
+}
+
+// dbConn is the database as a processor.Record.
+type dbConn struct{ *database }
+
+func (d *database) locked(partitions []int32) bool {
+	return slices.ContainsFunc(d.flights, func(f *flight) bool {
+		return slices.ContainsFunc(f.partitions, func(p int32) bool { return slices.Contains(partitions, p) })
+	})
+}
+
+// read is a call that changes nothing.
+func (d *database) read(ctx context.Context, do func() error) error {
+	w := d.w
+	w.turn()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if w.chance(w.rates.readLost) {
+		w.turn()
+		return errLost
+	}
+	err := do()
+	w.turn()
+	if w.chance(w.rates.failOverAt) { // the answer was out
+		d.failOver(1 + w.r.IntN(4))
+	}
+	return err
+}
+
+// write is a transaction: done, or done without an answer, or never begun, or under way for longer than its client
+// waits, or begun only after its client has given up. lost is told when the client cannot know.
+func (d *database) write(what string, partitions []int32, do func() error, lost func(landed bool)) error {
+	w := d.w
+	w.turn()
+	if d.locked(partitions) {
+		w.sometimes("waited for a row lock")
+		until := w.now + 5*time.Second
+		w.pause(wait{until, func() bool { return !d.locked(partitions) }})
+		if d.locked(partitions) {
+			return errLost
+		}
+	}
+	f := w.rates.writeLost
+	x := w.r.Float64()
+	if w.calm {
+		x = 1
+	}
+	switch {
+	case x < f:
+		err := do()
+		w.say("%s: its answer is lost, it was %v", what, err)
+		w.turn()
+		lost(err == nil)
+		return errLost
+	case x < 2*f:
+		w.say("%s: never reached the server", what)
+		w.turn()
+		lost(false)
+		return errLost
+	case x < 3*f:
+		w.say("%s: in flight", what)
+		d.flights = append(d.flights, &flight{partitions, do, what})
+		w.turn()
+		lost(false)
+		return errLost
+	case x < 4*f:
+		w.say("%s: delayed on its way", what)
+		server := d.server
+		w.limbo = append(w.limbo, func() {
+			if server == d.server && !d.locked(partitions) {
+				err := do()
+				w.say("%s: arrived late: %v", what, err)
+				if errors.Is(err, processor.ErrFenced) {
+					w.sometimes("a late transaction was fenced")
+				}
+			}
+		})
+		w.turn()
+		lost(false)
+		return errLost
+	}
+	err := do()
+	w.turn()
+	return err
+}
+
+// land ends a transaction in flight: it is committed, or not.
+func (d *database) land() {
+	if len(d.flights) == 0 {
+		return
+	}
+	f := d.flights[0]
+	d.flights = d.flights[1:]
+	if d.w.r.IntN(2) == 0 && !d.w.calm {
+		d.w.say("%s: died in flight", f.what)
+		d.w.sometimes("a transaction in flight died")
+		return
+	}
+	err := f.land()
+	d.w.say("%s: landed: %v", f.what, err)
+	if err == nil {
+		d.w.sometimes("a transaction in flight landed")
+	}
+}
+
+// failOver loses the last n transactions and everything under way.
+func (d *database) failOver(n int) {
+	before := d.mem.All()
+	d.flights, d.server = nil, d.server+1
+	n = d.mem.Lose(n)
+	d.w.say("fail-over, %d transactions lost", n)
+	d.w.sometimes("fail-over")
+	for _, was := range before {
+		is, ok := d.mem.Standing(was.Partition)
+		if is.WriterEpoch != was.WriterEpoch {
+			d.w.sometimes("fail-over undid a take-over")
+		}
+		if is.NextOffset != was.NextOffset {
+			d.w.sometimes("fail-over undid a commit")
+		}
+		if ok {
+			d.owner[was.Partition] = is.WriterID
+		} else {
+			delete(d.owner, was.Partition)
+		}
+	}
+}
+
+// step does a change under fences, and checks that none of what must never go back did, and that nobody but the owner
+// did it.
+func (d *database) step(fences []processor.Fence, do func() error) error {
+	before := d.mem.All()
+	err := do()
+	for _, was := range before {
+		is, _ := d.mem.Standing(was.Partition)
+		if is == was {
+			continue
+		}
+		i := slices.IndexFunc(fences, func(f processor.Fence) bool { return f.Partition == was.Partition })
+		if err != nil || i < 0 {
+			d.w.violated("promise 7: a refused transaction changed partition %d: %+v to %+v", was.Partition, was, is)
+		} else if owner := d.owner[was.Partition]; owner != fences[i].WriterID {
+			d.w.violated("promise 7: writer %s changed partition %d, which %s had taken over", fences[i].WriterID, was.Partition, owner)
+		}
+		if is.WriterEpoch < was.WriterEpoch || is.LogTime.Before(was.LogTime) || is.LogEpoch == was.LogEpoch &&
+			(is.NextOffset < was.NextOffset || is.PublishedThrough < was.PublishedThrough) {
+			d.w.violated("inv 10: partition %d went back from %+v to %+v", was.Partition, was, is)
+		}
+		d.checkPublished(was, is)
+	}
+	return err
+}
+
+func (c *dbConn) Acquire(ctx context.Context, p int32, writer uuid.UUID) (processor.Standing, error) {
+	d, what := c.database, c.w.running.name+" takes over"
+	var s processor.Standing
+	err := d.write(what, []int32{p}, func() (err error) {
+		s, err = d.mem.Acquire(ctx, p, writer)
+		d.owner[p] = writer
+		d.w.say("%s %d: epoch %d, next %d", what, p, s.WriterEpoch, s.NextOffset)
+		return err
+	}, func(bool) {})
+	return s, err
+}
+
+func (c *dbConn) Standings(ctx context.Context, partitions []int32) ([]processor.Standing, error) {
+	var all []processor.Standing
+	fiber := c.w.running
+	err := c.read(ctx, func() (err error) {
+		all, err = c.mem.Standings(ctx, partitions)
+		c.settled(fiber, all)
+		return err
+	})
+	return all, err
+}
+
+// settled counts what a commit of unknown fate turned out to be.
+func (d *database) settled(f *fiber, all []processor.Standing) {
+	for _, b := range d.unsettled[f] {
+		i := slices.IndexFunc(all, func(s processor.Standing) bool { return s.Partition == b.Partition })
+		if i < 0 {
+			d.w.sometimes("unknown commit settled: lost the partition")
+			continue
+		}
+		switch s := all[i]; {
+		case s.WriterID != b.WriterID:
+			d.w.sometimes("unknown commit settled: lost the partition")
+		case s.NextOffset == b.Next:
+			d.w.sometimes("unknown commit settled: committed")
+		case s.NextOffset == b.NextOffset:
+			d.w.sometimes("unknown commit settled: unchanged")
+		default:
+			d.w.sometimes("unknown commit settled: moved elsewhere")
+		}
+	}
+	delete(d.unsettled, f)
+}
+
+func (c *dbConn) Look(ctx context.Context, fences []processor.Fence, refs []names.Ref, requests []processor.Request) (processor.Known, error) {
+	var known processor.Known
+	err := c.read(ctx, func() (err error) {
+		known, err = c.mem.Look(ctx, fences, refs, requests)
+		return err
+	})
+	if errors.Is(err, processor.ErrFenced) {
+		c.w.say("%s looks up: fenced", c.w.running.name)
+		c.w.sometimes("look-up thrown away: fenced")
+	}
+	return known, err
+}
+
+func (c *dbConn) Commit(ctx context.Context, batches []processor.Batch) error {
+	d, fiber := c.database, c.w.running
+	partitions, fences := make([]int32, len(batches)), make([]processor.Fence, len(batches))
+	what := fiber.name + " commits"
+	for i, b := range batches {
+		partitions[i], fences[i] = b.Partition, b.Fence
+		d.w.say("%s %d: [%d, %d) %d rows, epoch %d", what, b.Partition, b.NextOffset, b.Next, len(b.Rows), b.WriterEpoch)
+	}
+	if len(batches) > 1 {
+		d.w.sometimes("several partitions in one transaction")
+	}
+	err := d.write(what, partitions, func() error {
+		put := func() {}
+		if d.w.chance(d.w.rates.tamper) {
+			put = d.tamper(batches)
+		}
+		err := d.step(fences, func() error { return d.mem.Commit(ctx, batches) })
+		put()
+		if err == nil {
+			d.wrote(batches)
+		}
+		return err
+	}, func(bool) { d.unsettled[fiber] = batches })
+	switch {
+	case errors.Is(err, processor.ErrFenced):
+		d.w.say("%s: fenced", what)
+		d.w.sometimes("commit fenced")
+	case errors.Is(err, processor.ErrData):
+		d.w.sometimes("the database refused data")
+	case errors.Is(err, processor.ErrConflict):
+		d.w.sometimes("a name was changed behind the log")
+	}
+	return err
+}
+
+// tamper changes a name behind the log, for as long as one commit takes.
+func (d *database) tamper(batches []processor.Batch) (put func()) {
+	for _, b := range batches {
+		for _, c := range b.Changes {
+			h := c.Holding
+			h.Version += 7
+			d.w.say("somebody changes %s behind the log", c.Ref)
+			return d.mem.Tamper(c.Ref, h)
+		}
+	}
+	return func() {}
+}
+
+// wrote notes what committed rows publish, each writer for its own batches.
+func (d *database) wrote(batches []processor.Batch) {
+	for _, b := range batches {
+		for _, row := range b.Rows {
+			switch row.Kind {
+			case processor.KindDuplicate:
+				d.w.sometimes("duplicate")
+			case processor.KindForwarded:
+				d.w.sometimes("forwarded")
+			case processor.KindDead:
+				d.w.sometimes("dead")
+			case processor.KindOutcome:
+				d.w.sometimes(strings.TrimSpace("outcome " + string(row.Outcome.Type) + " " + string(row.Outcome.Reason)))
+			}
+			var prints []string
+			for _, o := range processor.OutputsOf(topicName, simRules, b.Fence, []processor.Row{row}) {
+				print := printOf(&o)
+				d.committed[print] = true
+				if !refusedLetter(&o) {
+					prints = append(prints, print)
+				}
+			}
+			d.rows[position{b.Partition, b.LogEpoch, row.Offset}] = prints
+		}
+	}
+}
+
+// checkPublished: below published_through everything is on its topic.
+func (d *database) checkPublished(was, is processor.Standing) {
+	if is.PublishedThrough > is.NextOffset {
+		d.w.violated("inv 13: partition %d is published through %d, next is %d", is.Partition, is.PublishedThrough, is.NextOffset)
+	}
+	if is.LogEpoch != was.LogEpoch {
+		return
+	}
+	for offset := was.PublishedThrough; offset < is.PublishedThrough; offset++ {
+		for _, print := range d.rows[position{is.Partition, is.LogEpoch, offset}] {
+			if !d.w.outputs.there[print] {
+				d.w.violated("inv 13: partition %d is published through %d, and of offset %d is missing %q", is.Partition, is.PublishedThrough, offset, print)
+			}
+		}
+	}
+}
+
+func (c *dbConn) Unpublished(ctx context.Context, at processor.Fence, from int64) ([]processor.Row, error) {
+	var rows []processor.Row
+	err := c.read(ctx, func() (err error) {
+		rows, err = c.mem.Unpublished(ctx, at, from)
+		return err
+	})
+	if len(rows) > 0 {
+		c.w.sometimes("take-over publishes again")
+	}
+	return rows, err
+}
+
+func (c *dbConn) Published(ctx context.Context, cursors []processor.Cursor) error {
+	partitions, fences := make([]int32, len(cursors)), make([]processor.Fence, len(cursors))
+	for i := range cursors {
+		partitions[i], fences[i] = cursors[i].Partition, cursors[i].Fence
+	}
+	c.w.sometimes("cursor saved when idle")
+	return c.write(c.w.running.name+" saves cursors", partitions, func() error {
+		return c.step(fences, func() error { return c.mem.Published(ctx, cursors) })
+	}, func(bool) {})
+}
+
+func (c *dbConn) Halt(ctx context.Context, at processor.Fence, reason string) error {
+	err := c.write(c.w.running.name+" halts", []int32{at.Partition}, func() error {
+		err := c.step([]processor.Fence{at}, func() error { return c.mem.Halt(ctx, at, reason) })
+		c.w.say("halt of %d (%s): %v", at.Partition, reason, err)
+		return err
+	}, func(bool) {})
+	if errors.Is(err, processor.ErrFenced) {
+		c.w.sometimes("halt fenced")
+	}
+	return err
+}

@@ -1,0 +1,46 @@
+package processor
+
+import "context"
+
+// Lane is one lane of a processor, for the simulation: it drives the stages step by step instead of letting Run do it.
+// (The simulation is an external test, because the record it runs on imports this package.)
+type Lane = lane
+
+// NewLane builds a processor of one lane and returns that.
+func NewLane(cfg Config, record Record, publisher Publisher, source Source) (*Lane, error) {
+	p, err := New(cfg, nil, record, publisher, source)
+	if err != nil {
+		return nil, err
+	}
+	return p.lanes[0], nil
+}
+
+func (l *lane) Assign(partitions []int32, live <-chan struct{}) { l.assign(partitions, live) }
+func (l *lane) Reconcile(ctx context.Context)                   { l.reconcile(ctx) }
+func (l *lane) Backlogged() bool                                { return l.backlogged() }
+func (l *lane) DecideNext(ctx context.Context)                  { l.decideNext(ctx) }
+func (l *lane) PublishNext(ctx context.Context) bool            { return l.publishNext(ctx) }
+func (l *lane) SaveCursors(ctx context.Context, last bool)      { l.saveCursors(ctx, last) }
+func (l *lane) Committed() <-chan struct{}                      { return l.committed }
+func (l *lane) Published() <-chan struct{}                      { return l.published }
+
+// Owns lists the partitions that the lane takes for its own.
+func (l *lane) Owns() []int32 { return l.ownedPartitions() }
+
+// Idle reports whether everything the lane has committed is published and saved.
+func (l *lane) Idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.owned {
+		if t.queued > 0 || t.acked > t.saved {
+			return false
+		}
+	}
+	return true
+}
+
+// OutputsOf is what rows publish.
+func OutputsOf(topic string, rules Rules, at Fence, rows []Row) []Output {
+	l := lane{topic: topic, rules: rules}
+	return l.outputs(nil, at, rows)
+}
