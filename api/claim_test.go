@@ -271,12 +271,12 @@ func TestOtherReplicaAnswers(t *testing.T) {
 }
 
 func TestPublishFails(t *testing.T) {
-	never := func(err error) func(func() int64) (int64, error) {
-		return func(func() int64) (int64, error) { return 0, err }
+	never := func(err error) func(context.Context, func() int64) (int64, error) {
+		return func(context.Context, func() int64) (int64, error) { return 0, err }
 	}
 	for _, test := range []struct {
 		name    string
-		publish func(add func() int64) (int64, error)
+		publish func(ctx context.Context, add func() int64) (int64, error)
 		reason  string
 		took    time.Duration
 		records int
@@ -285,7 +285,7 @@ func TestPublishFails(t *testing.T) {
 		{"busy", never(fmt.Errorf("%w: %w", api.ErrNotPublished, api.ErrBusy)), "too_busy", 0, 0},
 		{"unknown", never(api.ErrUnknown), "outcome_unknown", 5 * time.Second, 0},
 		{"something else", never(errors.New("broker-3.internal said EOF")), "outcome_unknown", 5 * time.Second, 0},
-		{"unknown, and in the log, and not decided", func(add func() int64) (int64, error) { return add(), api.ErrUnknown },
+		{"unknown, and in the log, and not decided", func(_ context.Context, add func() int64) (int64, error) { return add(), api.ErrUnknown },
 			"outcome_unknown", 5 * time.Second, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -319,7 +319,7 @@ func TestPublishFails(t *testing.T) {
 func TestPublishUnknownOutcomeComes(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
 		w.memory.held = true
-		w.memory.publish = func(add func() int64) (int64, error) {
+		w.memory.publish = func(_ context.Context, add func() int64) (int64, error) {
 			time.AfterFunc(2*time.Second, func() { add(); w.memory.release() })
 			return 0, api.ErrUnknown
 		}
@@ -335,7 +335,7 @@ func TestNotPublishedButDecidedBefore(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
 		w.claim(alice, "Idempotency-Key: k").is(201, "")
 		o := w.memory.outcomes
-		w.memory.publish = func(func() int64) (int64, error) {
+		w.memory.publish = func(context.Context, func() int64) (int64, error) {
 			for _, before := range o {
 				w.waiter.Deliver(before)
 			}
@@ -459,8 +459,11 @@ func TestCallerGoesAway(t *testing.T) {
 
 		// It hangs up while Kafka is being asked: the record is written all the same.
 		ctx, cancel = context.WithCancel(t.Context())
-		w.memory.publish = func(add func() int64) (int64, error) {
+		w.memory.publish = func(publishing context.Context, add func() int64) (int64, error) {
 			cancel()
+			if err := publishing.Err(); err != nil {
+				return 0, fmt.Errorf("%w: %w", api.ErrNotPublished, err)
+			}
 			return add(), nil
 		}
 		w.askCtx(ctx, http.MethodPost, "/v1/claims", `{"name":"Bob","owner":"u"}`)

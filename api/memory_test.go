@@ -31,7 +31,7 @@ type memory struct {
 	held    bool  // nothing is decided until release
 	mute    bool  // nothing is delivered
 	away    error // what the record answers
-	publish func(append func() int64) (int64, error)
+	publish func(ctx context.Context, add func() int64) (int64, error)
 }
 
 type request struct {
@@ -81,7 +81,7 @@ func (m *memory) Publish(ctx context.Context, partition int32, r cloudevents.Rec
 	publish := m.publish
 	m.mu.Unlock()
 	if publish != nil {
-		return publish(add)
+		return publish(ctx, add)
 	}
 	return add(), ctx.Err()
 }

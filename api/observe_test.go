@@ -51,7 +51,7 @@ func TestMetricsAndLogs(t *testing.T) {
 		w.ask("PUT", "/v1/names/username/alice", "").is(405, "method_not_allowed")
 		w.memory.held = true
 		w.claim(`{"name":"Bob","owner":"u-17"}`).is(202, "")
-		w.memory.publish = func(func() int64) (int64, error) { return 0, api.ErrUnknown }
+		w.memory.publish = func(context.Context, func() int64) (int64, error) { return 0, api.ErrUnknown }
 		w.claim(alice).is(503, "outcome_unknown")
 
 		families, err := w.metrics.Gather()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"testing"
 	"time"
 
 	"github.com/dibs-hq/dibs/dibstest/checker"
@@ -131,4 +132,11 @@ func call(method, addr, path string, header http.Header, body []byte) (a answer)
 		a.err = json.Unmarshal(a.body, &a.claim)
 	}
 	return a
+}
+
+func mustJSON(t testing.TB, text []byte, into any) {
+	t.Helper()
+	if err := json.Unmarshal(text, into); err != nil {
+		t.Fatalf("%.300q: %v", text, err)
+	}
 }

@@ -96,10 +96,18 @@ func (d *Deployment) Prepare(ctx context.Context) error {
 	if err := d.checkRecord(ctx); err != nil {
 		return err
 	}
+	var pinned postgres.Contract // zero where nothing is pinned yet
+	err := d.reach(ctx, "Postgres", func(ctx context.Context) (err error) {
+		pinned, _, err = d.Record.Pinned(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	var partitions int
 	var clusterID string
-	err := d.reach(ctx, "Kafka", func(ctx context.Context) (err error) {
-		if partitions, err = d.checkTopics(ctx); err != nil {
+	err = d.reach(ctx, "Kafka", func(ctx context.Context) (err error) {
+		if partitions, err = d.checkTopics(ctx, pinned.Partitions); err != nil {
 			return err
 		}
 		clusterID, err = d.Kafka.ClusterID(ctx)
@@ -111,6 +119,9 @@ func (d *Deployment) Prepare(ctx context.Context) error {
 	found := postgres.Contract{Topic: d.Kafka.Claims(), ClusterID: clusterID, Partitions: partitions}
 	return d.reach(ctx, "Postgres", func(ctx context.Context) (err error) {
 		d.Contract, err = d.Record.Pin(ctx, found)
+		if broken := (*postgres.ContractError)(nil); errors.As(err, &broken) && broken.Grown() {
+			return nil // the check of the topics has warned of it
+		}
 		return err
 	})
 }
@@ -130,8 +141,8 @@ func (d *Deployment) checkRecord(ctx context.Context) error {
 }
 
 // checkTopics refuses topics on which a promise would not hold, and returns the partition count of claims.
-func (d *Deployment) checkTopics(ctx context.Context) (int, error) {
-	findings, err := d.Kafka.CheckTopics(ctx, kafka.CheckConfig{})
+func (d *Deployment) checkTopics(ctx context.Context, pinned int) (int, error) {
+	findings, err := d.Kafka.CheckTopics(ctx, kafka.CheckConfig{Partitions: pinned})
 	if err != nil {
 		return 0, err
 	}

@@ -172,6 +172,19 @@ func (d *deployment) settled(within time.Duration) {
 	})
 }
 
+// written counts the records on claims.
+func (d *deployment) written() (n int64) {
+	d.t.Helper()
+	ends, err := d.topic.ends()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, end := range ends {
+		n += end
+	}
+	return n
+}
+
 // query runs f on a connection whose search path is the schema.
 func (d *deployment) query(f func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)

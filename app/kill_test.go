@@ -183,7 +183,7 @@ func TestImportUnderKills(t *testing.T) {
 	dibstest.NeedRealKafka(t)
 	s := makeSignups(t, 1, 6000)
 	// Three rounds, when a part of the file is decided, however fast that goes.
-	importUnderKills(t, s, 4, func(ctx context.Context, d *deployment, round func()) {
+	importUnderKills(t, s, 16, func(ctx context.Context, d *deployment, round func()) {
 		for i := 1; i <= 3; i++ {
 			eventually(t, 2*time.Minute, func() error {
 				if n := d.decided(); n < i*s.rows/5 && ctx.Err() == nil {

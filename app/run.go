@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime"
 	"time"
+	"time"
 
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/auth"
@@ -177,10 +178,22 @@ func (r *running) startProcessor(ctx context.Context) error {
 	return nil
 }
 
+// silence is for how long the brokers may not answer the tail before claims are refused at once.
+const silence = 3 * time.Second
+
+// kafkaAnswers says why a claim would not be taken or not be answered: the brokers have not been heard of for a while.
+func (d *Deployment) kafkaAnswers() error {
+	if age := d.tail.Age(); age > silence {
+		return fmt.Errorf("kafka has not answered for %s", age.Round(time.Second))
+	}
+	return nil
+}
+
 // startClaimer starts what claims names in this process.
 func (r *running) startClaimer(ctx context.Context) (err error) {
 	r.claimer, err = api.NewClaimer(api.ClaimerConfig{
 		Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Registerer: r.registry, Log: r.Log,
+		Check: r.d.kafkaAnswers,
 	}, r.d.Claims, r.d.Record, r.d.Waiter)
 	if err != nil {
 		return err

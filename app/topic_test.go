@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,18 +17,23 @@ import (
 // topics are a deployment's topics, as somebody else sees them who has his own client: what that one can do and dibs
 // never does, tests need.
 type topics struct {
-	t      testing.TB
-	client *kgo.Client
-	admin  *kadm.Client
-	brokers,
-	all []string
+	t       testing.TB
+	client  *kgo.Client
+	admin   *kadm.Client
+	brokers []string
+	batches atomic.Int64 // written by our clients
+
 	claims, registrations, letters string
+}
+
+// OnProduceBatchWritten counts: franz-go calls it.
+func (s *topics) OnProduceBatchWritten(kgo.BrokerMetadata, string, int32, kgo.ProduceBatchMetrics) {
+	s.batches.Add(1)
 }
 
 func newTopics(t testing.TB, kafka *dibstest.Broker) *topics {
 	t.Helper()
 	s := &topics{t: t, brokers: kafka.Addrs, claims: kafka.Prefix + "claims", registrations: kafka.Prefix + "registrations", letters: kafka.Prefix + "claims.dlq"}
-	s.all = []string{s.claims, s.registrations, s.letters}
 	s.client = s.connect()
 	s.admin = kadm.NewClient(s.client)
 	return s
@@ -38,7 +44,7 @@ func (s *topics) connect(options ...kgo.Opt) *kgo.Client {
 	s.t.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(s.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(100 * time.Millisecond),
-		kgo.RecordDeliveryTimeout(30 * time.Second), kgo.ProducerBatchMaxBytes(1 << 20),
+		kgo.RecordDeliveryTimeout(30 * time.Second), kgo.ProducerBatchMaxBytes(1 << 20), kgo.WithHooks(s),
 	}, options...)...)
 	if err != nil {
 		s.t.Fatal(err)

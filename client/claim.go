@@ -38,21 +38,25 @@ const (
 	Rejected State = "rejected"
 )
 
-// Result is a claim and what became of it.
+// Result is a claim and what became of it. As JSON it reads like the API's own.
 type Result struct {
-	ID                      string
-	State                   State
-	Space, Name, Key, Owner string
+	ID    string `json:"claim_id,omitempty"`
+	State State  `json:"state,omitempty"`
+	Space string `json:"space,omitempty"`
+	Name  string `json:"name,omitempty"`
+	Key   string `json:"key,omitempty"`
+	Owner string `json:"owner,omitempty"`
 	// Version is that of the name, if accepted.
-	Version int64
+	Version int64 `json:"version,omitempty"`
 	// Reason and Detail say why it was rejected; CurrentVersion is the version that a version_conflict found.
-	Reason, Detail string
-	CurrentVersion int64
-	DecidedAt      time.Time
+	Reason         string    `json:"reason,omitempty"`
+	Detail         string    `json:"detail,omitempty"`
+	CurrentVersion int64     `json:"current_version,omitempty"`
+	DecidedAt      time.Time `json:"decided_at,omitzero"`
 	// Position is where the claim is in the log, "<partition>-<log epoch>-<offset>"; not known of all rejections.
-	Position string
+	Position string `json:"position,omitempty"`
 	// Replayed says that the outcome is that of an earlier request with the same identity.
-	Replayed bool
+	Replayed bool `json:"replayed,omitempty"`
 }
 
 // Claim claims a name and waits for the outcome, until ctx ends. What fails on the way is tried again, as the same claim.

@@ -12,13 +12,15 @@ import (
 
 // Name is what is recorded of a name: advice, true when it was read. Only a claim decides.
 type Name struct {
-	Space, Name, Key string
-	Available        bool
-	Reason           string // why it is not available
-	State            string
-	Owner            string // where the key may know
-	Version          int64  // 0 for a name never held
-	ClaimID          string
+	Space     string `json:"space"`
+	Name      string `json:"name"`
+	Key       string `json:"key"`
+	Available bool   `json:"available"`
+	Reason    string `json:"reason,omitempty"` // why it is not available
+	State     string `json:"state"`
+	Owner     string `json:"owner,omitempty"` // where the key may know
+	Version   int64  `json:"version"`         // 0 for a name never held
+	ClaimID   string `json:"claim_id,omitempty"`
 }
 
 // Name reads who holds a name.

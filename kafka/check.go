@@ -219,13 +219,17 @@ func (k *checker) partitions(pinned int) {
 			Why: "routing stays with the count it began with; producers that use the new count send their records to the wrong partition, from where they are forwarded",
 			Fix: fmt.Sprintf("tell every producer to use %d partitions", pinned)})
 	}
+	need := claims
+	if pinned > 0 {
+		need = pinned // what is above is forwarded, and has its outcome there
+	}
 	for topic, have := range map[string]int{k.client.Registrations(): registrations, k.client.DeadLetters(): letters} {
-		if have == 0 || have == claims {
+		if have == 0 || have == need || have == claims && have > need {
 			continue
 		}
-		f := Finding{Severity: Error, Topic: topic, Setting: "partitions", Want: strconv.Itoa(claims), Have: strconv.Itoa(have),
-			Why: "an outcome goes to the partition number of its claim", Fix: grow(topic, claims)}
-		if have > claims {
+		f := Finding{Severity: Error, Topic: topic, Setting: "partitions", Want: strconv.Itoa(need), Have: strconv.Itoa(have),
+			Why: "an outcome goes to the partition number of its claim", Fix: grow(topic, need)}
+		if have > need {
 			f.Severity, f.Fix = Warning, "none is needed: the partitions above stay empty"
 		}
 		k.found(f)

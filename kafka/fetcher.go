@@ -203,7 +203,7 @@ func (f *fetcher) store(g *reading, in *recordReader, p *fetchedPartition, err e
 		return
 	}
 	if p.err == nil {
-		g.highWatermark, g.answered = p.highWatermark, time.Now()
+		g.highWatermark, r.answered[g.partition] = p.highWatermark, time.Now()
 	}
 	if in.next > g.next {
 		if len(g.messages) == 0 {

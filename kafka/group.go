@@ -43,8 +43,8 @@ func (c GroupConfig) withDefaults(client *Client) GroupConfig {
 	return c
 }
 
-// growthCheck is how often a member looks for partitions that were added.
-const growthCheck = 10 * time.Second
+// growthCheck is how often we look for partitions that were added. Tests cannot wait for it.
+var growthCheck = 10 * time.Second
 
 // Group is a member of the consumer group that shares out the partitions of claims. It uses nothing else of the group:
 // offsets that it commits are for dashboards, and safety does not depend on it.
@@ -97,13 +97,19 @@ func (g *Group) Run(ctx context.Context) error {
 		return fmt.Errorf("consumer group %s: %w", g.cfg.ID, err)
 	}
 	// Errors are taken as soon as they come: one that waits would keep a closing group from leaving.
+	var said time.Time // when an error was logged last
 	for ctx.Err() == nil {
 		generation, err := group.Next(ctx)
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, errors.Is(err, kafkago.RebalanceInProgress): // somebody else was faster to ask for a new generation
 		case err != nil:
+			if time.Since(said) > 10*time.Second {
+				said = time.Now()
+				log.Warn("could not join the consumer group; trying again", "group", g.cfg.ID, "err", err)
+			}
 			g.failed(err)
 		default:
+			said = time.Time{}
 			g.began(generation)
 		}
 	}
@@ -136,7 +142,6 @@ func (g *Group) began(generation *kafkago.Generation) {
 // failed hands an error to Next.
 func (g *Group) failed(err error) {
 	g.client.metrics.failed("group", err)
-	g.client.log.Warn("could not join the consumer group; trying again", "group", g.cfg.ID, "err", err)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.err = err
@@ -225,6 +230,7 @@ func (g *Group) Commit(offsets map[int32]int64) error {
 
 // How long each way to leave may take.
 const (
+	closeWithin = 500 * time.Millisecond
 	leaveWithin = 2 * time.Second
 	severAfter  = time.Second
 )
@@ -239,7 +245,7 @@ func (g *Group) leave(group *kafkago.ConsumerGroup) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(leaveWithin):
+	case <-time.After(closeWithin):
 	}
 	g.leaveMyself()
 	select {

@@ -88,6 +88,7 @@ func numbers(n int) []string {
 }
 
 func TestPublishAndReadBack(t *testing.T) {
+	dibstest.Kafka(t) // starts it, where it is ours
 	noLeaks(t)
 	c := broker(t, 3)
 	p := NewProducer(c, ProducerConfig{})

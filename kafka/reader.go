@@ -51,8 +51,9 @@ type Reader struct {
 	order      []*reading // the same, for Poll to take turns
 	turn       int
 	fetchers   map[int32]*fetcher
-	staleView  int64          // metadata up to this one is known to be wrong
-	start      func(*fetcher) // nil while Run does not run
+	answered   map[int32]time.Time // when a leader last gave an answer about a partition; at first, when it was sought
+	staleView  int64               // metadata up to this one is known to be wrong
+	start      func(*fetcher)      // nil while Run does not run
 
 	arrived chan struct{} // wakes Poll
 	resolve chan struct{} // wakes the resolver
@@ -72,15 +73,14 @@ type reading struct {
 	fetcher       *fetcher
 	view          int64 // the metadata that the leader was taken from
 	sought        time.Time
-	answered      time.Time // when a leader last said something about it; at first, when it was sought
-	unknown       int       // how many metadata answers in a row did not know the partition
+	unknown       int // how many metadata answers in a row did not know the partition
 }
 
 // NewReader prepares a reader.
 func NewReader(client *Client, cfg ReaderConfig) *Reader {
 	return &Reader{
 		client: client, cfg: cfg.withDefaults(client),
-		partitions: make(map[int32]*reading), fetchers: make(map[int32]*fetcher),
+		partitions: make(map[int32]*reading), fetchers: make(map[int32]*fetcher), answered: make(map[int32]time.Time),
 		arrived: make(chan struct{}, 1), resolve: make(chan struct{}, 1),
 	}
 }
@@ -108,7 +108,9 @@ func (r *Reader) Seek(partition int32, offset int64) {
 	defer r.mu.Unlock()
 	r.drop(partition)
 	g := &reading{partition: partition, from: offset, next: offset, sought: time.Now()}
-	g.answered = g.sought
+	if _, ok := r.answered[partition]; !ok {
+		r.answered[partition] = g.sought
+	}
 	r.partitions[partition] = g
 	r.order = append(r.order, g)
 	r.place(g)
@@ -119,9 +121,10 @@ func (r *Reader) Drop(partition int32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.drop(partition)
+	delete(r.answered, partition)
 }
 
-// drop forgets a partition. The caller holds mu.
+// drop ends the reading of a partition. The caller holds mu.
 func (r *Reader) drop(partition int32) {
 	g := r.partitions[partition]
 	if g == nil {
@@ -267,7 +270,9 @@ func (r *Reader) lag() (records int64, age time.Duration) {
 	defer r.mu.Unlock()
 	for _, g := range r.order {
 		records += max(0, g.highWatermark-g.from)
-		age = max(age, time.Since(g.answered))
+	}
+	for _, at := range r.answered {
+		age = max(age, time.Since(at))
 	}
 	return records, age
 }

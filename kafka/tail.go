@@ -22,19 +22,33 @@ type Tail struct {
 	reader *Reader
 	ready  chan struct{}
 
-	mu      sync.Mutex           // guards what follows
-	stopped map[int32]*tailPlace // partitions that are not being read
 	// Of Run's goroutine only.
 	partitions int
+	stopped    map[int32]*tailPlace // those that are not being read
+	pauses     map[int32]*tailPause
 }
 
 // tailPlace is where a partition is to be read on, and when.
 type tailPlace struct {
-	offset  int64
-	lost    bool // the offset is not in the log any more: go on at its end
-	since   time.Time
-	due     time.Time
+	offset int64
+	lost   bool // the offset is not in the log any more: go on at its end
+	due    time.Time
+}
+
+// tailPause grows while a partition stops again and again.
+type tailPause struct {
 	backoff backoff
+	until   time.Time // a stop before then is one more in a row
+}
+
+// next is how long to wait before a partition that has just stopped, or could not be resumed, is tried again.
+func (p *tailPause) next(now time.Time) time.Duration {
+	if now.After(p.until) {
+		p.backoff.reset()
+	}
+	d := p.backoff.next()
+	p.until = now.Add(d + 5*time.Second)
+	return d
 }
 
 // NewTail prepares a tail. handle is called by one goroutine, for every record, in the order of its partition. It must not
@@ -42,7 +56,7 @@ type tailPlace struct {
 func NewTail(client *Client, handle func(ctx context.Context, partition int32, r cloudevents.Record)) *Tail {
 	return &Tail{
 		client: client, handle: handle, reader: NewReader(client, ReaderConfig{Topic: client.Registrations()}),
-		ready: make(chan struct{}), stopped: make(map[int32]*tailPlace),
+		ready: make(chan struct{}), stopped: make(map[int32]*tailPlace), pauses: make(map[int32]*tailPause),
 	}
 }
 
@@ -59,11 +73,6 @@ func (t *Tail) Behind() int64 {
 // a second; before Ready it means nothing. What is older than Age has been handled, but for what Behind counts.
 func (t *Tail) Age() time.Duration {
 	_, age := t.reader.lag()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, p := range t.stopped {
-		age = max(age, time.Since(p.since))
-	}
 	return age
 }
 
@@ -141,37 +150,30 @@ func (t *Tail) take(ctx context.Context, f *processor.Fetched) {
 	if f.Err == nil {
 		return
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	now := time.Now()
+	pause := t.pauses[f.Partition]
+	if pause == nil {
+		pause = &tailPause{backoff: backoff{min: 10 * time.Millisecond, max: time.Second}}
+		t.pauses[f.Partition] = pause
+	}
 	t.stopped[f.Partition] = &tailPlace{
-		offset: f.Next, lost: errors.Is(f.Err, processor.ErrOutOfLog), since: time.Now(), due: time.Now(),
-		backoff: backoff{min: 50 * time.Millisecond, max: time.Second},
+		offset: f.Next, lost: errors.Is(f.Err, processor.ErrOutOfLog), due: now.Add(pause.next(now)),
 	}
 }
 
 // resume reads stopped partitions on whose time has come, and returns how long until the next one's.
 func (t *Tail) resume(ctx context.Context) (wait time.Duration) {
 	wait = time.Second
-	t.mu.Lock()
-	due := make(map[int32]*tailPlace)
 	for p, place := range t.stopped {
-		if left := time.Until(place.due); left > 0 {
-			wait = min(wait, left)
-		} else {
-			due[p] = place
+		if time.Until(place.due) <= 0 {
+			if err := t.resumeAt(ctx, p, place); err == nil {
+				delete(t.stopped, p)
+				continue
+			}
+			now := time.Now()
+			place.due = now.Add(t.pauses[p].next(now))
 		}
-	}
-	t.mu.Unlock()
-	for p, place := range due {
-		err := t.resumeAt(ctx, p, place)
-		t.mu.Lock()
-		if err == nil {
-			delete(t.stopped, p)
-		} else {
-			place.due = time.Now().Add(place.backoff.next())
-			wait = min(wait, time.Until(place.due))
-		}
-		t.mu.Unlock()
+		wait = min(wait, time.Until(place.due))
 	}
 	return max(wait, time.Millisecond)
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
-	"github.com/dibs-hq/dibs/postgres"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
@@ -127,5 +126,3 @@ func (l *load) decide(batches []processor.Batch, known processor.Known) {
 		}
 	}
 }
-
-var _ = postgres.Config{}

@@ -15,7 +15,7 @@ type Contract struct {
 	Partitions int
 }
 
-// ContractError: what is there is not what was pinned. The pinned contract stands.
+// ContractError says that what is there is not what was pinned. The pinned contract stands.
 type ContractError struct{ Pinned, Found Contract }
 
 func (e *ContractError) Error() string {
@@ -29,11 +29,30 @@ func (e *ContractError) Error() string {
 	}
 }
 
+// Grown reports whether all that is different is that there are more partitions than were pinned.
+func (e *ContractError) Grown() bool {
+	same := e.Found
+	same.Partitions = e.Pinned.Partitions
+	return same == e.Pinned && e.Found.Partitions > e.Pinned.Partitions
+}
+
 // routingHash is the one way in which a key finds its partition.
 const routingHash = "murmur2"
 
+// Pinned reads the contract. It reports false where none is pinned yet.
+func (r *Record) Pinned(ctx context.Context) (c Contract, is bool, err error) {
+	err = r.do(ctx, "read the pinned contract", func(ctx context.Context, conn *pgx.Conn) error {
+		err := conn.QueryRow(ctx, `SELECT topic, cluster_id, partitions FROM topics ORDER BY created_at LIMIT 1`).Scan(&c.Topic, &c.ClusterID, &c.Partitions)
+		if is = err == nil; errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return c, is, err
+}
+
 // Pin pins the contract the first time, and returns the pinned one ever after: with a *ContractError where it is not
-// this one. More partitions than were pinned are no harm (routing goes by the pinned count); all else is.
+// this one. More partitions than were pinned are no harm (routing goes by the pinned count): see Grown. All else is.
 func (r *Record) Pin(ctx context.Context, c Contract) (Contract, error) {
 	pinned := Contract{Topic: c.Topic}
 	err := r.do(ctx, fmt.Sprintf("pin the contract of topic %s", c.Topic), func(ctx context.Context, conn *pgx.Conn) error {

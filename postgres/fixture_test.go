@@ -27,7 +27,7 @@ func connect(t testing.TB, cfg postgres.Config) *pgx.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close(context.Background()) })
+	t.Cleanup(func() { _ = c.Close(context.Background()) })
 	return c
 }
 

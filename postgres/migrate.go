@@ -33,7 +33,7 @@ type Migration struct {
 	AppliedAt time.Time
 }
 
-// ErrSchema: the schema is not the one that this version of dibs works with.
+// ErrSchema says that the schema is not the one that this version of dibs works with.
 var ErrSchema = errors.New("the schema does not fit this version of dibs")
 
 // Migrate brings the schema up to this version, creating it where there is none, and returns what it applied. Several
@@ -72,7 +72,7 @@ func migrate(ctx context.Context, cfg Config, run func(*goose.Provider) ([]*goos
 		return nil, err
 	}
 	db := stdlib.OpenDB(*pool.ConnConfig)
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, dir,
 		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true), goose.WithSlog(cfg.Logger))
 	if err != nil {
@@ -97,7 +97,7 @@ func createSchema(ctx context.Context, cfg *pgx.ConnConfig, schema string) error
 	if err != nil {
 		return err
 	}
-	defer c.Close(ctx)
+	defer func() { _ = c.Close(ctx) }()
 	var exists bool
 	if err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)`, schema).Scan(&exists); err != nil || exists {
 		return err
@@ -131,7 +131,7 @@ func Migrations(ctx context.Context, cfg Config) ([]Migration, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close(ctx)
+	defer func() { _ = c.Close(ctx) }()
 	applied, err := appliedVersions(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("read the version of schema %s: %w", cfg.Schema, err)

@@ -17,6 +17,9 @@ import (
 func TestPin(t *testing.T) {
 	t.Parallel()
 	r := open(t, configure(t))
+	if got, is, err := r.Pinned(t.Context()); err != nil || is || got != (postgres.Contract{}) {
+		t.Fatalf("before anybody pinned: %+v, %t, %v", got, is, err)
+	}
 	first := postgres.Contract{Topic: "dev.claims", Partitions: 12}
 	if got, err := r.Pin(t.Context(), first); err != nil || got != first {
 		t.Fatalf("pinned %+v, %v", got, err)
@@ -39,7 +42,12 @@ func TestPin(t *testing.T) {
 		var mismatch *postgres.ContractError
 		if got != said || !errors.As(err, &mismatch) || mismatch.Pinned != said || mismatch.Found != found || !strings.Contains(err.Error(), saying) {
 			t.Errorf("%+v: %+v, %v", found, got, err)
+		} else if grown := found.Partitions == 24; mismatch.Grown() != grown {
+			t.Errorf("%+v: grown is %t", found, !grown)
 		}
+	}
+	if got, is, err := r.Pinned(t.Context()); err != nil || !is || got != said {
+		t.Fatalf("pinned is %+v, %t, %v", got, is, err)
 	}
 }
 

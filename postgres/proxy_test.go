@@ -42,11 +42,11 @@ func startProxy(t testing.TB, dsn string) (*proxy, string) {
 		p.mu.Lock()
 		p.closing, p.frozen = true, false
 		for c := range p.conns {
-			c.Close()
+			_ = c.Close()
 		}
 		p.mu.Unlock()
 		p.thaw.Broadcast()
-		l.Close()
+		_ = l.Close()
 		wg.Wait()
 	})
 	addr := l.Addr().(*net.TCPAddr)
@@ -61,7 +61,7 @@ func (p *proxy) serve(wg *sync.WaitGroup) {
 		}
 		server, err := net.Dial("tcp", p.target)
 		if err != nil {
-			client.Close()
+			_ = client.Close()
 			continue
 		}
 		p.mu.Lock()
@@ -74,8 +74,7 @@ func (p *proxy) serve(wg *sync.WaitGroup) {
 
 // pass passes on what one side says, until it has nothing more to say.
 func (p *proxy) pass(to, from net.Conn, fromServer bool) {
-	defer to.Close()
-	defer from.Close()
+	defer func() { _, _ = to.Close(), from.Close() }()
 	b := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(b)

@@ -20,7 +20,7 @@ var (
 	_ api.Lookup       = (*Record)(nil)
 )
 
-// ErrClosed: the record was closed.
+// ErrClosed is the answer of a record that was closed.
 var ErrClosed = errors.New("the record is closed")
 
 // Record is the record in Postgres. It is safe for concurrent use.

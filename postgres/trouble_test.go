@@ -212,7 +212,7 @@ func warm(t *testing.T, r *postgres.Record) {
 func busy(t *testing.T, r *postgres.Record, cfg postgres.Config) bool {
 	t.Helper()
 	c := connect(t, cfg)
-	defer c.Close(t.Context())
+	defer func() { _ = c.Close(t.Context()) }()
 	var n int
 	if err := c.QueryRow(t.Context(), `SELECT count(*) FROM partitions p JOIN pg_stat_activity a ON a.backend_xid = p.xmax WHERE p.partition = 0`).Scan(&n); err != nil {
 		t.Fatal(err)
@@ -299,7 +299,7 @@ func TestKilledConnections(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for ctx.Err() == nil {
+		for pace := time.NewTicker(25 * time.Millisecond); ctx.Err() == nil; <-pace.C {
 			_, _ = killer.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1 ORDER BY random() LIMIT 1`, cfg.Application[:min(63, len(cfg.Application))])
 		}
 	})

@@ -3,7 +3,6 @@ package processor_test
 import (
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,9 +17,9 @@ import (
 
 var (
 	tenOClock = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
-	rules12   = processor.Rules{Partitions: 12, Policies: names.Builtin()}
+	rules48   = processor.Rules{Partitions: 48, Policies: names.Builtin()}
 	aliceRef  = names.Ref{Space: names.Username, Key: "alice"}
-	onAlice   = claims.Partition("username/alice", 12)
+	onAlice   = claims.Partition("username/alice", 48)
 )
 
 // idOf is the request id of a label: the same one in every test.
@@ -65,7 +64,7 @@ func receiveAll(rules processor.Rules, from int64, all ...asking) []processor.Re
 
 // aliceLedger is that of alice's partition, where the names are held as said.
 func aliceLedger(held ...processor.Change) processor.Ledger {
-	return carried(processor.Ledger{Partition: onAlice, LogEpoch: 1, Rules: rules12}, processor.Decision{Changes: held})
+	return carried(processor.Ledger{Partition: onAlice, LogEpoch: 1, Rules: rules48}, processor.Decision{Changes: held})
 }
 
 // carried is the ledger after a decision, as the record would have it at the next look-up.
@@ -176,7 +175,7 @@ func TestDecideClaim(t *testing.T) {
 		"reserve, of a held one": {[]processor.Change{heldBy("u-2", 1)}, func(c *claims.UsernameClaimed) { c.Mode = claims.ModeReserve }, rejected(registrations.InvalidRequest, `mode must be "register"`), 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := receiveAll(rules12, 4711, asking{id: "c1", name: "Alice", owner: "u-1", principal: "gateway", more: test.more})
+			r := receiveAll(rules48, 4711, asking{id: "c1", name: "Alice", owner: "u-1", principal: "gateway", more: test.more})
 			d := processor.Decide(aliceLedger(test.before...), r)
 
 			want := test.want
@@ -213,14 +212,14 @@ func TestDecideInvalidOwner(t *testing.T) {
 			registrations.DeadlinePassed: func(c *claims.UsernameClaimed) { c.Deadline = tenOClock.Add(-1) },
 			registrations.InvalidName:    func(c *claims.UsernameClaimed) { c.Spelling = "-" },
 		} {
-			d := processor.Decide(aliceLedger(), receiveAll(rules12, 0, asking{id: "c1", name: "Alice", key: "username/alice", owner: owner, more: more}))
+			d := processor.Decide(aliceLedger(), receiveAll(rules48, 0, asking{id: "c1", name: "Alice", key: "username/alice", owner: owner, more: more}))
 			if o := d.Rows[0].Outcome; o.Reason != reason || o.Owner != "" || o.Name == "" {
 				t.Errorf("%.8q: %s for %.8q as %q, want %s for nobody", owner, o.Reason, o.Owner, o.Name, reason)
 			}
 		}
 	}
 	// A valid one is, also where something else is invalid.
-	d := processor.Decide(aliceLedger(), receiveAll(rules12, 0, asking{id: "c1", name: "Alice", owner: "u-1", more: expecting(-1)}))
+	d := processor.Decide(aliceLedger(), receiveAll(rules48, 0, asking{id: "c1", name: "Alice", owner: "u-1", more: expecting(-1)}))
 	if o := d.Rows[0].Outcome; o.Reason != registrations.InvalidRequest || o.Owner != "u-1" {
 		t.Errorf("%s for %q, want invalid_request for u-1", o.Reason, o.Owner)
 	}
@@ -276,14 +275,14 @@ func TestDecideChecksInOrder(t *testing.T) {
 				}
 				m := s.message(1)
 				m.Headers = append(s.front, m.Headers...) // the first of a name counts
-				r := processor.Receive(m, rules12)
-				s.ledger.Partition = claims.Partition(r.Ref.RecordKey(), 12)
+				r := processor.Receive(m, rules48)
+				s.ledger.Partition = claims.Partition(r.Ref.RecordKey(), 48)
 				if s.seen {
 					before := registrations.Outcome{Type: registrations.Accepted, RequestID: idOf("c1"), RequestHash: r.Hash}
 					s.ledger.Known.Outcomes[processor.Request{Partition: s.ledger.Partition, ID: idOf("c1")}] = before
 				}
 				if s.away {
-					s.ledger.Partition = (s.ledger.Partition + 1) % 12
+					s.ledger.Partition = (s.ledger.Partition + 1) % 48
 				}
 				d := processor.Decide(s.ledger, []processor.Received{r})
 				if len(d.Rows) != 1 || d.Rows[0].Kind != first.kind {
@@ -372,7 +371,7 @@ func TestDecideAgain(t *testing.T) {
 		"refused before, a copy":         {change(func(a *asking) { a.more = expecting(3) }), change(func(a *asking) { a.more = expecting(3) }), "version_conflict duplicate"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := receiveAll(rules12, 10, test.first, test.second)
+			r := receiveAll(rules48, 10, test.first, test.second)
 			once := processor.Decide(aliceLedger(), r)
 			if got := kinds(once); got != test.want {
 				t.Fatalf("%s, want %s", got, test.want)
@@ -397,13 +396,21 @@ func TestDecideAgain(t *testing.T) {
 			}
 		})
 	}
+	// Without a name of its own a record is about its key: another one is another request.
+	other := nameless
+	for i := 0; claims.Partition(other.key, 48) != onAlice || other.key == nameless.key; i++ {
+		other.key = fmt.Sprintf("username/-%d", i)
+	}
+	if d := processor.Decide(aliceLedger(), receiveAll(rules48, 0, nameless, other)); kinds(d) != "invalid_name dead" {
+		t.Errorf("nameless, under another key: %s", kinds(d))
+	}
 	// The third copy gets what the first got, however much has changed since.
-	d := processor.Decide(aliceLedger(heldBy("u-2", 1)), receiveAll(rules12, 0, first, first, first))
+	d := processor.Decide(aliceLedger(heldBy("u-2", 1)), receiveAll(rules48, 0, first, first, first))
 	if kinds(d) != "taken duplicate duplicate" || d.Rows[2].Outcome != d.Rows[0].Outcome {
 		t.Errorf("%s", kinds(d))
 	}
 	freed := carried(aliceLedger(freeAt(2)), processor.Decision{Rows: d.Rows})
-	if later := processor.Decide(freed, receiveAll(rules12, 3, first)); kinds(later) != "duplicate" || later.Rows[0].Outcome != d.Rows[0].Outcome || later.Changes != nil {
+	if later := processor.Decide(freed, receiveAll(rules48, 3, first)); kinds(later) != "duplicate" || later.Rows[0].Outcome != d.Rows[0].Outcome || later.Changes != nil {
 		t.Errorf("after a release: %s", kinds(later))
 	}
 }
@@ -412,144 +419,13 @@ func TestDecideAgain(t *testing.T) {
 func TestDecideAgainElsewhere(t *testing.T) {
 	l := aliceLedger()
 	l.Known.Outcomes[processor.Request{Partition: onAlice + 1, ID: idOf("c1")}] = registrations.Outcome{RequestID: idOf("c1")}
-	if d := processor.Decide(l, receiveAll(rules12, 0, asking{id: "c1", name: "alice", owner: "u-1"})); kinds(d) != "Accepted" {
+	if d := processor.Decide(l, receiveAll(rules48, 0, asking{id: "c1", name: "alice", owner: "u-1"})); kinds(d) != "Accepted" {
 		t.Errorf("%s", kinds(d))
 	}
 }
 
-// A record that lies where it does not belong.
-func TestDecideMisplaced(t *testing.T) {
-	once := []cloudevents.Header{{Name: claims.Rerouted, Value: []byte("1")}}
-	away := func(key string) int32 { return (claims.Partition(key, 12) + 1) % 12 }
-	unknown := func(c *claims.UsernameClaimed) { c.Space = "nope" }
-	for name, test := range map[string]struct {
-		asking
-		on     int32
-		want   string
-		key    string // what a forwarded record is keyed by
-		detail string
-	}{
-		"where it belongs":                    {asking{name: "alice"}, onAlice, "Accepted", "", ""},
-		"elsewhere":                           {asking{name: "Alice"}, away("username/alice"), "forwarded", "username/alice", ""},
-		"elsewhere, again":                    {asking{name: "Alice", headers: once}, away("username/alice"), "dead", "", fmt.Sprintf("belongs on partition %d and was forwarded once before", onAlice)},
-		"where it belongs, forwarded":         {asking{name: "alice", headers: once}, onAlice, "Accepted", "", ""},
-		"the key of another, by its content":  {asking{name: "alice", key: "username/bob"}, onAlice, "Accepted", "", ""},
-		"no key, by its content":              {asking{name: "alice", key: "x"}, onAlice, "Accepted", "", ""},
-		"the key of another, elsewhere":       {asking{name: "alice", key: "username/bob"}, away("username/alice"), "forwarded", "username/alice", ""},
-		"in capitals, where the key leads":    {asking{name: "Alice", key: "username/Alice"}, claims.Partition("username/Alice", 12), "forwarded", "username/alice", ""},
-		"beyond the pinned count":             {asking{name: "alice"}, 12, "forwarded", "username/alice", ""},
-		"beyond the pinned count, again":      {asking{name: "alice", headers: once}, 13, "dead", "", fmt.Sprintf("belongs on partition %d and was forwarded once before", onAlice)},
-		"unreadable, where its key leads":     {asking{key: "username/alice", value: []byte("hello")}, onAlice, "malformed", "", ""},
-		"unreadable, elsewhere":               {asking{key: "username/alice", value: []byte("hello")}, away("username/alice"), "forwarded", "username/alice", ""},
-		"unreadable, elsewhere, again":        {asking{key: "username/alice", value: []byte("hello"), headers: once}, away("username/alice"), "dead", "", fmt.Sprintf("belongs on partition %d and was forwarded once before", onAlice)},
-		"unreadable, a key that is no name's": {asking{key: "Alice!", value: []byte("hello")}, claims.Partition("Alice!", 12), "malformed", "", ""},
-		"unreadable, elsewhere, stray key":    {asking{key: "Alice!", value: []byte("hello")}, away("Alice!"), "forwarded", "Alice!", ""},
-		"unknown space, where its key leads":  {asking{name: "alice", key: "nope/alice", more: unknown}, claims.Partition("nope/alice", 12), "unknown_space", "", ""},
-		"unknown space, elsewhere":            {asking{name: "alice", key: "nope/alice", more: unknown}, away("nope/alice"), "forwarded", "nope/alice", ""},
-		"no name, where its key leads":        {asking{name: "-", key: "username/-"}, claims.Partition("username/-", 12), "invalid_name", "", ""},
-		"no name, elsewhere":                  {asking{name: "-", key: "username/-"}, away("username/-"), "forwarded", "username/-", ""},
-		"unreadable and beyond":               {asking{key: "username/alice", value: []byte("hello")}, 40, "forwarded", "username/alice", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			a := test.asking
-			a.id, a.owner = "c1", "u-1"
-			r := receiveAll(rules12, 5, a)
-			before := r[0].Record
-			headers := slices.Clone(before.Headers)
-			d := processor.Decide(processor.Ledger{Partition: test.on, LogEpoch: 1, Rules: rules12}, r)
-			if got := kinds(d); got != test.want {
-				t.Fatalf("%s, want %s", got, test.want)
-			}
-			row := d.Rows[0]
-			if !reflect.DeepEqual(r[0].Headers, headers) {
-				t.Error("the record as read was changed")
-			}
-			switch row.Kind {
-			case processor.KindForwarded:
-				want := before
-				want.Key, want.Headers, want.Time = []byte(test.key), append(headers, once...), time.Time{}
-				if !reflect.DeepEqual(*row.Raw, want) {
-					t.Errorf("forwarded\n%+v\nwant\n%+v", *row.Raw, want)
-				}
-				// Where it lands it is decided, and never forwarded again.
-				m := processor.Message{Record: *row.Raw}
-				there := processor.Decide(processor.Ledger{Partition: claims.Partition(test.key, 12), Rules: rules12}, []processor.Received{processor.Receive(m, rules12)})
-				if there.Rows[0].Kind != processor.KindOutcome || there.Rows[0].RequestID != idOf("c1") {
-					t.Errorf("where it was forwarded to: %s", kinds(there))
-				}
-			case processor.KindDead:
-				if row.Detail != test.detail || !reflect.DeepEqual(*row.Raw, before) {
-					t.Errorf("dead of %q, %+v", row.Detail, *row.Raw)
-				}
-			}
-			if row.Kind != processor.KindOutcome && (len(d.Changes) > 0 || row.Outcome != (registrations.Outcome{})) {
-				t.Errorf("left %+v and %+v", d.Changes, row.Outcome)
-			}
-		})
-	}
-}
-
-// What nobody can be told about.
-func TestDecideDead(t *testing.T) {
-	good := asking{id: "c1", name: "alice", owner: "u-1"}.message(0)
-	with := func(change func(*processor.Message)) processor.Message {
-		m := good
-		m.Headers = slices.Clone(m.Headers)
-		change(&m)
-		return m
-	}
-	set := func(m *processor.Message, name, value string) {
-		m.Headers = append([]cloudevents.Header{{Name: name, Value: []byte(value)}}, m.Headers...)
-	}
-	const noKey = "the record's key is empty, too long, or not text, and no other can be computed"
-	unreadable := func(key []byte) processor.Message {
-		return with(func(m *processor.Message) { m.Key, m.Value = key, []byte("hello") })
-	}
-	for name, test := range map[string]struct {
-		processor.Message
-		id     uuid.UUID
-		detail string
-	}{
-		"no event at all":           {processor.Message{}, uuid.Nil, "ce_id is not a UUID"},
-		"structured":                {with(func(m *processor.Message) { set(m, "content-type", "application/cloudevents+json") }), idOf("c1"), "structured mode: send the binary mode, with ce_ headers and the data as the value"},
-		"unknown type":              {with(func(m *processor.Message) { set(m, "ce_type", "dibs.Wished.v1") }), idOf("c1"), `ce_type "dibs.Wished.v1" is unknown`},
-		"an id of dibs' own":        {with(func(m *processor.Message) { set(m, "ce_id", "6f0c3a52-8f4e-8c1d-9b7a-2f6d1e5c4b3a") }), uuid.MustParse("6f0c3a52-8f4e-8c1d-9b7a-2f6d1e5c4b3a"), "ce_id must be a UUID of version 4, 5 or 7"},
-		"unreadable, null key":      {unreadable(nil), idOf("c1"), noKey},
-		"unreadable, empty key":     {unreadable([]byte{}), idOf("c1"), noKey},
-		"unreadable, key too long":  {unreadable([]byte(strings.Repeat("k", 513))), idOf("c1"), noKey},
-		"unreadable, key not UTF-8": {unreadable([]byte("username/\xff")), idOf("c1"), noKey},
-		"unreadable, key with NUL":  {unreadable([]byte("username/a\x00b")), idOf("c1"), noKey},
-		"no name, null key": {with(func(m *processor.Message) {
-			m.Key, m.Value = nil, []byte(`{"space":"username","name":"-","owner":"o","mode":"register"}`)
-		}), idOf("c1"), noKey},
-		"no space, null key": {with(func(m *processor.Message) {
-			m.Key, m.Value = nil, []byte(`{"space":"nope","name":"alice","owner":"o","mode":"register"}`)
-		}), idOf("c1"), noKey},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for partition := range int32(14) { // wherever it lies
-				d := processor.Decide(processor.Ledger{Partition: partition, LogEpoch: 1, Rules: rules12}, []processor.Received{processor.Receive(test.Message, rules12)})
-				want := []processor.Row{{Kind: processor.KindDead, RequestID: test.id, Raw: &test.Record, Detail: test.detail}}
-				if !reflect.DeepEqual(d.Rows, want) || d.Changes != nil {
-					t.Fatalf("rows %+v, want %+v", d.Rows, want)
-				}
-			}
-		})
-	}
-	// A readable claim needs no key of its own; and a key of 512 bytes will do.
-	m := with(func(m *processor.Message) { m.Key = nil })
-	if d := processor.Decide(aliceLedger(), []processor.Received{processor.Receive(m, rules12)}); kinds(d) != "Accepted" {
-		t.Errorf("null key: %s", kinds(d))
-	}
-	long := unreadable([]byte(strings.Repeat("k", 512)))
-	on := claims.Partition(string(long.Key), 12)
-	if d := processor.Decide(processor.Ledger{Partition: on, Rules: rules12}, []processor.Received{processor.Receive(long, rules12)}); kinds(d) != "malformed" {
-		t.Errorf("a key of 512 bytes: %s", kinds(d))
-	}
-}
-
 func TestDecideMalformed(t *testing.T) {
-	r := receiveAll(rules12, 9, asking{id: "c1", key: "username/alice", principal: "gateway", value: []byte(`{"space":"username","name":"alice","owner":7,"mode":"register"}`)})
+	r := receiveAll(rules48, 9, asking{id: "c1", key: "username/alice", principal: "gateway", value: []byte(`{"space":"username","name":"alice","owner":7,"mode":"register"}`)})
 	d := processor.Decide(aliceLedger(), r)
 	want := registrations.Outcome{
 		Type: registrations.Rejected, RequestID: idOf("c1"), ClaimID: idOf("c1"), Ref: aliceRef,
@@ -567,7 +443,7 @@ func TestDecideLogTime(t *testing.T) {
 	deadline := func(n int) func(*claims.UsernameClaimed) {
 		return func(c *claims.UsernameClaimed) { c.Deadline = tenOClock.Add(sec(n)) }
 	}
-	all := receiveAll(rules12, 0,
+	all := receiveAll(rules48, 0,
 		asking{id: "c1", name: "alice", owner: "u-1", at: sec(5)},
 		asking{id: "c2", name: "alice", owner: "u-2", at: sec(3)},                              // an earlier clock
 		asking{id: "c3", name: "alice", owner: "u-3", at: sec(4), more: deadline(4)},           // in time by its own clock
@@ -608,13 +484,13 @@ func TestDecideLogTime(t *testing.T) {
 
 // What the database cannot store is dead, and its neighbours are not; it moves the time, and its id stays unused.
 func TestDecideRefused(t *testing.T) {
-	all := receiveAll(rules12, 20,
+	all := receiveAll(rules48, 20,
 		asking{id: "c1", name: "alice", owner: "u-1", at: time.Second},
 		asking{id: "c2", name: "alice", owner: "u-2"},
 		asking{id: "c1", name: "alice", owner: "u-1"},
 		asking{id: "c4", key: "x", value: []byte("hello")},
 		asking{id: "c5", name: "alice", owner: "u-5"})
-	all = append(all, processor.Receive(processor.Message{Offset: 25}, rules12))
+	all = append(all, processor.Receive(processor.Message{Offset: 25}, rules48))
 	l := aliceLedger()
 	l.Refused = map[int64]string{20: "no room", 23: "too odd", 25: "too short"}
 	d := processor.Decide(l, all)

@@ -252,7 +252,7 @@ func (l *lane) lookAtHalted(ctx context.Context, t *tenure) {
 		return
 	}
 	rows, err := l.record.Standings(ctx, []int32{t.Partition})
-	if err == nil && len(rows) == 1 && (rows[0].Halted == "" || rows[0].WriterID != t.WriterID) {
+	if err == nil && (len(rows) == 0 || rows[0].Halted == "" || rows[0].WriterID != t.WriterID) {
 		l.metrics.halted(t.Partition, false)
 		l.drop(t.Partition) // and taken over like any other
 	}

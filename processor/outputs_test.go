@@ -14,7 +14,7 @@ import (
 // What rows publish: each its own, in their order, and where it belongs.
 func TestOutputs(t *testing.T) {
 	l := aliceLedger()
-	r := receiveAll(rules12, 7,
+	r := receiveAll(rules48, 7,
 		asking{id: "c1", name: "alice", owner: "u-1"},
 		asking{id: "c2", name: "alice", owner: "u-2"},
 		asking{id: "c3", name: "bob", owner: "u-3"}, // misplaced
@@ -25,7 +25,7 @@ func TestOutputs(t *testing.T) {
 		t.Fatalf("%s, want %s", got, want)
 	}
 	at := processor.Fence{Partition: onAlice, LogEpoch: 3}
-	got := processor.OutputsOf("dibs.claims", rules12, at, d.Rows)
+	got := processor.OutputsOf("dibs.claims", rules48, at, d.Rows)
 
 	forwarded := r[2].Record
 	forwarded.Headers = append(forwarded.Headers[:len(forwarded.Headers):len(forwarded.Headers)], cloudevents.Header{Name: "dibs-rerouted", Value: []byte("1")})
@@ -42,7 +42,7 @@ func TestOutputs(t *testing.T) {
 	want := []processor.Output{
 		{Topic: processor.ToRegistrations, Partition: onAlice, Record: d.Rows[0].Outcome.Record()},
 		{Topic: processor.ToRegistrations, Partition: onAlice, Record: d.Rows[1].Outcome.Record()},
-		{Topic: processor.ToClaims, Partition: claims.Partition("username/bob", 12), Record: forwarded},
+		{Topic: processor.ToClaims, Partition: claims.Partition("username/bob", 48), Record: forwarded},
 		{Topic: processor.ToRegistrations, Partition: onAlice, Record: d.Rows[0].Outcome.Record()}, // byte for byte
 		{Topic: processor.ToDeadLetters, Partition: onAlice, Record: letter},
 	}
@@ -55,18 +55,18 @@ func TestOutputs(t *testing.T) {
 		}
 	}
 	// The rows keep what they had: they may be published again.
-	if again := processor.OutputsOf("dibs.claims", rules12, at, d.Rows); !reflect.DeepEqual(again, got) {
+	if again := processor.OutputsOf("dibs.claims", rules48, at, d.Rows); !reflect.DeepEqual(again, got) {
 		t.Error("published again it is something else")
 	}
 }
 
 // A partition beyond the pinned count publishes on those that there are.
 func TestOutputsBeyondTheCount(t *testing.T) {
-	for partition, letters := range map[int32]int32{11: 11, 12: 0, 13: 1, 25: 1} {
-		d := processor.Decide(processor.Ledger{Partition: partition, Rules: rules12}, append(
-			receiveAll(rules12, 0, asking{id: "c1", name: "alice", owner: "u-1", headers: []cloudevents.Header{{Name: claims.Rerouted}}}),
-			processor.Receive(processor.Message{Offset: 1}, rules12)))
-		out := processor.OutputsOf("claims", rules12, processor.Fence{Partition: partition}, d.Rows)
+	for partition, letters := range map[int32]int32{47: 47, 48: 0, 49: 1, 97: 1} {
+		d := processor.Decide(processor.Ledger{Partition: partition, Rules: rules48}, append(
+			receiveAll(rules48, 0, asking{id: "c1", name: "alice", owner: "u-1", headers: []cloudevents.Header{{Name: claims.Rerouted}}}),
+			processor.Receive(processor.Message{Offset: 1}, rules48)))
+		out := processor.OutputsOf("claims", rules48, processor.Fence{Partition: partition}, d.Rows)
 		if len(out) != 2 {
 			t.Errorf("of partition %d: %d outputs, want 2", partition, len(out))
 		}
@@ -74,6 +74,26 @@ func TestOutputsBeyondTheCount(t *testing.T) {
 			if o.Topic != processor.ToDeadLetters || o.Partition != letters {
 				t.Errorf("of partition %d: topic %d, partition %d, want dead letters on %d", partition, o.Topic, o.Partition, letters)
 			}
+		}
+	}
+}
+
+// A record's headers may have room behind them, and others may share it.
+func TestOutputsLeaveTheRecordAlone(t *testing.T) {
+	m := asking{id: "c1", name: "alice", owner: "u-1"}.message(0)
+	m.Headers = append(make([]cloudevents.Header, 0, 32), m.Headers...)
+	behind := m.Headers[len(m.Headers):cap(m.Headers)]
+	away := processor.Ledger{Partition: onAlice + 1, Rules: rules48}
+	forwarded := processor.Decide(away, []processor.Received{processor.Receive(m, rules48)})
+	away.Refused = map[int64]string{0: "too odd"}
+	dead := processor.Decide(away, []processor.Received{processor.Receive(m, rules48)})
+	if kinds(forwarded) != "forwarded" || kinds(dead) != "dead" {
+		t.Fatalf("%s, %s", kinds(forwarded), kinds(dead))
+	}
+	processor.OutputsOf("claims", rules48, processor.Fence{}, dead.Rows)
+	for _, h := range behind {
+		if h.Name != "" {
+			t.Errorf("%s was written behind the record's headers", h.Name)
 		}
 	}
 }

@@ -73,7 +73,8 @@ type stage struct {
 	labels  map[uuid.UUID]string
 	ledgers map[int32]processor.Ledger
 	logs    map[int32][]processor.Message
-	next    map[int32]int      // in logs
+	next    map[int32]int // in logs
+	runs    int
 	lines   map[int32][]string // what is printed, by partition
 }
 
@@ -225,6 +226,9 @@ func (s *stage) decideAll() {
 }
 
 func (s *stage) decide(p int32, messages []processor.Message) {
+	if s.runs++; s.runs > 1000 {
+		s.t.Fatal("it never ends: something is forwarded for ever")
+	}
 	l := s.ledger(p)
 	d := processor.Decide(l, receiveMessages(messages, s.rules))
 	s.ledgers[p] = carried(l, d)

@@ -72,9 +72,6 @@ func (d *database) read(ctx context.Context, do func() error) error {
 	}
 	err := do()
 	w.turn()
-	if w.chance(w.rates.failOverAt) { // the answer was out
-		d.failOver(1 + w.r.IntN(4))
-	}
 	return err
 }
 
@@ -253,6 +250,9 @@ func (c *dbConn) Look(ctx context.Context, fences []processor.Fence, refs []name
 		known, err = c.mem.Look(ctx, fences, refs, requests)
 		return err
 	})
+	if c.w.chance(c.w.rates.failOverAt) { // the answer was out: what was read may not be true any more
+		c.failOver(1 + c.w.r.IntN(4))
+	}
 	if errors.Is(err, processor.ErrFenced) {
 		c.w.say("%s looks up: fenced", c.w.running.name)
 		c.w.sometimes("look-up thrown away: fenced")

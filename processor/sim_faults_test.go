@@ -37,7 +37,7 @@ func (w *world) swarm() rates {
 		processes: 2 + w.r.IntN(2), partitions: pinned, batch: 2 + w.r.IntN(7), names: 3 + w.r.IntN(6),
 		slow: often(0.01), interrupt: often(0.02), brokerTrouble: often(0.02), stale: often(0.2),
 		send: often(0.06), publish: often(0.04), betweenOutputs: 0.2,
-		readLost: often(0.03), writeLost: often(0.04), tamper: often(0.01), failOverAt: often(0.004),
+		readLost: often(0.03), writeLost: often(0.04), tamper: often(0.01), failOverAt: often(0.01),
 		act: 0.06 + 0.1*w.r.Float64(), observe: 0.03, arrive: 0.03, land: 0.02,
 		crash: often(0.003), stop: often(0.002), hang: often(0.004), failOver: often(0.004), assign: often(0.008), overlap: often(0.5),
 		neverStorable: w.r.IntN(20) == 0,

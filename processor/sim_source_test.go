@@ -237,8 +237,9 @@ func (s *source) At(ctx context.Context, p int32, offset int64) (cloudevents.Rec
 	return record, there, nil
 }
 
+// trouble is what becomes of a question to a broker. A deadline is of the real clock, which has no part in this.
 func (s *source) trouble(ctx context.Context) error {
-	if ctx.Err() != nil {
+	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
 	}
 	if s.w.chance(s.w.rates.brokerTrouble) {

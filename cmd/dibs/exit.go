@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/dibs-hq/dibs/app"
 	"github.com/spf13/cobra"
@@ -35,7 +36,7 @@ func exitCode(err error) int {
 	switch {
 	case errors.As(err, &e):
 		return e.code
-	case errors.Is(err, app.ErrUnreachable):
+	case errors.Is(err, app.ErrUnreachable), errors.As(err, new(*net.OpError)):
 		return exitUnreachable
 	}
 	return exitFailure

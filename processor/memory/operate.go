@@ -11,7 +11,7 @@ import (
 	"github.com/dibs-hq/dibs/registrations"
 )
 
-// ErrNotResumable: the partition is not halted, or not everything that was decided before is published.
+// ErrNotResumable: the partition is not halted, or a gap is to be accepted and not everything decided is published.
 var ErrNotResumable = errors.New("partition cannot be resumed")
 
 // Lose undoes the last n transactions, take-overs included, and returns how many there were to be undone.
@@ -28,27 +28,35 @@ func (r *Record) Lose(n int) int {
 
 // Resume is an operator's word that a halted partition may go on as it is.
 func (r *Record) Resume(partition int32) error {
-	return r.resume(partition, func(*processor.Standing) {})
+	return r.resume(partition, func(*processor.Standing) error { return nil })
 }
 
 // AcceptGap is an operator's word that a halted partition goes on in a new log, from its start.
 func (r *Record) AcceptGap(partition int32, start int64) error {
-	return r.resume(partition, func(s *processor.Standing) {
+	return r.resume(partition, func(s *processor.Standing) error {
+		if s.PublishedThrough != s.NextOffset {
+			return ErrNotResumable
+		}
 		s.LogEpoch++
 		s.NextOffset, s.PublishedThrough = start, start
 		s.LastOffset, s.LastHash = -1, 0
+		return nil
 	})
 }
 
-func (r *Record) resume(partition int32, change func(*processor.Standing)) error {
+// resume takes the halt off a partition and fences its writer, who takes it over again.
+func (r *Record) resume(partition int32, change func(*processor.Standing) error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.standing[partition]
-	if s.Halted == "" || s.PublishedThrough < s.NextOffset {
+	if s.Halted == "" {
 		return ErrNotResumable
 	}
+	if err := change(&s); err != nil {
+		return err
+	}
 	s.Halted = ""
-	change(&s)
+	s.WriterEpoch++
 	r.wrote(r.put(s))
 	return nil
 }

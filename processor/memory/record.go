@@ -210,6 +210,10 @@ func (r *Record) write(b *processor.Batch) (undo []func(), err error) {
 func (r *Record) Unpublished(_ context.Context, at processor.Fence, from int64) ([]processor.Row, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	s := r.standing[at.Partition]
+	if at.NextOffset = s.NextOffset; at != s.Fence {
+		return nil, fmt.Errorf("partition %d: %w", at.Partition, processor.ErrFenced)
+	}
 	var rows []processor.Row
 	for _, row := range r.rows[at.Partition] {
 		if row.LogEpoch != at.LogEpoch || row.Offset < from {

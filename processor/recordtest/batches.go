@@ -192,6 +192,36 @@ func commitAtOnce(h *harness) {
 	}
 }
 
+// commitSameAtOnce: of transactions under the same fences, one is committed and the others are refused, in whatever
+// order they name their partitions.
+func commitSameAtOnce(h *harness) {
+	a, b := h.acquire(0), h.acquire(1)
+	for i := range int64(20) {
+		errs := make([]error, 3)
+		var wg sync.WaitGroup
+		for w := range errs {
+			batches := []processor.Batch{batch(a, accepted(a, i, fmt.Sprintf("a%d-%d", i, w))), batch(b, accepted(b, i, fmt.Sprintf("b%d-%d", i, w)))}
+			if w%2 == 1 {
+				slices.Reverse(batches)
+			}
+			wg.Go(func() { errs[w] = h.record.Commit(h.Context(), batches) })
+		}
+		wg.Wait()
+		committed := 0
+		for _, err := range errs {
+			if err == nil {
+				committed++
+			} else if !errors.Is(err, processor.ErrFenced) {
+				h.Fatalf("commit: %v, want %v", err, processor.ErrFenced)
+			}
+		}
+		if committed != 1 {
+			h.Fatalf("%d of %d were committed", committed, len(errs))
+		}
+		a, b = h.standing(0), h.standing(1)
+	}
+}
+
 func conflict(h *harness) {
 	s, other := h.acquire(0), h.acquire(1)
 	alice, bob := accepted(s, 0, "alice"), accepted(other, 0, "bob")

@@ -36,6 +36,7 @@ func Exercise(t *testing.T, open func(t *testing.T) processor.Record) {
 		{"CommitAgain", commitAgain},
 		{"CommitAllOrNone", commitAllOrNone},
 		{"CommitAtOnce", commitAtOnce},
+		{"CommitSameAtOnce", commitSameAtOnce},
 		{"Conflict", conflict},
 		{"ConflictAtOnce", conflictAtOnce},
 		{"FreedName", freedName},
@@ -98,7 +99,7 @@ func (h *harness) refused(want error, batches ...processor.Batch) {
 		h.Errorf("commit: %v, want %v", err, want)
 	}
 	for _, other := range []error{processor.ErrFenced, processor.ErrConflict, processor.ErrData} {
-		if other != want && errors.Is(err, other) {
+		if !errors.Is(other, want) && errors.Is(err, other) {
 			h.Errorf("commit: %v is also %v", err, other)
 		}
 	}

@@ -37,7 +37,9 @@ func unpublished(h *harness) {
 		duplicate(10, alice),
 	}
 	b2 := batch(s, rows...)
-	elsewhere := batch(other, accepted(other, 0, "carol"))
+	sameID := accepted(other, 0, "carol") // an id that was used for two names
+	sameID.RequestID, sameID.Outcome.RequestID = alice.RequestID, alice.RequestID
+	elsewhere := batch(other, sameID, duplicate(1, sameID))
 	h.commit(b2, elsewhere)
 	s = after(s, b2)
 
@@ -172,12 +174,12 @@ func sizes(h *harness) {
 		var rows []processor.Row
 		var changes []processor.Change
 		for i := range size {
-			switch {
-			case i%10 == 7:
+			switch i % 10 {
+			case 7:
 				rows = append(rows, processor.Row{Offset: int64(i), Kind: processor.KindDead, Detail: "dead", Raw: raw("k", "v")})
-			case i%10 == 8:
+			case 8:
 				rows = append(rows, duplicate(int64(i), rows[i-8]))
-			case i%10 == 9:
+			case 9:
 				rows = append(rows, processor.Row{Offset: int64(i), Kind: processor.KindForwarded, RequestID: uuid.New(), Raw: raw("k", "v")})
 			default:
 				row := accepted(s, int64(i), fmt.Sprintf("size-%d-%d", size, i))

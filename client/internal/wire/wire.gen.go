@@ -951,6 +951,11 @@ type CreateClaimResponse401Headers struct {
 	WWWAuthenticate string
 }
 
+// CreateClaimResponse404Headers the declared response headers of an HTTP 404 response for CreateClaim
+type CreateClaimResponse404Headers struct {
+	RetryAfter *int
+}
+
 // CreateClaimResponse409Headers the declared response headers of an HTTP 409 response for CreateClaim
 type CreateClaimResponse409Headers struct {
 	IdempotentReplayed *bool
@@ -1010,6 +1015,8 @@ type CreateClaimResponse struct {
 	Headers202 *CreateClaimResponse202Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *CreateClaimResponse401Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *CreateClaimResponse404Headers
 	// Headers409 the parsed response headers for an HTTP 409 response
 	Headers409 *CreateClaimResponse409Headers
 	// Headers412 the parsed response headers for an HTTP 412 response
@@ -1131,6 +1138,11 @@ type GetClaimResponse401Headers struct {
 	WWWAuthenticate string
 }
 
+// GetClaimResponse404Headers the declared response headers of an HTTP 404 response for GetClaim
+type GetClaimResponse404Headers struct {
+	RetryAfter *int
+}
+
 // GetClaimResponse429Headers the declared response headers of an HTTP 429 response for GetClaim
 type GetClaimResponse429Headers struct {
 	RetryAfter int
@@ -1166,6 +1178,8 @@ type GetClaimResponse struct {
 	Headers200 *GetClaimResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *GetClaimResponse401Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *GetClaimResponse404Headers
 	// Headers429 the parsed response headers for an HTTP 429 response
 	Headers429 *GetClaimResponse429Headers
 	// Headers503 the parsed response headers for an HTTP 503 response
@@ -1256,6 +1270,11 @@ type GetNameResponse401Headers struct {
 	WWWAuthenticate string
 }
 
+// GetNameResponse404Headers the declared response headers of an HTTP 404 response for GetName
+type GetNameResponse404Headers struct {
+	RetryAfter *int
+}
+
 // GetNameResponse429Headers the declared response headers of an HTTP 429 response for GetName
 type GetNameResponse429Headers struct {
 	RetryAfter int
@@ -1291,6 +1310,8 @@ type GetNameResponse struct {
 	Headers200 *GetNameResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *GetNameResponse401Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *GetNameResponse404Headers
 	// Headers429 the parsed response headers for an HTTP 429 response
 	Headers429 *GetNameResponse429Headers
 	// Headers503 the parsed response headers for an HTTP 503 response
@@ -1630,6 +1651,16 @@ func ParseCreateClaimResponse(rsp *http.Response) (*CreateClaimResponse, error) 
 			headers.WWWAuthenticate = value
 		}
 		response.Headers401 = &headers
+	case rsp.StatusCode == 404:
+		var headers CreateClaimResponse404Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
 	case rsp.StatusCode == 409:
 		var headers CreateClaimResponse409Headers
 		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
@@ -1803,6 +1834,16 @@ func ParseGetClaimResponse(rsp *http.Response) (*GetClaimResponse, error) {
 			headers.WWWAuthenticate = value
 		}
 		response.Headers401 = &headers
+	case rsp.StatusCode == 404:
+		var headers GetClaimResponse404Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
 	case rsp.StatusCode == 429:
 		var headers GetClaimResponse429Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
@@ -1928,6 +1969,16 @@ func ParseGetNameResponse(rsp *http.Response) (*GetNameResponse, error) {
 			headers.WWWAuthenticate = value
 		}
 		response.Headers401 = &headers
+	case rsp.StatusCode == 404:
+		var headers GetNameResponse404Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
 	case rsp.StatusCode == 429:
 		var headers GetNameResponse429Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {

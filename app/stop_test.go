@@ -1,0 +1,71 @@
+package app_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// TestClaimInFlightIsAnsweredAtTheStop holds the decision of a claim up until the process that it waits in is stopping.
+func TestClaimInFlightIsAnsweredAtTheStop(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, 3)
+	p := d.start("serve").ready()
+	d.assigned(time.Minute, p)
+	if a := d.claim(p, asked{name: "warm-up", owner: "u-1"}); a.status != http.StatusCreated {
+		t.Fatal(a)
+	}
+
+	hold, release := make(chan struct{}), make(chan struct{})
+	held := make(chan error, 1)
+	go func() {
+		held <- d.query(func(ctx context.Context, conn *pgx.Conn) error {
+			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+				_, err := tx.Exec(ctx, `LOCK TABLE decisions IN EXCLUSIVE MODE`)
+				close(hold)
+				<-release
+				return err
+			})
+		})
+	}()
+	<-hold
+	answered := make(chan answer, 1)
+	go func() { answered <- d.claim(p, asked{name: "in-flight", owner: "u-1", prefer: "wait=20"}) }()
+	eventually(t, 10*time.Second, func() error {
+		if n := p.metrics()["dibs_http_waiters"]; n != 1 {
+			return fmt.Errorf("%v claims wait", n)
+		}
+		return nil
+	})
+	began := time.Now()
+	done := make(chan int, 1)
+	go func() { done <- p.stop() }()
+	eventually(t, 10*time.Second, func() error {
+		if a := get(p.apiAddr(), "/openapi.yaml"); a.err == nil {
+			return fmt.Errorf("it still takes requests")
+		}
+		return nil
+	})
+	select {
+	case a := <-answered:
+		t.Fatalf("answered before it was decided: %s", a)
+	default:
+	}
+	close(release)
+	if err := <-held; err != nil {
+		t.Fatal(err)
+	}
+	if a := <-answered; a.status != http.StatusCreated || a.claim.State != "accepted" {
+		t.Errorf("the claim in flight: %s", a)
+	}
+	if code := <-done; code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	t.Logf("answered, and ended with 0, %s after SIGTERM", time.Since(began).Round(time.Millisecond))
+	d.settled(10 * time.Second) // also published: nobody is left to do it
+	d.check()
+}
