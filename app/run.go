@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"runtime"
 	"time"
-	"time"
 
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/auth"
