@@ -60,6 +60,14 @@ bench: ## measure claims per second beside a direct INSERT, on the servers of `m
 	$(GO) build -o $(BIN)/dibs ./cmd/dibs
 	$(GO) run ./dibstest/cmd/with-servers -- sh -c 'DIBS_KAFKA_BROKERS=$$DIBS_TEST_KAFKA DIBS_POSTGRES_DSN=$$DIBS_TEST_POSTGRES exec $(BIN)/dibs bench $(BENCH_ARGS)'
 
+.PHONY: mutants
+mutants: ## build the classic mistakes in, one at a time, and see the simulation find each (about 10 minutes)
+	DIBS_MUTANTS=1 $(GO) test -timeout 60m -run TestMutants -v ./processor
+
+.PHONY: campaign
+campaign: ## run the long tests of the whole system: kills, pauses, restarts under a large import
+	DIBS_TEST_CAMPAIGN=1 $(GO) run ./dibstest/cmd/with-servers -- $(GO) test -timeout 60m -run Campaign -v ./app
+
 .PHONY: generate
 generate: ## make the generated code anew
 	$(GO) generate ./...

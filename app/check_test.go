@@ -1,6 +1,48 @@
 package app_test
 
-// check has the independent checker judge everything that the deployment has left.
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/dibs-hq/dibs/dibstest/checker"
+	"github.com/dibs-hq/dibs/dibstest/checker/load"
+	"github.com/segmentio/kafka-go"
+)
+
+// history is what the deployment has left: the topics, the tables, and what clients were told.
+func (d *deployment) history() checker.History {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	transport := &kafka.Transport{MetadataTTL: time.Second}
+	defer transport.CloseIdleConnections()
+	h, err := load.History(ctx, load.Config{
+		Kafka:  &kafka.Client{Addr: kafka.TCP(d.kafka.Addrs...), Transport: transport, Timeout: 10 * time.Second},
+		Claims: d.topic.claims, Registrations: d.topic.registrations, DeadLetters: d.topic.letters,
+		DSN: d.database.DSN, Schema: d.database.Schema,
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.mu.Lock()
+	h.Answers = slices.Clone(d.answers)
+	d.mu.Unlock()
+	return h
+}
+
+// check has the independent checker judge all that the deployment has left, when everything is settled.
 func (d *deployment) check() {
 	d.t.Helper()
+	h := d.history()
+	broken := checker.Check(h)
+	for i, v := range broken {
+		if i == 20 {
+			d.t.Errorf("and %d more", len(broken)-i)
+			break
+		}
+		d.t.Error(v)
+	}
+	d.t.Logf("checker: %d claims, %d outcomes on the topic, %d decisions, %d names, %d answers of clients: %d violations",
+		len(h.Claims), len(h.Registrations), len(h.Decisions), len(h.Names), len(h.Answers), len(broken))
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestOneNameHasOneWinner: 500 at once, over two APIs. Once as it comes, and once all in one batch, because the processor
-// sleeps until all are in the log.
+// TestOneNameHasOneWinner: 500 at once, over two APIs. Once as it comes, and once all in one batch, because nobody
+// processes until all are in the log.
 func TestOneNameHasOneWinner(t *testing.T) {
 	t.Parallel()
 	const callers = 500
@@ -22,12 +22,12 @@ func TestOneNameHasOneWinner(t *testing.T) {
 		api.ready()
 	}
 	for _, test := range []struct {
-		name  string
-		sleep bool
+		name string
+		away bool
 	}{{"Contested", false}, {"Awaited", true}} {
 		before := d.written()
-		if test.sleep {
-			processor.pause()
+		if test.away {
+			processor.stop()
 		}
 		answers := make([]answer, callers)
 		gate := make(chan struct{})
@@ -41,14 +41,14 @@ func TestOneNameHasOneWinner(t *testing.T) {
 		}
 		began := time.Now()
 		close(gate)
-		if test.sleep {
+		if test.away {
 			eventually(t, 30*time.Second, func() error {
 				if n := d.written() - before; n < callers {
 					return fmt.Errorf("%d claims are in the log", n)
 				}
 				return nil
 			})
-			processor.resume()
+			processor = d.again(processor)
 		}
 		calls.Wait()
 		took := time.Since(began)

@@ -292,7 +292,7 @@ func (r *running) checks() []ops.Check {
 		)
 	}
 	if r.Processor {
-		checks = append(checks, ops.Check{Name: "partitions", Ready: func(context.Context) error {
+		checks = append(checks, ops.Check{Name: "partitions", Advisory: true, Ready: func(context.Context) error {
 			if !r.isPrepared() {
 				return errors.New("not owned yet")
 			}

@@ -54,7 +54,9 @@ var (
 // answer hides the type of a response from the transport, which treats some of them in a way of its own.
 type answer struct{ body protocol.Message }
 
-func (a answer) ApiKey() protocol.ApiKey { return a.body.ApiKey() }
+func (a answer) ApiKey() protocol.ApiKey { //nolint:staticcheck // kafka-go's name
+	return a.body.ApiKey()
+}
 
 // roundTrip sends a request and waits for its answer. sent says whether the broker may have got the request: it is
 // exact where it is false. ctx must have a deadline: it is what ends a request to a broker that hangs. Where sent is
@@ -71,7 +73,9 @@ func (c *Client) roundTrip(ctx context.Context, x *exchange) (response protocol.
 }
 
 // ApiKey implements protocol.Message.
-func (x *exchange) ApiKey() protocol.ApiKey { return x.request.ApiKey() }
+func (x *exchange) ApiKey() protocol.ApiKey { //nolint:staticcheck // kafka-go's name
+	return x.request.ApiKey()
+}
 
 // Broker implements protocol.BrokerMessage.
 func (x *exchange) Broker(protocol.Cluster) (protocol.Broker, error) {

@@ -194,6 +194,27 @@ func TestReadingIsInterrupted(t *testing.T) {
 	}
 }
 
+// A leader that moves interrupts once: the next Seek goes to the new one.
+func TestReadingFollowsTheLeader(t *testing.T) {
+	t.Parallel()
+	cluster := fake(t, 1, kfake.NumBrokers(3))
+	reading, writing := connectFake(t, cluster), connectFake(t, cluster) // each finds out for itself
+	publish(t, writing, 0, 0, 10)
+	in := consume(t, reading)
+	in.records(t, 10)
+	for i := range 6 {
+		in.interrupted = 0
+		if err := cluster.MoveTopicPartition(claimsName, 0, (cluster.LeaderFor(claimsName, 0)+1)%3); err != nil {
+			t.Fatal(err)
+		}
+		publish(t, writing, 0, 10+10*i, 20+10*i)
+		in.records(t, 20+10*i)
+		if in.interrupted > 1 {
+			t.Errorf("%d interruptions", in.interrupted)
+		}
+	}
+}
+
 // K30: an answer that is damaged on the way or on a broker's disk never makes a record go missing.
 func TestDamagedAnswer(t *testing.T) {
 	t.Parallel()
@@ -258,6 +279,25 @@ func answerFetch(r kmsg.Request, batches []byte, end int64) kmsg.Response {
 	}
 	resp.Topics = append(resp.Topics, rt)
 	return resp
+}
+
+// A log whose end goes back is not the log it was, or no more: nothing of it is handed out before it is looked at.
+func TestEndGoesBack(t *testing.T) {
+	cluster := fake(t, 1)
+	c := connectFake(t, cluster)
+	publish(t, c, 0, 0, 10)
+	whole := fetchRaw(t, c)
+	in := consume(t, c)
+	in.records(t, 10)
+	cluster.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		return answerFetch(r, placed(whole, 10), 9), nil, true
+	})
+	in.until(t, "be interrupted", func() bool { return in.interrupted == 1 })
+	if in.next != 10 || len(in.got) != 10 {
+		t.Errorf("%d records, next %d", len(in.got), in.next)
+	}
+	publish(t, c, 0, 10, 20)
+	in.records(t, 20)
 }
 
 // A broker that answers at once, and nothing, does not keep a core busy.

@@ -49,7 +49,9 @@ type fetchedPartition struct {
 }
 
 // ApiKey implements protocol.Message.
-func (*fetchAnswer) ApiKey() protocol.ApiKey { return protocol.Fetch }
+func (*fetchAnswer) ApiKey() protocol.ApiKey { //nolint:staticcheck // kafka-go's name
+	return protocol.Fetch
+}
 
 // decodeFetch reads the body of an answer, versions 4 to 11.
 func decodeFetch(version int16, b []byte) (protocol.Message, error) {

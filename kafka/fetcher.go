@@ -159,7 +159,9 @@ func (f *fetcher) fetch(ctx context.Context, wait time.Duration) (*fetchAnswer, 
 func (f *fetcher) failed(err error) {
 	r := f.reader
 	r.client.metrics.failed("fetch", err)
-	r.client.log.Warn("reading was interrupted", "topic", r.cfg.Topic, "broker", f.leader, "partitions", len(f.asked), "err", err)
+	if f.backoff.attempt%10 == 0 { // the first one in a row, then one every ten seconds or so
+		r.client.log.Warn("reading was interrupted", "topic", r.cfg.Topic, "broker", f.leader, "partitions", len(f.asked), "err", err)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, g := range f.asked {
@@ -201,6 +203,11 @@ func (f *fetcher) store(g *reading, in *recordReader, p *fetchedPartition, err e
 	defer r.mu.Unlock()
 	if g.fetcher != f {
 		return
+	}
+	if err == nil && p.highWatermark < g.highWatermark {
+		// Not on this leader's watch. Whatever came with it may be of another log.
+		err = fmt.Errorf("%w: the log ended at offset %d and now ends at %d", processor.ErrInterrupted, g.highWatermark, p.highWatermark)
+		in = &recordReader{}
 	}
 	if p.err == nil {
 		g.highWatermark, r.answered[g.partition] = p.highWatermark, time.Now()

@@ -87,11 +87,14 @@ func (g *Group) Run(ctx context.Context) error {
 	}
 	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: g.cfg.ID, Brokers: g.client.cfg.Brokers, Dialer: &dialer, Topics: []string{g.client.Claims()},
-		GroupBalancers:    []kafkago.GroupBalancer{&g.balancer},
+		// The second one is what a later version with another balancer of its own will have in common with this one.
+		GroupBalancers:    []kafkago.GroupBalancer{&g.balancer, kafkago.RangeGroupBalancer{}},
 		HeartbeatInterval: g.cfg.HeartbeatInterval, SessionTimeout: g.cfg.SessionTimeout, RebalanceTimeout: g.cfg.RebalanceTimeout,
 		JoinGroupBackoff: 300 * time.Millisecond,
 		Timeout:          min(g.client.cfg.RequestTimeout, g.cfg.SessionTimeout*5/6), // a heartbeat fails before the session does
-		ErrorLogger:      kafkago.LoggerFunc(func(format string, args ...any) { log.Debug("consumer group: " + fmt.Sprintf(format, args...)) }),
+		ErrorLogger: kafkago.LoggerFunc(func(format string, args ...any) {
+			log.DebugContext(ctx, "consumer group: "+fmt.Sprintf(format, args...))
+		}),
 	})
 	if err != nil {
 		return fmt.Errorf("consumer group %s: %w", g.cfg.ID, err)
@@ -105,7 +108,7 @@ func (g *Group) Run(ctx context.Context) error {
 		case err != nil:
 			if time.Since(said) > 10*time.Second {
 				said = time.Now()
-				log.Warn("could not join the consumer group; trying again", "group", g.cfg.ID, "err", err)
+				log.WarnContext(ctx, "could not join the consumer group; trying again", "group", g.cfg.ID, "err", err)
 			}
 			g.failed(err)
 		default:
@@ -170,7 +173,7 @@ func (g *Group) watch(ctx context.Context) {
 			continue
 		}
 		if now, err := g.client.Partitions(ctx, g.client.Claims()); err == nil && now > before {
-			g.client.log.Warn("the topic has more partitions than before; sharing them out anew", "topic", g.client.Claims(), "before", before, "now", now)
+			g.client.log.WarnContext(ctx, "the topic has more partitions than before; sharing them out anew", "topic", g.client.Claims(), "before", before, "now", now)
 			return
 		}
 	}

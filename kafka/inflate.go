@@ -31,7 +31,7 @@ func (r *recordReader) compressed(run *recordRun, codec uint16, b []byte) (full 
 		}
 	}
 	in := c.NewReader(bytes.NewReader(b))
-	defer in.Close()
+	defer func() { _ = in.Close() }() // it has been read as far as it is needed
 
 	var buffer []byte // inflated and not read yet; records that are kept point into it
 	end := false      // of in

@@ -34,7 +34,8 @@ func (c ProducerConfig) withDefaults() ProducerConfig {
 	return c
 }
 
-// ErrClock: the broker finds the record's time too far from its own clock. Where the record had no time, it was ours.
+// ErrClock means that the broker finds the record's time too far from its own clock. Where the record had no time, it
+// was ours.
 var ErrClock = errors.New("the broker's clock and ours are too far apart")
 
 // errStopped: the producer's Run has ended.
@@ -61,7 +62,6 @@ type Producer struct {
 	stopped bool
 
 	resolve chan struct{} // wakes the resolver
-	ended   chan struct{} // closed when Run has ended
 	workers sync.WaitGroup
 
 	forClaims, forOutputs budget
@@ -85,7 +85,7 @@ func NewProducer(client *Client, cfg ProducerConfig) *Producer {
 	return &Producer{
 		client: client, cfg: cfg,
 		queues: make(map[topicPartition]*queue), senders: make(map[int32]*sender),
-		resolve: make(chan struct{}, 1), ended: make(chan struct{}),
+		resolve:   make(chan struct{}, 1),
 		forClaims: newBudget("api"), forOutputs: newBudget("processor"),
 	}
 }
@@ -109,7 +109,7 @@ func (p *Producer) Run(ctx context.Context) error {
 	return nil
 }
 
-// stop fails everything that still waits.
+// stop fails everything that still waits. That makes room in the budgets: whoever waits for it finds that we have stopped.
 func (p *Producer) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -123,7 +123,6 @@ func (p *Producer) stop() {
 		}
 		q.records, q.head = nil, 0
 	}
-	close(p.ended)
 }
 
 // enqueue puts a record behind the others of its partition. The caller holds mu and has the budget for it.

@@ -215,6 +215,95 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// What comes in while a request is in flight stays behind it, whatever becomes of the request.
+func TestRetriesKeepTheOrder(t *testing.T) {
+	cluster := fake(t, 1)
+	c := connectFake(t, cluster)
+	p := NewProducer(c, ProducerConfig{})
+	run(t, p)
+	ctx := within(t, 20*time.Second)
+	release := make(chan struct{})
+	cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.SleepControl(func() { <-release })
+		return refuseAll(r.(*kmsg.ProduceRequest), kerr.NotEnoughReplicas), nil, true
+	})
+	var wg sync.WaitGroup
+	for i := range 20 { // the first one is in flight when the others come
+		wg.Go(func() {
+			if err := p.Publisher().Publish(ctx, []processor.Output{{Record: value("%d", i)}}); err != nil {
+				t.Error(err)
+			}
+		})
+		await(t, "it is queued", 5*time.Second, func() bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.forOutputs.records == i+1
+		})
+	}
+	close(release)
+	wg.Wait()
+	same(t, numbers(20), values(readAll(t, c, c.Registrations(), 0, 20)))
+}
+
+// A partition is in one request at a time, also when its leader moves while the request is in flight.
+func TestOrderOverAMove(t *testing.T) {
+	cluster := fake(t, 1, kfake.NumBrokers(2))
+	c := connectFake(t, cluster)
+	p := NewProducer(c, ProducerConfig{})
+	run(t, p)
+	ctx := within(t, 20*time.Second)
+	if err := cluster.MoveTopicPartition(registrationsName, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	release, began := make(chan struct{}), make(chan struct{})
+	var requests atomic.Int32
+	cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		if requests.Add(1) == 1 {
+			cluster.SleepControl(func() { close(began); <-release })
+		}
+		return nil, nil, false
+	})
+	var wg sync.WaitGroup
+	publish := func(i int) {
+		wg.Go(func() {
+			if err := p.Publisher().Publish(ctx, []processor.Output{{Record: value("%d", i)}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	publish(0)
+	<-began
+	if err := cluster.MoveTopicPartition(registrationsName, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.metadata.newer(ctx, c.metadata.current().seq); err != nil {
+		t.Fatal(err)
+	}
+	publish(1)
+	pause(ctx, 200*time.Millisecond) // in which it could go out, if it might
+	close(release)
+	wg.Wait()
+	same(t, numbers(2), values(readAll(t, c, c.Registrations(), 0, 2)))
+}
+
+// A record that is acknowledged while its caller gives up is not called lost.
+func TestGivingUpTooLate(t *testing.T) {
+	p := NewProducer(connectFake(t, fake(t, 1)), ProducerConfig{})
+	w := &call{budget: &p.forClaims, done: make(chan struct{}), records: make([]pending, 1), left: 1}
+	r := &w.records[0]
+	r.call = w
+	p.mu.Lock()
+	p.forClaims.take(0)
+	p.enqueue(claimsName, 0, r)
+	r.offset = 7
+	p.finish(r, nil)
+	p.mu.Unlock()
+	p.giveUp(w)
+	if offset, err := p.outcome(t.Context(), r); offset != 7 || err != nil {
+		t.Errorf("outcome is %d, %v", offset, err)
+	}
+}
+
 // A connection that is cut leaves it open whether the record was written, and is tried again.
 func TestConnectionCutAfterAppend(t *testing.T) {
 	cluster := fake(t, 1)
@@ -270,6 +359,26 @@ func TestDeadline(t *testing.T) {
 			t.Errorf("error is %v", err)
 		}
 	})
+	t.Run("once cut", func(t *testing.T) {
+		err := publish(t, func(c *kfake.Cluster) {
+			c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) { return nil, errors.New("cut"), true })
+			fault(c, -1, kerr.NotEnoughReplicas)
+		})
+		wantIs(t, err, api.ErrUnknown)
+	})
+	t.Run("broker was gone before", func(t *testing.T) {
+		cluster := fake(t, 1)
+		c := connectFake(t, cluster)
+		p := NewProducer(c, ProducerConfig{})
+		run(t, p)
+		if _, err := p.Claims().Publish(within(t, 5*time.Second), 0, value("first")); err != nil {
+			t.Fatal(err)
+		}
+		cluster.Close()
+		_, _ = p.Claims().Publish(within(t, 300*time.Millisecond), 0, value("second"))
+		_, err := p.Claims().Publish(within(t, 300*time.Millisecond), 0, value("third"))
+		wantIs(t, err, api.ErrNotPublished, context.DeadlineExceeded)
+	})
 	t.Run("no leader", func(t *testing.T) {
 		err := publish(t, func(c *kfake.Cluster) {
 			c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: claimsName, Err: kerr.LeaderNotAvailable, Count: -1})
@@ -298,132 +407,6 @@ func TestDeadline(t *testing.T) {
 		})
 		wantIs(t, err, api.ErrUnknown)
 	})
-}
-
-// K7: a record that is too large, or has a time that is out of range, fails alone.
-func TestRefusedRecordFailsAlone(t *testing.T) {
-	cluster := fake(t, 1)
-	c := connectFake(t, cluster)
-	p := NewProducer(c, ProducerConfig{MaxBatchBytes: 4 << 20})
-	ctx := within(t, 20*time.Second)
-	large := cloudevents.Record{Value: make([]byte, 2<<20)}
-	var wg sync.WaitGroup
-	var failed atomic.Int32
-	for i := range 50 {
-		wg.Go(func() {
-			if i == 20 {
-				_, err := p.Claims().Publish(ctx, 0, large)
-				wantIs(t, err, api.ErrNotPublished)
-				failed.Add(1)
-				return
-			}
-			if _, err := p.Claims().Publish(ctx, 0, value("%d", i)); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Go(func() {
-		err := p.Publisher().Publish(ctx, append(outputs(30, 1), processor.Output{Record: large}))
-		wantIs(t, err, processor.ErrRefused)
-		same(t, numbers(30), values(readAll(t, c, c.Registrations(), 0, 30)))
-	})
-	await(t, "all are queued", 5*time.Second, func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.forClaims.records == 50
-	})
-	run(t, p) // only now, so that they are one batch
-	wg.Wait()
-	if failed.Load() != 1 {
-		t.Error("the large record was not refused")
-	}
-}
-
-// A batch that the broker refuses without saying for which record is halved until the record is alone.
-func TestRefusedRecordIsSearchedFor(t *testing.T) {
-	cluster := fake(t, 1)
-	c := connectFake(t, cluster)
-	p := NewProducer(c, ProducerConfig{})
-	var requests int
-	cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		cluster.KeepControl()
-		req := r.(*kmsg.ProduceRequest)
-		in := recordReader{}
-		if err := in.read(req.Topics[0].Partitions[0].Records); err != nil {
-			t.Error(err)
-		}
-		requests++
-		for _, m := range in.messages {
-			if v := string(m.Value); v == "13" || v == "77" {
-				return refuseAll(req, kerr.InvalidRecord), nil, true
-			}
-		}
-		return nil, nil, false
-	})
-	var out []processor.Output
-	for i := range 1000 {
-		out = append(out, processor.Output{Record: value("%d", i)})
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		wantIs(t, p.Publisher().Publish(within(t, 10*time.Second), out), processor.ErrRefused)
-	})
-	run(t, p)
-	wg.Wait()
-	want := numbers(1000)
-	want = append(append(append([]string{}, want[:13]...), want[14:77]...), want[78:]...)
-	same(t, want, values(readAll(t, c, c.Registrations(), 0, 998)))
-	if requests > 80 {
-		t.Errorf("it took %d requests", requests)
-	}
-}
-
-func refuseAll(req *kmsg.ProduceRequest, code *kerr.Error) kmsg.Response {
-	resp := req.ResponseKind().(*kmsg.ProduceResponse)
-	for _, topic := range req.Topics {
-		rt := kmsg.NewProduceResponseTopic()
-		rt.Topic = topic.Topic
-		for _, partition := range topic.Partitions {
-			rp := kmsg.NewProduceResponseTopicPartition()
-			rp.Partition, rp.ErrorCode = partition.Partition, code.Code
-			rt.Partitions = append(rt.Partitions, rp)
-		}
-		resp.Topics = append(resp.Topics, rt)
-	}
-	return resp
-}
-
-// The real broker says which records of a batch it refuses; the others go through at the next attempt.
-func TestClockIsTheBrokers(t *testing.T) {
-	dibstest.NeedRealKafka(t)
-	c := broker(t, 1)
-	p := NewProducer(c, ProducerConfig{})
-	ctx := within(t, 20*time.Second)
-	var wg sync.WaitGroup
-	for i := range 20 {
-		wg.Go(func() {
-			r := value("%d", i)
-			switch i {
-			case 5:
-				r.Time = time.Now().Add(time.Minute)
-			case 6:
-				r.Time = time.Now().Add(-time.Hour)
-			}
-			_, err := p.Claims().Publish(ctx, 0, r)
-			if i == 5 || i == 6 {
-				wantIs(t, err, ErrClock, api.ErrNotPublished)
-			} else if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	await(t, "all are queued", 5*time.Second, func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.forClaims.records == 20
-	})
-	run(t, p)
-	wg.Wait()
 }
 
 // The API is told that the queue is full; the processor waits.

@@ -116,7 +116,6 @@ func (u *Publisher) Publish(ctx context.Context, outputs []processor.Output) err
 		}
 		select {
 		case <-space:
-		case <-p.ended: // admit says so
 		case <-ctx.Done():
 			p.giveUp(c)
 			return fmt.Errorf("publish %d records: %w", len(outputs), ctx.Err())

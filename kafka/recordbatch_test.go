@@ -154,7 +154,7 @@ func TestBatchAgreesWithKafkaGo(t *testing.T) {
 		}
 		same(t, records[i:i+1], []cloudevents.Record{fromKafkaGo(t, r)})
 	}
-	if _, err := set.Records.ReadRecord(); err != io.EOF {
+	if _, err := set.Records.ReadRecord(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last record: %v", err)
 	}
 

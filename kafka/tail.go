@@ -123,7 +123,7 @@ func (t *Tail) begin(ctx context.Context) bool {
 			t.partitions = n
 			return true
 		}
-		t.client.log.Warn("position in the topic is not known yet", "topic", topic, "err", err)
+		t.client.log.WarnContext(ctx, "position in the topic is not known yet", "topic", topic, "err", err)
 		if !b.sleep(ctx) {
 			return false
 		}
@@ -137,7 +137,7 @@ func (t *Tail) grow(ctx context.Context) {
 		return
 	}
 	for ; t.partitions < n; t.partitions++ {
-		t.client.log.Info("reading a partition that was added", "topic", t.client.Registrations(), "partition", t.partitions)
+		t.client.log.InfoContext(ctx, "reading a partition that was added", "topic", t.client.Registrations(), "partition", t.partitions)
 		t.reader.Seek(int32(t.partitions), 0)
 	}
 }
@@ -187,7 +187,7 @@ func (t *Tail) resumeAt(ctx context.Context, partition int32, place *tailPlace) 
 			return fmt.Errorf("find the end of %s/%d: %w", t.client.Registrations(), partition, err)
 		}
 		t.client.metrics.tailJumps.Inc()
-		t.client.log.Error("place in the topic is lost; going on at its end. Outcomes in between are in Postgres",
+		t.client.log.ErrorContext(ctx, "place in the topic is lost; going on at its end. Outcomes in between are in Postgres",
 			"topic", t.client.Registrations(), "partition", partition, "lost", place.offset, "offset", end)
 		place.offset = end
 	}

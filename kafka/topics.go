@@ -258,10 +258,14 @@ func (c *Client) awaitLeaders(ctx context.Context) (*view, error) {
 // led says which partition of the topics has no leader.
 func (v *view) led(topics []string) error {
 	for _, topic := range topics {
-		if err := v.topics[topic].err; err != nil {
-			return fmt.Errorf("%s: %w", topic, err)
+		t, ok := v.topics[topic]
+		if !ok {
+			t.err = kafkago.UnknownTopicOrPartition
 		}
-		for p := range v.topics[topic].partitions {
+		if t.err != nil {
+			return fmt.Errorf("%s: %w", topic, t.err)
+		}
+		for p := range t.partitions {
 			if _, err := v.leader(topic, p); err != nil {
 				return fmt.Errorf("%s/%d: %w", topic, p, err)
 			}

@@ -108,10 +108,14 @@ func TestCreateTopicsIsPatient(t *testing.T) {
 	}
 	t.Cleanup(cluster.Close)
 	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Err: kerr.NotController, Count: 2})
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: registrationsName, Err: kerr.LeaderNotAvailable, Count: 9})
 	c := connectFake(t, cluster)
 	report, err := c.CreateTopics(within(t, 20*time.Second), TopicsConfig{Partitions: 3})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if err := c.metadata.current().led(c.topics()); err != nil {
+		t.Errorf("the topics cannot be used yet: %v", err)
 	}
 	for _, topic := range report.Topics {
 		if topic.Existed || topic.ReplicationFactor != 3 || topic.MinInSyncCount != 2 {

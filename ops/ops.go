@@ -27,13 +27,16 @@ type Check struct {
 	// Ready returns why it is not. It must return when ctx ends, after two seconds. It is called by several goroutines
 	// at once.
 	Ready func(ctx context.Context) error
+	// Advisory: it is shown, and does not make the process unready. One halted partition is no reason to take away a
+	// process that serves the others.
+	Advisory bool
 }
 
 // Config says what a Server serves. The zero value works.
 type Config struct {
 	// Addr is where to listen. Defaults to 127.0.0.1:8081.
 	Addr string
-	// Checks must all hold for /readyz to say 200.
+	// Checks must all hold, but for advisory ones, for /readyz to say 200.
 	Checks []Check
 	// Metrics are served at /metrics. Nil: there are none.
 	Metrics prometheus.Gatherer
@@ -97,12 +100,18 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	status, verdict := http.StatusOK, "ready\n"
 	var b strings.Builder
 	for i, c := range s.cfg.Checks {
-		if err := faults[i]; err != nil {
-			status, verdict = http.StatusServiceUnavailable, "not ready\n"
-			fmt.Fprintf(&b, "[-] %s: %s\n", c.Name, strings.ReplaceAll(err.Error(), "\n", "; "))
-		} else {
-			fmt.Fprintf(&b, "[+] %s\n", c.Name)
+		mark, err := "+", faults[i]
+		switch {
+		case err != nil && c.Advisory:
+			mark = "!"
+		case err != nil:
+			mark, status, verdict = "-", http.StatusServiceUnavailable, "not ready\n"
 		}
+		fmt.Fprintf(&b, "[%s] %s", mark, c.Name)
+		if err != nil {
+			b.WriteString(": " + strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
+		b.WriteByte('\n')
 	}
 	if r.URL.Query().Has("verbose") {
 		verdict = b.String() + verdict

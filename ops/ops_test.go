@@ -70,6 +70,18 @@ func TestReadyz(t *testing.T) {
 	})
 }
 
+// TestAdvisoryChecks: what is wrong is shown, and the process stays ready.
+func TestAdvisoryChecks(t *testing.T) {
+	s := ops.New(ops.Config{Checks: []ops.Check{
+		{Name: "kafka", Ready: func(context.Context) error { return nil }},
+		{Name: "partitions", Advisory: true, Ready: func(context.Context) error { return errors.New("partition 7 is halted") }},
+	}})
+	const want = "[+] kafka\n[!] partitions: partition 7 is halted\nready\n"
+	if code, text := get(s, "/readyz?verbose"); code != 200 || text != want {
+		t.Errorf("%d %q", code, text)
+	}
+}
+
 func TestMetricsAndProfiles(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "dibs_tests_total", Help: "Tests."})

@@ -81,10 +81,7 @@ func (p *pair) step() {
 		}
 		p.same("halt", nil, nil, p.postgres.Halt(p.Context(), s.Fence, "why"), p.memory.Halt(p.Context(), s.Fence, "why"))
 	case x < 92:
-		_, errA := p.postgres.Resume(p.Context(), partition, "ops", "why")
-		if errA == nil {
-			p.bothResumed(partition)
-		}
+		p.resume(partition)
 	default:
 		a, errA := p.postgres.Standings(p.Context(), []int32{0, 1, 2})
 		b, errB := p.memory.Standings(p.Context(), []int32{0, 1, 2})
@@ -100,40 +97,25 @@ func (p *pair) step() {
 	}
 }
 
-// bothResumed brings the record in memory to where the other is. Its resume wants everything published, and leaves the
-// writer's epoch.
-func (p *pair) bothResumed(partition int32) {
-	writer := p.id()
-	s := acquireAs(p, p.postgres, partition, writer)
-	if err := p.memory.Published(p.Context(), []processor.Cursor{{Fence: mustStanding(p, partition).Fence, Through: s.NextOffset}}); err != nil {
-		p.Fatal(err)
+// resume lets a partition go on, with or without a gap. Why it is not resumed is said in other words.
+func (p *pair) resume(partition int32) {
+	var a processor.Standing
+	var errA, errB error
+	if start := int64(p.rand.IntN(50)); p.rand.IntN(3) == 0 {
+		a, errA = p.postgres.AcceptGap(p.Context(), partition, start, "ops", "why")
+		errB = p.memory.AcceptGap(partition, start)
+	} else {
+		a, errA = p.postgres.Resume(p.Context(), partition, "ops", "why")
+		errB = p.memory.Resume(partition)
 	}
-	if err := p.memory.Resume(partition); err != nil {
-		p.Fatal(err)
+	b, _ := p.memory.Standing(partition)
+	if errA != nil {
+		b = a
 	}
-	for range 2 {
-		acquireAs(p, p.memory, partition, writer)
+	p.same("resume", a, b, errA, errB)
+	if errA == nil {
+		p.standing[partition] = append(p.standing[partition], a)
 	}
-	if err := p.postgres.Published(p.Context(), []processor.Cursor{{Fence: s.Fence, Through: s.NextOffset}}); err != nil {
-		p.Fatal(err)
-	}
-	p.standing[partition] = append(p.standing[partition], mustStanding(p, partition))
-}
-
-func acquireAs(p *pair, r processor.Record, partition int32, writer uuid.UUID) processor.Standing {
-	s, err := r.Acquire(p.Context(), partition, writer)
-	if err != nil {
-		p.Fatal(err)
-	}
-	return s
-}
-
-func mustStanding(p *pair, partition int32) processor.Standing {
-	s, ok := p.memory.Standing(partition)
-	if !ok {
-		p.Fatalf("partition %d has no row", partition)
-	}
-	return s
 }
 
 // any returns a standing of a partition: mostly the newest, sometimes one that is no more.

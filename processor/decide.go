@@ -139,10 +139,19 @@ type deciding struct {
 	changed map[names.Ref]int // index in changes
 }
 
+// latest is the last CreateTime that moves log time: a later one cannot be spelt (RFC 3339), and only a topic without
+// its bound on producers' clocks has it. A record beyond it is decided at the log time there was.
+var latest = time.Date(9999, 12, 31, 23, 59, 59, int(999*time.Millisecond), time.UTC)
+
+// maxForwarded is how large a record may be, uncompressed, to be forwarded. A topic bounds what it takes after
+// compression, so there can be records in it that it would refuse from us: one that could not be published would hold
+// up all outputs behind it, for ever.
+const maxForwarded = 512 << 10
+
 // record answers one record. The checks come in the order of the design, so that two reasons never compete.
 func (d *deciding) record(r *Received) {
-	if r.Time.After(d.LogTime) {
-		d.LogTime = r.Time
+	if t := r.Time; t.After(d.LogTime) && !t.After(latest) {
+		d.LogTime = t
 	}
 	if why, ok := d.Refused[r.Offset]; ok {
 		d.dead(r, "the database refuses it: "+why)
@@ -153,9 +162,12 @@ func (d *deciding) record(r *Received) {
 		return
 	}
 	if right := claims.Partition(r.Ref.RecordKey(), d.Rules.Partitions); right != d.Partition {
-		if r.Request.Rerouted {
+		switch {
+		case r.Request.Rerouted:
 			d.dead(r, fmt.Sprintf("belongs on partition %d and was forwarded once before", right))
-		} else {
+		case r.Size() > maxForwarded:
+			d.dead(r, fmt.Sprintf("belongs on partition %d and is too large to be forwarded", right))
+		default:
 			d.forward(r)
 		}
 		return

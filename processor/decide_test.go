@@ -531,3 +531,20 @@ func TestDecideManyNames(t *testing.T) {
 		t.Errorf("what stood is %+v", o)
 	}
 }
+
+// TestDecideLogTimeThatCannotBeSpelt: a topic without its bound on clocks may hold a time that RFC 3339 has no digits
+// for, and that Postgres refuses. The record is decided, and time does not follow it.
+func TestDecideLogTimeThatCannotBeSpelt(t *testing.T) {
+	all := receiveAll(rules48, 0,
+		asking{id: "c1", name: "alice", owner: "u-1"},
+		asking{id: "c2", name: "alice", owner: "u-2"},
+	)
+	all[1].Time = time.UnixMilli(1 << 52)
+	d := processor.Decide(aliceLedger(), all)
+	if got, want := kinds(d), "Accepted taken"; got != want {
+		t.Fatalf("%s, want %s", got, want)
+	}
+	if !d.LogTime.Equal(tenOClock) || !d.Rows[1].Outcome.LogTime.Equal(tenOClock) {
+		t.Errorf("log time %v, of the record %v; want %v", d.LogTime, d.Rows[1].Outcome.LogTime, tenOClock)
+	}
+}

@@ -9,8 +9,10 @@ import (
 
 	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/dibstest/checker"
+	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/processor/memory"
+	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
 )
 
@@ -163,12 +165,16 @@ func (w *world) history() checker.History {
 		h.DeadLetters = append(h.DeadLetters, recordOf(r.partition, 0, int64(i), r.Record))
 	}
 	for ref, n := range w.db.mem.Names() {
-		h.Names = append(h.Names, checker.Name{
-			Space: string(ref.Space), Key: string(ref.Key), Partition: n.Partition, State: string(n.State), Name: n.Name, Owner: n.Owner,
-			ClaimID: n.ClaimID.String(), Version: n.Version, PolicyVersion: n.PolicyVersion, Since: n.Since,
-		})
+		h.Names = append(h.Names, nameOf(ref, n))
 	}
 	return h
+}
+
+func nameOf(ref names.Ref, n registrations.Holding) checker.Name {
+	return checker.Name{
+		Space: string(ref.Space), Key: string(ref.Key), Partition: n.Partition, State: string(n.State), Name: n.Name, Owner: n.Owner,
+		ClaimID: n.ClaimID.String(), Version: n.Version, PolicyVersion: n.PolicyVersion, Since: n.Since,
+	}
 }
 
 func progressOf(s processor.Standing) checker.Progress {

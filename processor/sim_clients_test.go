@@ -1,6 +1,7 @@
 package processor_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -139,6 +140,10 @@ func (c *clients) act() {
 		return
 	}
 	q := c.asked[len(c.asked)-1-w.r.IntN(min(len(c.asked), 12))]
+	if w.chance(w.rates.large) {
+		c.large(q)
+		return
+	}
 	acts := []func(request){
 		c.again, c.again, c.again, c.otherContent, c.otherName, c.misrouted, c.misrouted, c.wrongKey, c.garbage, c.garbage,
 		c.unreadable, c.refusedWords, c.refusedWords, c.marker, c.unstorable,
@@ -316,6 +321,22 @@ func unstorableRow(row processor.Row) error {
 		return errors.New("invalid byte sequence")
 	}
 	return nil
+}
+
+// large sends a misrouted record that its topic takes, compressed, and would not take from a processor.
+func (c *clients) large(q request) {
+	r := q.record()
+	r.Headers = append(r.Headers, cloudevents.Header{Name: "large", Value: bytes.Repeat([]byte("x"), mostAppended)})
+	c.send((q.partition()+1)%pinned, r)
+	c.w.sometimes("a misrouted record too large to be forwarded")
+}
+
+// mostAppended is the largest record that the topic claims takes uncompressed.
+const mostAppended = 1 << 20
+
+// refusedOutput reports whether an output's topic refuses it.
+func refusedOutput(o *processor.Output) bool {
+	return refusedLetter(o) || o.Topic == processor.ToClaims && o.Size() > mostAppended
 }
 
 // refusedLetter reports whether the dead letter topic refuses an output.

@@ -151,6 +151,27 @@ func (d *database) land() {
 	}
 }
 
+// failOverBehind may fail over when the answer to a look-up is out: what was read need not be true any more. The worst
+// is a fail-over that makes a fence stand again that did not when the names were read.
+func (d *database) failOverBehind(fences []processor.Fence) {
+	i := slices.IndexFunc(fences, func(f processor.Fence) bool {
+		s, _ := d.mem.Standing(f.Partition)
+		return s.Fence != f
+	})
+	switch {
+	case i < 0 && d.w.chance(d.w.rates.failOverAt):
+		d.failOver(1 + d.w.r.IntN(4))
+	case i >= 0 && d.w.chance(30*d.w.rates.failOverAt):
+		for range 30 {
+			d.failOver(1)
+			if s, _ := d.mem.Standing(fences[i].Partition); s.Fence == fences[i] {
+				d.w.sometimes("fail-over to where a look-up should have been")
+				return
+			}
+		}
+	}
+}
+
 // failOver loses the last n transactions and everything under way.
 func (d *database) failOver(n int) {
 	before := d.mem.All()
@@ -250,9 +271,7 @@ func (c *dbConn) Look(ctx context.Context, fences []processor.Fence, refs []name
 		known, err = c.mem.Look(ctx, fences, refs, requests)
 		return err
 	})
-	if c.w.chance(c.w.rates.failOverAt) { // the answer was out: what was read may not be true any more
-		c.failOver(1 + c.w.r.IntN(4))
-	}
+	c.failOverBehind(fences)
 	if errors.Is(err, processor.ErrFenced) {
 		c.w.say("%s looks up: fenced", c.w.running.name)
 		c.w.sometimes("look-up thrown away: fenced")

@@ -15,6 +15,7 @@ type rates struct {
 	slow, interrupt, brokerTrouble, stale        float64
 	send, publish, betweenOutputs                float64
 	readLost, writeLost, tamper, failOverAt      float64
+	loseLogAt, large                             float64
 	act, observe, arrive, land                   float64
 	crash, stop, hang, failOver, assign, overlap float64
 	logLoss                                      logLoss
@@ -37,10 +38,13 @@ func (w *world) swarm() rates {
 		processes: 2 + w.r.IntN(2), partitions: pinned, batch: 2 + w.r.IntN(7), names: 3 + w.r.IntN(6),
 		slow: often(0.01), interrupt: often(0.02), brokerTrouble: often(0.02), stale: often(0.2),
 		send: often(0.06), publish: often(0.04), betweenOutputs: 0.2,
-		readLost: often(0.03), writeLost: often(0.04), tamper: often(0.01), failOverAt: often(0.01),
+		readLost: often(0.03), writeLost: often(0.04), tamper: often(0.01), failOverAt: often(0.01), loseLogAt: often(0.03),
 		act: 0.06 + 0.1*w.r.Float64(), observe: 0.03, arrive: 0.03, land: 0.02,
 		crash: often(0.003), stop: often(0.002), hang: often(0.004), failOver: often(0.004), assign: often(0.008), overlap: often(0.5),
 		neverStorable: w.r.IntN(20) == 0,
+	}
+	if w.r.IntN(20) == 0 {
+		f.large = 0.02
 	}
 	if f.neverStorable { // what is halted for good cannot be decided again after a fail-over
 		f.failOver, f.failOverAt, f.tamper = 0, 0, 0
@@ -72,7 +76,7 @@ func (w *world) happen() {
 		{f.failOver, func() { w.db.failOver([]int{0, 1, 2, 4, 8, 25}[w.r.IntN(6)]) }},
 		{f.assign, w.rebalance},
 		{0.004, w.expire},
-		{0.002, w.loseLog},
+		{0.002, func() { w.loseLog(w.r.Int32N(pinned)) }},
 		{0.01, w.operate},
 	} {
 		if w.chance(e.rate) {
@@ -167,12 +171,11 @@ func (w *world) expire() {
 	}
 }
 
-// loseLog loses the log of one partition, once.
-func (w *world) loseLog() {
+// loseLog loses the log of a partition, if none is lost yet.
+func (w *world) loseLog(p int32) {
 	if w.rates.logLoss == keepsLogs || len(w.past) > 0 || slices.ContainsFunc(w.claims, func(t *topicLog) bool { return t.lost }) {
 		return
 	}
-	p := w.r.Int32N(pinned)
 	row, ok := w.db.mem.Standing(p)
 	was := w.claims[p]
 	if !ok || row.LastOffset < was.start || row.NextOffset < 2 || row.Halted != "" {

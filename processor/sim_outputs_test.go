@@ -79,7 +79,7 @@ func (p *publisher) Publish(ctx context.Context, all []processor.Output) error {
 	refused := false
 	for i := range all {
 		o := all[i]
-		for !refusedLetter(&o) {
+		for !refusedOutput(&o) {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -108,14 +108,14 @@ func (p *publisher) Publish(ctx context.Context, all []processor.Output) error {
 			w.outputs.append(o, stamp)
 			break
 		}
-		refused = refused || refusedLetter(&o)
+		refused = refused || refusedOutput(&o)
 		if w.chance(w.rates.betweenOutputs) {
 			w.turn()
 		}
 	}
 	w.turn()
 	if refused {
-		w.sometimes("dead letter refused by its topic")
+		w.sometimes("an output refused by its topic")
 		return fmt.Errorf("one of %d outputs: %w", len(all), processor.ErrRefused)
 	}
 	if w.chance(w.rates.publish) {

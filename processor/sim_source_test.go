@@ -233,6 +233,9 @@ func (s *source) At(ctx context.Context, p int32, offset int64) (cloudevents.Rec
 	if there {
 		record = t.records[i].Record
 	}
+	if w.chance(w.rates.loseLogAt) { // just when it was found to be the one that was read
+		w.loseLog(p)
+	}
 	w.turn()
 	return record, there, nil
 }

@@ -34,6 +34,7 @@ a generation is over before the next
 fail-over
 fail-over undid a commit
 fail-over undid a take-over
+fail-over to where a look-up should have been
 commit fenced
 look-up thrown away: fenced
 a late transaction was fenced
@@ -51,7 +52,8 @@ publish lost, tried again
 publish unknown, arrives later, tried again
 publish arrived, answer lost, tried again
 an output is on its topic twice
-dead letter refused by its topic
+an output refused by its topic
+a misrouted record too large to be forwarded
 reading interrupted
 reading out of the log
 a leader showed less than its whole log

@@ -168,4 +168,13 @@ func (r *Record) bytes(withTime bool) string {
 	return string(b)
 }
 
+// size is about what a record takes uncompressed: lengths and deltas at their longest.
+func (r *Record) size() int {
+	n := len(r.Key) + len(r.Value) + 32
+	for i := range r.Headers {
+		n += len(r.Headers[i].Name) + len(r.Headers[i].Value) + 10
+	}
+	return n
+}
+
 func (r *Record) epoch() int64 { return max(1, r.LogEpoch) }

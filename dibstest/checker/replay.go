@@ -52,9 +52,12 @@ func (y *replay) trust(d Decision) {
 	}
 }
 
+// maxForwarded is how large a record may be to be forwarded: what a topic takes compressed it may not take from us.
+const maxForwarded = 512 << 10
+
 // next says what the next record of the log leaves. The checks come in the order of the design, section 2.
 func (y *replay) next(r *Record) expected {
-	if r.Time.After(y.logTime) {
+	if r.Time.After(y.logTime) && r.Time.Year() <= 9999 { // a later one cannot be spelt, and moves nothing
 		y.logTime = r.Time
 	}
 	q := read(r)
@@ -69,8 +72,11 @@ func (y *replay) next(r *Record) expected {
 	}
 	if x.to = partitionOf(q.recordKey(), y.history.Partitions); x.to != y.partition {
 		x.kind = KindForwarded
-		if q.rerouted {
+		switch {
+		case q.rerouted:
 			x.kind, x.why = KindDead, "forwarded twice"
+		case r.size() > maxForwarded:
+			x.kind, x.why = KindDead, "too large to be forwarded"
 		}
 		return x
 	}

@@ -14,8 +14,7 @@ var start = time.Date(2026, 11, 21, 10, 0, 0, 123e6, time.UTC)
 // story is a history told record by record.
 type story struct {
 	History
-	t      *testing.T
-	events int
+	t *testing.T
 }
 
 // The keys of the story, and their partitions among two: alice and carol on 0, bob on 1.

@@ -11,7 +11,7 @@ import (
 	"github.com/dibs-hq/dibs/registrations"
 )
 
-// ErrNotResumable: the partition is not halted, or a gap is to be accepted and not everything decided is published.
+// ErrNotResumable says that the partition is not halted, or a gap is to be accepted and not everything decided is published.
 var ErrNotResumable = errors.New("partition cannot be resumed")
 
 // Lose undoes the last n transactions, take-overs included, and returns how many there were to be undone.

@@ -142,19 +142,19 @@ func produce(t *testing.T, topic string, brokers []string) int {
 			for j := range 40 {
 				q := claims.UsernameClaimed{Space: names.Username, Spelling: fmt.Sprintf("Name-%d", (7*round+j)%60), Owner: fmt.Sprintf("u-%d", j%5), Mode: claims.ModeRegister}
 				id, wrong := uuid.New(), int32(-1)
-				switch {
-				case j%10 == 3:
+				switch j % 10 {
+				case 3:
 					wrong = int32(j/10) % partitions
-				case j%10 == 4:
+				case 4:
 					q.Mode = claims.ModeReserve
 				}
 				r := record(topic, q, id, wrong)
-				switch {
-				case j%10 == 5: // again
+				switch j % 10 {
+				case 5: // again
 					all = append(all, record(topic, q, id, -1))
-				case j%10 == 6:
+				case 6:
 					r.Value = []byte("\x00garbage")
-				case j%10 == 7:
+				case 7:
 					r.Headers = nil
 				}
 				all = append(all, r)
