@@ -202,6 +202,36 @@ func (d *deployment) query(f func(context.Context, *pgx.Conn) error) error {
 	return errors.Join(f(ctx, conn), conn.Close(ctx))
 }
 
+// hold runs a statement and keeps its transaction open, with the locks that it took, until release is called.
+func (d *deployment) hold(sql string) (release func()) {
+	d.t.Helper()
+	held, let, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- d.query(func(ctx context.Context, conn *pgx.Conn) error {
+			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+				if _, err := tx.Exec(ctx, sql); err != nil {
+					return err
+				}
+				close(held)
+				<-let
+				return nil
+			})
+		})
+	}()
+	select {
+	case <-held:
+	case err := <-ended:
+		d.t.Fatalf("%s: %v", sql, err)
+	}
+	return func() {
+		d.t.Helper()
+		close(let)
+		if err := <-ended; err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
 // rows reads all rows of a query into structs, by position.
 func rows[T any](d *deployment, sql string, args ...any) (all []T) {
 	d.t.Helper()

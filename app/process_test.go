@@ -204,8 +204,29 @@ func (p *process) stop() int {
 	return p.wait(30 * time.Second)
 }
 
-// pause is SIGSTOP: the process keeps its connections and does nothing.
-func (p *process) pause() { p.signal(syscall.SIGSTOP) }
+// pause is SIGSTOP: the process keeps its connections and does nothing. It returns when all its threads have stopped, as
+// far as there is a /proc to ask.
+func (p *process) pause() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	eventually(p.t, 5*time.Second, func() error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		if err != nil {
+			return err
+		}
+		for _, thread := range threads {
+			text, err := os.ReadFile(thread)
+			if err != nil {
+				continue // it has ended
+			}
+			// pid (name) state …, and a name may hold anything
+			if i := bytes.LastIndex(text, []byte(") ")); i >= 0 && text[i+2] != 'T' {
+				return fmt.Errorf("%s does not stop on SIGSTOP", p.name)
+			}
+		}
+		return nil
+	})
+}
 
 // resume is SIGCONT.
 func (p *process) resume() { p.signal(syscall.SIGCONT) }

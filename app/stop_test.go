@@ -1,13 +1,10 @@
 package app_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // TestClaimInFlightIsAnsweredAtTheStop holds the decision of a claim up until the process that it waits in is stopping.
@@ -20,19 +17,7 @@ func TestClaimInFlightIsAnsweredAtTheStop(t *testing.T) {
 		t.Fatal(a)
 	}
 
-	hold, release := make(chan struct{}), make(chan struct{})
-	held := make(chan error, 1)
-	go func() {
-		held <- d.query(func(ctx context.Context, conn *pgx.Conn) error {
-			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-				_, err := tx.Exec(ctx, `LOCK TABLE decisions IN EXCLUSIVE MODE`)
-				close(hold)
-				<-release
-				return err
-			})
-		})
-	}()
-	<-hold
+	release := d.hold(`LOCK TABLE decisions IN EXCLUSIVE MODE`)
 	answered := make(chan answer, 1)
 	go func() { answered <- d.claim(p, asked{name: "in-flight", owner: "u-1", prefer: "wait=20"}) }()
 	eventually(t, 10*time.Second, func() error {
@@ -55,10 +40,7 @@ func TestClaimInFlightIsAnsweredAtTheStop(t *testing.T) {
 		t.Fatalf("answered before it was decided: %s", a)
 	default:
 	}
-	close(release)
-	if err := <-held; err != nil {
-		t.Fatal(err)
-	}
+	release()
 	if a := <-answered; a.status != http.StatusCreated || a.claim.State != "accepted" {
 		t.Errorf("the claim in flight: %s", a)
 	}

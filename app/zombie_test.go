@@ -8,8 +8,8 @@ import (
 	"github.com/dibs-hq/dibs/dibstest"
 )
 
-// TestPausedProcessorIsFenced pauses a processor for as long as it takes the other one to take its partitions over and
-// decide in all of them, then lets it go on.
+// TestPausedProcessorIsFenced pauses a processor that has looked up what a batch needs, for as long as it takes the other
+// one to take its partitions over and decide in all of them, then lets it go on with the old batch in hand.
 func TestPausedProcessorIsFenced(t *testing.T) {
 	t.Parallel()
 	dibstest.NeedRealKafka(t)
@@ -38,9 +38,21 @@ func pausedProcessorIsFenced(t *testing.T, times int, least time.Duration) {
 		}
 		fenced, rebalances := zombie.metrics()["dibs_fenced_total"], zombie.metrics()["dibs_rebalances_total"]
 
+		// Its look-up waits for us, and is answered when it sleeps: when it wakes up, it holds what was right before.
+		release := d.hold(`LOCK TABLE names IN ACCESS EXCLUSIVE MODE`)
+		for _, partition := range theirs {
+			d.leave(api, namesOf(fmt.Sprintf("in-hand-%d", round), int(partition), d.partitions), 1)
+		}
+		eventually(t, time.Second, func() error { // it waits no longer than 2 s for a lock
+			if n := value[int](d, `SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'`, zombie.name); n == 0 {
+				return fmt.Errorf("the processor looks nothing up")
+			}
+			return nil
+		})
 		began := time.Now()
 		zombie.pause()
-		m.after(began.Add(500*time.Millisecond), 3) // claims of its own partitions among them: the other one has decided
+		release()
+		m.after(time.Now(), 3) // of its own partitions, too: the other one has decided
 		for _, s := range d.standings() {
 			if p, old := theirs[s.Writer]; old {
 				t.Fatalf("partition %d decides, and its writer is still that of the paused processor (of partition %d)", s.Partition, p)

@@ -120,6 +120,7 @@ func getIn(t *testing.T, cfg Config) error {
 }
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	serverCert, _, server := certificate(t, "127.0.0.1")
 	namedCert, _, named := certificate(t, "kafka.example")
 	clientCert, clientKey, _ := certificate(t, "client")
@@ -158,6 +159,7 @@ func TestTLS(t *testing.T) {
 }
 
 func TestSASL(t *testing.T) {
+	t.Parallel()
 	cluster := fake(t, 1, kfake.EnableSASL(), kfake.Superuser(Plain, "p", "pw"), kfake.Superuser(ScramSHA256, "s2", "pw"), kfake.Superuser(ScramSHA512, "s5", "pw"))
 	for name, tt := range map[string]struct {
 		sasl SASL

@@ -83,6 +83,7 @@ func (c *consumer) records(t testing.TB, n int) {
 // K16, K18: markers of transactions are stepped over, also at the end, without a record to tell; and without keeping
 // a core busy.
 func TestTransactions(t *testing.T) {
+	t.Parallel()
 	c := broker(t, 1)
 	producer := other(t, c, kgo.TransactionalID(c.cfg.TopicPrefix), kgo.DefaultProduceTopic(c.Claims()), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	n := 0
@@ -125,6 +126,7 @@ func TestTransactions(t *testing.T) {
 }
 
 func TestCompressedBatches(t *testing.T) {
+	t.Parallel()
 	c := broker(t, 1)
 	n := 0
 	for _, codec := range []kgo.CompressionCodec{
@@ -302,6 +304,7 @@ func TestEndGoesBack(t *testing.T) {
 
 // A broker that answers at once, and nothing, does not keep a core busy.
 func TestBrokerThatDoesNotWait(t *testing.T) {
+	t.Parallel()
 	cluster := fake(t, 1)
 	c := connectFake(t, cluster)
 	var requests atomic.Int32
@@ -362,6 +365,7 @@ func TestSeekIsFast(t *testing.T) {
 
 // What nobody takes is not read without end.
 func TestReadAheadIsBounded(t *testing.T) {
+	t.Parallel()
 	c := broker(t, 4)
 	p := NewProducer(c, ProducerConfig{})
 	run(t, p)
@@ -407,6 +411,7 @@ func TestReadAheadIsBounded(t *testing.T) {
 
 // K14, K15: where the log is not what it was, reading stops; it is never reset.
 func TestTopicIsCreatedAgain(t *testing.T) {
+	t.Parallel()
 	c := broker(t, 1)
 	publish(t, c, 0, 0, 20)
 	in := consume(t, c)
@@ -457,6 +462,7 @@ func TestTopicIsCreatedAgain(t *testing.T) {
 
 // Bounds and At ride out what goes away again.
 func TestAskingIsPatient(t *testing.T) {
+	t.Parallel()
 	cluster := fake(t, 1, kfake.NumBrokers(2))
 	c := connectFake(t, cluster)
 	publish(t, c, 0, 0, 10)

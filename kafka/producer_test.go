@@ -325,6 +325,7 @@ func TestConnectionCutAfterAppend(t *testing.T) {
 
 // What the caller is told when its time is up depends on whether a request may have got through.
 func TestDeadline(t *testing.T) {
+	t.Parallel()
 	publish := func(t *testing.T, prepare func(*kfake.Cluster)) error {
 		t.Helper()
 		cluster := fake(t, 1)
@@ -337,7 +338,7 @@ func TestDeadline(t *testing.T) {
 		prepare(cluster)
 		began := time.Now()
 		_, err := p.Claims().Publish(within(t, 300*time.Millisecond), 0, value("second"))
-		if took := time.Since(began); took > 600*time.Millisecond {
+		if took := time.Since(began); took > 2*time.Second {
 			t.Errorf("took %v", took)
 		}
 		wantIs(t, err, context.DeadlineExceeded)
@@ -411,6 +412,7 @@ func TestDeadline(t *testing.T) {
 
 // The API is told that the queue is full; the processor waits.
 func TestFullQueue(t *testing.T) {
+	t.Parallel()
 	cluster := fake(t, 1)
 	c := connectFake(t, cluster)
 	p := NewProducer(c, ProducerConfig{MaxQueuedRecords: 10})
@@ -447,6 +449,7 @@ func TestFullQueue(t *testing.T) {
 
 // What is given up while the broker is away does not stay in memory, nor go out when it is back.
 func TestGivenUpRecordsAreDropped(t *testing.T) {
+	t.Parallel()
 	cluster := fake(t, 1)
 	c := connectFake(t, cluster)
 	p := NewProducer(c, ProducerConfig{})
@@ -468,7 +471,14 @@ func TestGivenUpRecordsAreDropped(t *testing.T) {
 	await(t, "the queue is full", 5*time.Second, func() bool { return records() > 4000 })
 	cancel()
 	wg.Wait()
-	await(t, "the queue is empty", 5*time.Second, func() bool { return records() < 200 })
+	await(t, "the queue is empty", 5*time.Second, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.forOutputs.records == 0 // what was in a request included
+	})
+	if n := records(); n > 200 {
+		t.Errorf("%d dropped records are in memory", n)
+	}
 	h.Remove()
 	if _, err := p.Claims().Publish(within(t, 5*time.Second), 0, value("x")); err != nil {
 		t.Fatal(err)
@@ -481,6 +491,7 @@ func TestGivenUpRecordsAreDropped(t *testing.T) {
 
 // K5: a leader that moves is followed at once.
 func TestLeaderMoves(t *testing.T) {
+	t.Parallel()
 	cluster := fake(t, 3, kfake.NumBrokers(3))
 	c := connectFake(t, cluster)
 	p := NewProducer(c, ProducerConfig{})
@@ -503,6 +514,7 @@ func TestLeaderMoves(t *testing.T) {
 
 // A permission that is missing is the API's caller's problem at once; the processor waits for the operator.
 func TestForbidden(t *testing.T) {
+	t.Parallel()
 	cluster := fake(t, 1)
 	c := connectFake(t, cluster)
 	p := NewProducer(c, ProducerConfig{})

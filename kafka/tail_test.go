@@ -75,6 +75,7 @@ func TestTail(t *testing.T) {
 
 // A tail that cannot read says how long ago it could.
 func TestTailRidesOutFaults(t *testing.T) {
+	t.Parallel()
 	cluster := fake(t, 2, kfake.NumBrokers(2))
 	c := connectFake(t, cluster)
 	p := NewProducer(c, ProducerConfig{})
@@ -114,6 +115,7 @@ func TestTailRidesOutFaults(t *testing.T) {
 
 // Where a tail's place in the log is gone, it goes on at the end.
 func TestTailJumps(t *testing.T) {
+	t.Parallel()
 	c := broker(t, 1)
 	p := NewProducer(c, ProducerConfig{})
 	run(t, p)

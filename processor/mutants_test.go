@@ -153,7 +153,7 @@ var mutants = []mutant{
 	{"blind upsert of names", []edit{blindUpsert}},
 	{"blind upsert without routes", []edit{blindUpsert, noRoutes}},
 	{"no routes", []edit{noRoutes}},
-	{"forwarded twice", []edit{{"decide.go", "if r.Request.Rerouted {", "if false {"}}},
+	{"forwarded twice", []edit{{"decide.go", "case r.Request.Rerouted:", "case false:"}}},
 	{"seen before checked after malformed", []edit{{"decide.go", seenOK, strings.Replace(seenOK, "; ok", "; ok && r.Request.Body != nil", 1)}}},
 	{"other content under a used id answered", []edit{{"decide.go", "if before.RequestHash != r.Hash {", "if false {"}}},
 	{"hash with the deadline", []edit{{"../claims/hash.go", "b := append(make([]byte, 0, 256), '{')", "b := append(make([]byte, 0, 256), c.Deadline.String()...)"}}},
