@@ -60,6 +60,10 @@ bench: ## measure claims per second beside a direct INSERT, on the servers of `m
 	$(GO) build -o $(BIN)/dibs ./cmd/dibs
 	$(GO) run ./dibstest/cmd/with-servers -- sh -c 'DIBS_KAFKA_BROKERS=$$DIBS_TEST_KAFKA DIBS_POSTGRES_DSN=$$DIBS_TEST_POSTGRES exec $(BIN)/dibs bench $(BENCH_ARGS)'
 
+.PHONY: simulate
+simulate: ## run 3,000 seeds of the simulation, without the race detector (make test runs 150 with it)
+	$(GO) test -count=1 -timeout 10m -run 'TestSimulation$$' ./processor -sim.seeds=3000
+
 .PHONY: mutants
 mutants: ## build the classic mistakes in, one at a time, and see the simulation find each (about 10 minutes)
 	DIBS_MUTANTS=1 $(GO) test -timeout 60m -run TestMutants -v ./processor

@@ -15,6 +15,7 @@ func TestOneNameHasOneWinner(t *testing.T) {
 	t.Parallel()
 	const callers = 500
 	d := deploy(t, 12)
+	d.calm = true
 	apis := []*process{d.start("api"), d.start("api")}
 	processor := d.start("processor").ready()
 	d.assigned(30*time.Second, processor)
@@ -85,6 +86,7 @@ func TestOneKeyHasOneOutcome(t *testing.T) {
 	t.Parallel()
 	const calls = 50
 	d := deploy(t, 3)
+	d.calm = true
 	apis := []*process{d.start("api"), d.start("api")}
 	d.assigned(30*time.Second, d.start("processor").ready())
 	for _, api := range apis {
@@ -137,6 +139,7 @@ func TestOneKeyHasOneOutcome(t *testing.T) {
 func TestWaitThatRanOutIsReadableElsewhere(t *testing.T) {
 	t.Parallel()
 	d := deploy(t, 3)
+	d.calm = true
 	here, there := d.start("api"), d.start("api")
 	here.ready()
 	there.ready()

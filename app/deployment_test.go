@@ -25,6 +25,8 @@ type deployment struct {
 	database   *dibstest.Database
 	partitions int
 	topic      *topics
+	// calm fails the test for everything that a process calls an error: nothing may halt, and nothing be dead.
+	calm bool
 
 	mu      sync.Mutex
 	started map[string]int
@@ -71,7 +73,11 @@ func (d *deployment) start(args ...string) *process {
 	d.started[args[0]]++
 	name := fmt.Sprintf("%s-%d", args[0], d.started[args[0]])
 	d.mu.Unlock()
-	return start(d.t, name, d.env(name), args...)
+	p := start(d.t, name, d.env(name), args...)
+	if d.calm {
+		p.never = append(p.never, `"level":"ERROR"`)
+	}
+	return p
 }
 
 // again starts a process like one that has ended.

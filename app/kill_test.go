@@ -204,7 +204,7 @@ func TestCampaignImportUnderKills(t *testing.T) {
 	if path == "" {
 		t.Fatal("DIBS_TEST_SIGNUPS does not name the file of sign-ups")
 	}
-	importUnderKills(t, givenSignups(t, path), 64, func(ctx context.Context, _ *deployment, round func()) {
+	importUnderKills(t, givenSignups(t, path), 2048, func(ctx context.Context, _ *deployment, round func()) {
 		tick := time.NewTicker(4 * time.Second)
 		defer tick.Stop()
 		for {
@@ -222,6 +222,7 @@ func TestCampaignImportUnderKills(t *testing.T) {
 // restarts them. The context of kill ends with the import.
 func importUnderKills(t *testing.T, s *signups, waiting int, kill func(ctx context.Context, d *deployment, round func())) {
 	d := deploy(t, 12)
+	d.calm = true
 	d.audit()
 	processors := &crew{processes: []*process{d.start("processor"), d.start("processor")}}
 	apis := &crew{processes: []*process{d.start("api"), d.start("api")}}

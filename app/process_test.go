@@ -73,6 +73,8 @@ type process struct {
 	t    testing.TB
 	name string
 	cmd  *exec.Cmd
+	// never are what it may not say.
+	never []string
 
 	done chan struct{} // closed when it has ended and its output is read
 	up   chan struct{} // closed when it has said that it is ready
@@ -91,7 +93,10 @@ func start(t testing.TB, name string, env []string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, name: name, cmd: exec.Command(path, args...), done: make(chan struct{}), up: make(chan struct{})}
+	p := &process{
+		t: t, name: name, cmd: exec.Command(path, args...), done: make(chan struct{}), up: make(chan struct{}),
+		never: []string{"WARNING: DATA RACE", "panic: ", "fatal error: "},
+	}
 	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(pair string) bool { return strings.HasPrefix(pair, "DIBS_") }), env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C at the tests is not Ctrl-C at it
 	dieWithUs(p.cmd.SysProcAttr)
@@ -140,13 +145,14 @@ func (p *process) read(from io.Reader, into *bytes.Buffer) {
 	}
 }
 
-// bury ends the process, and fails the test for what no dibs may ever say.
+// bury ends the process, and fails the test for what it should never have said.
 func (p *process) bury() {
 	p.kill()
 	text := p.errors()
-	for _, never := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
+	for _, never := range p.never {
 		if at := strings.Index(text, never); at >= 0 {
-			p.t.Errorf("%s said: %.4000s", p.name, text[at:])
+			line := strings.LastIndexByte(text[:at], '\n') + 1
+			p.t.Errorf("%s said: %.4000s", p.name, text[line:])
 		}
 	}
 	if p.t.Failed() {

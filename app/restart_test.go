@@ -17,6 +17,7 @@ func TestServersRestartInMidImport(t *testing.T) {
 	kafka, database := dibstest.OwnKafka(t), dibstest.OwnPostgres(t)
 	const partitions = 6
 	d := prepare(t, kafka, database, partitions)
+	d.calm = true
 	d.mustRun("migrate", "up")
 	d.mustRun("topics", "create", "--partitions", strconv.Itoa(partitions))
 	d.audit()

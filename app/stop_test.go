@@ -11,6 +11,7 @@ import (
 func TestClaimInFlightIsAnsweredAtTheStop(t *testing.T) {
 	t.Parallel()
 	d := deploy(t, 3)
+	d.calm = true
 	p := d.start("serve").ready()
 	d.assigned(time.Minute, p)
 	if a := d.claim(p, asked{name: "warm-up", owner: "u-1"}); a.status != http.StatusCreated {

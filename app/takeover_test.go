@@ -99,6 +99,7 @@ func (m *meter) end() {
 func TestTakeOver(t *testing.T) {
 	dibstest.NeedRealKafka(t)
 	d := deploy(t, 12)
+	d.calm = true
 	api := d.start("api").ready()
 	crew := []*process{d.start("processor").ready(), d.start("processor").ready()}
 	d.assigned(time.Minute, crew...)

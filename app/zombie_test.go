@@ -25,6 +25,7 @@ func TestCampaignPausedProcessorIsFenced(t *testing.T) {
 
 func pausedProcessorIsFenced(t *testing.T, times int, least time.Duration) {
 	d := deploy(t, 6)
+	d.calm = true
 	d.audit()
 	api := d.start("api").ready()
 	zombie, other := d.start("processor").ready(), d.start("processor").ready()

@@ -23,7 +23,7 @@ type Peer interface {
 // Config says what to measure.
 type Config struct {
 	Waiting int           // claims that wait at once
-	Runs    int           // interleaved runs of each peer
+	Runs    int           // interleaved runs of each peer, behind one of each that does not count
 	Warmup  time.Duration // before each run, not measured
 	Run     time.Duration // measured
 	Taken   float64       // part of the claims whose name is taken, 0 to 1
@@ -56,16 +56,19 @@ func Measure(ctx context.Context, cfg Config, peers ...Peer) ([]Result, error) {
 	for i, p := range peers {
 		results[i].Peer = p.Name()
 	}
-	for run := range cfg.Runs {
+	// The first run of each does not count: a broker that has just started has not compiled its code yet.
+	for run := range cfg.Runs + 1 {
 		for i, p := range peers {
 			if cfg.Progress != nil {
 				cfg.Progress(p.Name(), run, nil)
 			}
 			f, err := one(ctx, cfg, p, run)
 			if err != nil {
-				return nil, fmt.Errorf("%s, run %d: %w", p.Name(), run+1, err)
+				return nil, fmt.Errorf("%s, run %d: %w", p.Name(), run, err)
 			}
-			results[i].Runs = append(results[i].Runs, f)
+			if run > 0 {
+				results[i].Runs = append(results[i].Runs, f)
+			}
 			if cfg.Progress != nil {
 				cfg.Progress(p.Name(), run, &f)
 			}

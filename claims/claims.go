@@ -136,9 +136,9 @@ func printable(s string, most int) bool {
 	return true
 }
 
-// callerID reports whether a caller may use the id: version 4 or 7 is its own choice, version 5 is derived from an
+// ValidID reports whether a caller may use the id: version 4 or 7 is its own choice, version 5 is derived from an
 // Idempotency-Key or by an import. Version 8 is for ids that dibs derives for its own requests, which are signed.
-func callerID(id uuid.UUID) bool {
+func ValidID(id uuid.UUID) bool {
 	v := id.Version()
 	return id.Variant() == uuid.RFC4122 && (v == 4 || v == 5 || v == 7)
 }

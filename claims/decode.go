@@ -43,7 +43,7 @@ func Read(r cloudevents.Record) (Request, error) {
 	if req.Type != TypeUsernameClaimed {
 		return req, &UnanswerableError{fmt.Sprintf("ce_type %.64q is unknown", req.Type)}
 	}
-	if !callerID(req.ID) {
+	if !ValidID(req.ID) {
 		return req, &UnanswerableError{"ce_id must be a UUID of version 4, 5 or 7"}
 	}
 	_, req.Rerouted = r.Header(Rerouted)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dibs-hq/dibs/api"
@@ -48,6 +49,7 @@ type Importer struct {
 	cfg    Config
 	claims api.Claims
 	waiter *registrations.Waiter
+	told   atomic.Int64 // when a trouble was told last
 }
 
 // New builds an importer on a writer of claims and a waiter that is fed from the topic registrations.
@@ -163,13 +165,24 @@ func (im *Importer) settle(ctx context.Context, w work) (Rejection, error) {
 		if ctx.Err() != nil {
 			return Rejection{}, ctx.Err()
 		}
-		im.cfg.Log.DebugContext(ctx, "claim is sent again", "row", w.row.Number, "err", err)
+		im.trouble(ctx, w, err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return Rejection{}, ctx.Err()
 		}
 	}
+}
+
+// tellEvery is how often a trouble is told: with it come all the rows that wait.
+const tellEvery = 10 * time.Second
+
+func (im *Importer) trouble(ctx context.Context, w work, err error) {
+	now := time.Now().UnixNano()
+	if told := im.told.Load(); now-told < int64(tellEvery) || !im.told.CompareAndSwap(told, now) {
+		return
+	}
+	im.cfg.Log.WarnContext(ctx, "claims are sent again until they are decided; Ctrl-C stops, and the same command goes on", "row", w.row.Number, "err", err)
 }
 
 // attempt sends the claim once and waits for its outcome.

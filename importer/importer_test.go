@@ -163,6 +163,15 @@ func TestIDUsedForSomethingElse(t *testing.T) {
 	}
 }
 
+// TestIDThatNobodyWouldAnswer: of a version that the log refuses, and no outcome would ever come.
+func TestIDThatNobodyWouldAnswer(t *testing.T) {
+	l := newLog()
+	text := `{"name":"alice","owner":"u-1","request_id":"0190a5a0-0000-1000-8000-000000000001"}` + "\n"
+	if got, want := reasons(run(t, l, text, "f.ndjson", 0)), "1:invalid_request"; got != want || l.calls != 0 {
+		t.Errorf("got %s after %d calls, want %s", got, l.calls, want)
+	}
+}
+
 func TestRunEndsWithItsContext(t *testing.T) {
 	l := newLog()
 	l.fail = func(int) (bool, error) { return false, api.ErrNotPublished }

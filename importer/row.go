@@ -228,6 +228,8 @@ func (r *Row) claim(policies names.Policies) (id uuid.UUID, ref names.Ref, c *cl
 	}
 	if id = r.RequestID; id == uuid.Nil {
 		id = RequestID(ref, r.Owner)
+	} else if !claims.ValidID(id) {
+		return id, ref, nil, Rejection{"invalid_request", "request_id must be a UUID of version 4, 5 or 7"}
 	}
 	return id, ref, c, Rejection{}
 }

@@ -66,6 +66,7 @@ func (f *fetcher) remove(g *reading) {
 	if i := slices.Index(f.readings, g); i >= 0 {
 		f.readings = slices.Delete(f.readings, i, i+1)
 	}
+	wake(f.woken) // it may have held what others wait for: room
 }
 
 func (f *fetcher) run(ctx context.Context) {

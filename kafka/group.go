@@ -159,7 +159,14 @@ func (g *Group) wake() {
 
 // watch returns when the generation is over, or should be because there are new partitions.
 func (g *Group) watch(ctx context.Context) {
-	before, err := g.client.Partitions(ctx, g.client.Claims())
+	count := func() (int, error) {
+		n, err := g.client.Partitions(ctx, g.client.Claims())
+		if errors.Is(err, processor.ErrOutOfLog) {
+			return 0, nil // no topic: the generation has been given none either
+		}
+		return n, err
+	}
+	before, err := count()
 	tick := time.NewTicker(growthCheck)
 	defer tick.Stop()
 	for {
@@ -169,10 +176,10 @@ func (g *Group) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err != nil {
-			before, err = g.client.Partitions(ctx, g.client.Claims())
+			before, err = count()
 			continue
 		}
-		if now, err := g.client.Partitions(ctx, g.client.Claims()); err == nil && now > before {
+		if now, err := count(); err == nil && now > before {
 			g.client.log.WarnContext(ctx, "the topic has more partitions than before; sharing them out anew", "topic", g.client.Claims(), "before", before, "now", now)
 			return
 		}

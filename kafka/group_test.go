@@ -189,6 +189,28 @@ func TestGroupGrows(t *testing.T) {
 		t.Fatal(err)
 	}
 	settled(t, 20*time.Second, map[*participant]int{a: 5})
+
+	b := dibstest.Kafka(t)
+	late := connect(t, Config{Brokers: b.Addrs, TopicPrefix: "late-" + b.Prefix})
+	t.Cleanup(func() { _ = late.DeleteTopics(context.Background()) })
+	early := join(t, late)
+	settled(t, 20*time.Second, map[*participant]int{early: 0})
+	created(t, late, 3)
+	settled(t, 20*time.Second, map[*participant]int{early: 3})
+}
+
+// K21: a generation that ended before anybody asked for it is not handed out.
+func TestDeadGenerationIsPassedOver(t *testing.T) {
+	g := NewGroup(connectFake(t, fake(t, 1)), GroupConfig{})
+	ended, live := make(chan struct{}), make(chan struct{})
+	close(ended)
+	g.next = &processor.Assignment{Generation: 1, Live: ended}
+	_, err := g.Next(within(t, 50*time.Millisecond))
+	wantIs(t, err, context.DeadlineExceeded)
+	g.next = &processor.Assignment{Generation: 2, Live: live}
+	if a, err := g.Next(t.Context()); err != nil || a.Generation != 2 {
+		t.Errorf("assignment is %+v, %v", a, err)
+	}
 }
 
 // Leaving a broker that does not answer does not hang.

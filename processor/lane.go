@@ -338,6 +338,7 @@ func (l *lane) lookAtRows(ctx context.Context) {
 		}
 		return
 	}
+	defer l.saveCursors(ctx, false) // a halted partition commits nothing that would carry its cursor along
 	for _, p := range l.ownedPartitions() {
 		t := l.owned[p]
 		i := slices.IndexFunc(rows, func(s Standing) bool { return s.Partition == p })

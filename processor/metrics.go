@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/dibs-hq/dibs/registrations"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -108,13 +109,25 @@ func (m *metrics) commit(d time.Duration, batches []Batch) {
 	m.batchRecords.Observe(float64(n))
 }
 
+// decided counts a batch's rows. Looking a counter up by its labels costs more than deciding, so it is done per batch.
 func (m *metrics) decided(b Batch) {
+	type answer struct {
+		outcome registrations.Type
+		reason  registrations.Reason
+	}
+	kinds, answers := make(map[Kind]int, 4), make(map[answer]int, 4)
 	for i := range b.Rows {
 		row := &b.Rows[i]
-		m.rows.WithLabelValues(string(row.Kind)).Inc()
+		kinds[row.Kind]++
 		if row.Kind == KindOutcome {
-			m.decidedBy.WithLabelValues(string(row.Outcome.Type), string(row.Outcome.Reason)).Inc()
+			answers[answer{row.Outcome.Type, row.Outcome.Reason}]++
 		}
+	}
+	for kind, n := range kinds {
+		m.rows.WithLabelValues(string(kind)).Add(float64(n))
+	}
+	for a, n := range answers {
+		m.decidedBy.WithLabelValues(string(a.outcome), string(a.reason)).Add(float64(n))
 	}
 }
 

@@ -31,15 +31,19 @@ type givenUp struct {
 func (t *topicLog) append(r cloudevents.Record) int64 {
 	// The very same record at the very same offset of another log is what the identity check cannot tell: it is against
 	// accident. Late copies would make it happen here.
-	if t.before != nil {
-		if i := t.before.at(t.end); i < len(t.before.records) && t.before.records[i].Offset == t.end && t.before.records[i].Hash() == r.Hash() {
-			t.end++
-		}
+	for t.before != nil && t.before.holds(t.end, r) {
+		t.end++
 	}
 	offset := t.end
 	t.records = append(t.records, processor.Message{Offset: offset, Record: r})
 	t.end++
 	return offset
+}
+
+// holds reports whether the record, or a copy of it, is at this offset.
+func (t *topicLog) holds(offset int64, r cloudevents.Record) bool {
+	i := t.at(offset)
+	return i < len(t.records) && t.records[i].Offset == offset && t.records[i].Hash() == r.Hash()
 }
 
 // at is the index of the first record at or behind an offset.

@@ -91,9 +91,9 @@ func TestSimulation(t *testing.T) {
 	}
 	seeds, full := *simSeeds, true
 	if seeds == 0 {
-		if seeds = 4000; raceEnabled || testing.Short() {
+		if seeds = 3000; raceEnabled || testing.Short() {
 			seeds, full = 150, false
-			t.Logf("race detector or -short: %d seeds only (without them: 4,000)", seeds)
+			t.Logf("race detector or -short: %d seeds only (without them: 3,000)", seeds)
 		}
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(400))

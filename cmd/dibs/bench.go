@@ -99,7 +99,7 @@ func (b *benching) run(ctx context.Context, partitions int) (results []bench.Res
 	defer func() { err = errors.Join(err, client.DeleteTopics(context.WithoutCancel(ctx))) }()
 	b.cfg.Progress = func(peer string, run int, done *bench.Figures) {
 		if done == nil {
-			fmt.Fprintf(b.cmd.ErrOrStderr(), "run %d of %d, %s ", run+1, b.cfg.Runs, peer)
+			fmt.Fprintf(b.cmd.ErrOrStderr(), "run %d of %d, %s ", run, b.cfg.Runs, peer)
 			return
 		}
 		fmt.Fprintf(b.cmd.ErrOrStderr(), "%.0f claims/s\n", done.PerSecond)

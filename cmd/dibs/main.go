@@ -24,6 +24,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/dibs-hq/dibs/dev"
@@ -31,6 +32,11 @@ import (
 
 func main() {
 	dev.ChildMain() // does not return in the child that runs the embedded Postgres
+	// Claims on their way are much garbage over a small heap: collecting less often gives a fifth more of them. GOGC, if
+	// set, has its say.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(300)
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
