@@ -44,7 +44,7 @@ func pausedProcessorIsFenced(t *testing.T, times int, least time.Duration) {
 		for _, partition := range theirs {
 			d.leave(api, namesOf(fmt.Sprintf("in-hand-%d", round), int(partition), d.partitions), 1)
 		}
-		eventually(t, time.Second, func() error { // it waits no longer than 2 s for a lock
+		eventually(t, 10*time.Second, func() error { // again and again: it waits no longer than 2 s for a lock
 			if n := value[int](d, `SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'`, zombie.name); n == 0 {
 				return fmt.Errorf("the processor looks nothing up")
 			}
