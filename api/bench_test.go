@@ -23,14 +23,21 @@ type echo struct {
 	waiter *registrations.Waiter
 }
 
-func (e echo) Publish(_ context.Context, partition int32, r cloudevents.Record) (int64, error) {
+func (e echo) Start(partition int32, r cloudevents.Record) (api.Publication, error) {
 	id, _ := r.Header(cloudevents.ID)
 	e.waiter.Deliver(registrations.Outcome{
 		Type: registrations.Accepted, RequestID: uuid.Must(uuid.ParseBytes(id)), Partition: partition, LogEpoch: 1, Version: 1,
 		State: registrations.Registered, Ref: names.ParseRef(string(r.Key)), Name: "Alice", Owner: "u-17",
 	})
-	return 0, nil
+	return acknowledged, nil
 }
+
+// acknowledged is every record of an echo.
+var acknowledged = func() *publication {
+	p := &publication{settled: make(chan struct{})}
+	close(p.settled)
+	return p
+}()
 
 func benchClaimer(b *testing.B) *api.Claimer {
 	b.Helper()

@@ -490,11 +490,13 @@ func TestPublishHasADeadline(t *testing.T) {
 	}, func(s *setup) { s.claims = h })
 }
 
-// hanging is a Claims that does not answer until its ctx ends.
+// hanging is a Claims that does not answer until it is given up.
 type hanging struct{ started chan struct{} }
 
-func (h hanging) Publish(ctx context.Context, _ int32, _ cloudevents.Record) (int64, error) {
+func (h hanging) Start(int32, cloudevents.Record) (api.Publication, error) {
 	h.started <- struct{}{}
-	<-ctx.Done()
-	return 0, ctx.Err()
+	return inBackground(func(ctx context.Context) (int64, error) {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}), nil
 }

@@ -138,14 +138,13 @@ func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait t
 	defer ticket.Release()
 
 	event := cloudevents.Event{ID: id, Source: Source, Principal: principal, Time: c.cfg.Now()}
-	offset, published := c.publish(ctx, partition, claim.Record(event, ref, r.Trace...), wait)
-	if published == nil || errors.Is(published, ErrUnknown) {
-		c.await(ctx, ticket, wait-time.Since(start))
+	c.metrics.received.Inc()
+	pub, err := c.claims.Start(partition, claim.Record(event, ref, r.Trace...))
+	if err != nil {
+		return Result{}, c.refused(id, err)
 	}
-	result := Result{
-		RequestID: id, Ref: ref, Name: r.Name, Owner: r.Owner,
-		Position: Position{Partition: partition, LogEpoch: known.LogEpoch, Offset: offset},
-	}
+	published := c.await(ctx, start, wait, ticket, pub)
+	result := Result{RequestID: id, Ref: ref, Name: r.Name, Owner: r.Owner}
 	o, ok := ticket.Outcome()
 	switch {
 	case ok:
@@ -154,23 +153,114 @@ func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait t
 			if o.RequestHash != claim.Hash(ref, principal, c.cfg.Policies) {
 				return Result{}, &Refused{Reason: IdempotencyMismatch, ClaimID: id}
 			}
-			// Where our own record is the second copy of a claim, it is at another place than the one that was decided.
-			result.Replayed = published == nil && (o.Partition != partition || o.Offset != offset)
+			result.Replayed = elsewhere(ctx, pub, &o, partition)
 		}
 		if result.Replayed {
 			c.metrics.replays.Inc()
 		}
 		result.Outcome = &o
 		return result, nil
-	case published == nil:
-		return result, nil
-	case errors.Is(published, ErrBusy):
-		return Result{}, &Refused{Reason: TooBusy, RetryAfter: time.Second, Err: published}
-	case errors.Is(published, ErrNotPublished):
-		return Result{}, unavailable(published)
-	default:
-		return Result{}, &Refused{Reason: OutcomeUnknown, ClaimID: id, RetryAfter: time.Second, Err: published}
+	case published != nil:
+		return Result{}, c.refused(id, published)
 	}
+	offset, _ := pub.Result()
+	result.Position = Position{Partition: partition, LogEpoch: known.LogEpoch, Offset: offset}
+	return result, nil
+}
+
+// await waits until the outcome is there, and at most so long; behind that only until it is known whether the claim is
+// in the log, which is what is to be told instead. The error is that it is not, or that it is not known.
+func (c *Claimer) await(ctx context.Context, start time.Time, wait time.Duration, ticket *registrations.Ticket, pub Publication) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	failed := pub.Failed()
+	for {
+		select {
+		case <-ticket.Done():
+			return nil
+		case <-failed:
+			if _, err := pub.Result(); errors.Is(err, ErrNotPublished) {
+				return err
+			}
+			failed = nil // it may be in the log all the same: then its outcome comes
+			continue
+		case <-ctx.Done():
+		case <-timer.C:
+			if wait > 0 {
+				c.metrics.timeouts.Inc()
+			}
+		}
+		break
+	}
+	patience := max(0, c.cfg.PublishTimeout-time.Since(start))
+	if ctx.Err() != nil {
+		return c.leave(ctx, patience, pub)
+	}
+	timer.Reset(patience)
+	select {
+	case <-ticket.Done():
+		return nil
+	case <-pub.Settled():
+		_, err := pub.Result()
+		return err
+	case <-ctx.Done():
+		return c.leave(ctx, max(0, c.cfg.PublishTimeout-time.Since(start)), pub)
+	case <-timer.C:
+		_, err := pub.GiveUp(errSlow)
+		return err
+	}
+}
+
+var errSlow = errors.New("no acknowledgement in time")
+
+// leave ends the wait for a caller who has gone. What was to be published is published all the same, if that is soon:
+// whoever asks again under the same key finds it. Where the process is stopping, nothing is.
+func (c *Claimer) leave(ctx context.Context, patience time.Duration, pub Publication) error {
+	if errors.Is(context.Cause(ctx), errStopping) {
+		_, err := pub.GiveUp(errStopping)
+		return err
+	}
+	time.AfterFunc(patience, func() { _, _ = pub.GiveUp(context.Cause(ctx)) })
+	_, err := pub.Result()
+	return err
+}
+
+// elsewhere reports whether an outcome is that of another record than ours: of an earlier one, where ours is its copy.
+// The acknowledgement that tells is there before the outcome, but for few.
+func elsewhere(ctx context.Context, pub Publication, o *registrations.Outcome, partition int32) bool {
+	if o.Partition != partition {
+		return true
+	}
+	offset, err := pub.Result()
+	if err != nil {
+		timer := time.NewTimer(ackWait)
+		defer timer.Stop()
+		select {
+		case <-pub.Settled():
+			offset, err = pub.Result()
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+	}
+	return err == nil && o.Offset != offset
+}
+
+// ackWait is how long the answer is held to find out whether it is one that was given before.
+const ackWait = time.Second
+
+// refused says why a claim was not taken. What is wrong and says neither that nothing was written nor that it is
+// unknown, is unknown.
+func (c *Claimer) refused(id uuid.UUID, err error) error {
+	switch {
+	case errors.Is(err, ErrBusy):
+		return &Refused{Reason: TooBusy, RetryAfter: time.Second, Err: err}
+	case errors.Is(err, ErrNotPublished):
+		return unavailable(err)
+	}
+	if !errors.Is(err, ErrUnknown) {
+		err = fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return &Refused{Reason: OutcomeUnknown, ClaimID: id, RetryAfter: time.Second, Err: err}
 }
 
 // open checks that a claim on the partition can be taken now, and returns what is known of the partition.
@@ -197,38 +287,5 @@ func (c *Claimer) requestID(r *Request, principal string, ref names.Ref) uuid.UU
 		return derivedID(principal, operationClaim, "", ref, r.IdempotencyKey)
 	default:
 		return c.cfg.NewID()
-	}
-}
-
-// publish writes the record, also for a caller that goes away meanwhile: whether the claim is in the log is not left
-// open for that. What is wrong and says neither that nothing was written nor that it is unknown, is unknown.
-func (c *Claimer) publish(ctx context.Context, partition int32, r cloudevents.Record, wait time.Duration) (int64, error) {
-	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(wait, c.cfg.PublishTimeout))
-	defer cancel()
-	defer context.AfterFunc(ctx, func() {
-		if errors.Is(context.Cause(ctx), errStopping) {
-			cancel()
-		}
-	})()
-	c.metrics.received.Inc()
-	offset, err := c.claims.Publish(detached, partition, r)
-	if err != nil && !errors.Is(err, ErrNotPublished) && !errors.Is(err, ErrBusy) && !errors.Is(err, ErrUnknown) {
-		err = fmt.Errorf("%w: %w", ErrUnknown, err)
-	}
-	return offset, err
-}
-
-// await waits until the outcome is there, the wait is over or ctx ends.
-func (c *Claimer) await(ctx context.Context, ticket *registrations.Ticket, wait time.Duration) {
-	if wait <= 0 {
-		return
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ticket.Done():
-	case <-ctx.Done():
-	case <-timer.C:
-		c.metrics.timeouts.Inc()
 	}
 }

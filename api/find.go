@@ -27,7 +27,12 @@ func (c *Claimer) Find(ctx context.Context, id uuid.UUID, at *Position, wait tim
 	}
 	over := at != nil && c.standings.passed(*at)
 	if ticket != nil && !over {
-		c.await(ctx, ticket, wait)
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		select {
+		case <-ticket.Done():
+		case <-ctx.Done():
+		}
+		cancel()
 		if o, ok := ticket.Outcome(); ok {
 			return resultOf(&o), nil
 		}

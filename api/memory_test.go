@@ -64,8 +64,12 @@ func (m *memory) set(change func(m *memory)) {
 	change(m)
 }
 
-// Publish appends the record, and decides it before it returns: an outcome that comes earlier than the acknowledgement.
-func (m *memory) Publish(ctx context.Context, partition int32, r cloudevents.Record) (int64, error) {
+// Start appends the record, and decides it before it acknowledges it.
+func (m *memory) Start(partition int32, r cloudevents.Record) (api.Publication, error) {
+	return inBackground(func(ctx context.Context) (int64, error) { return m.write(ctx, partition, r) }), nil
+}
+
+func (m *memory) write(ctx context.Context, partition int32, r cloudevents.Record) (int64, error) {
 	add := func() int64 {
 		m.mu.Lock()
 		m.logs[partition] = append(m.logs[partition], r)
@@ -84,6 +88,44 @@ func (m *memory) Publish(ctx context.Context, partition int32, r cloudevents.Rec
 		return publish(ctx, add)
 	}
 	return add(), ctx.Err()
+}
+
+// publication is one that a function carries out until its ctx ends.
+type publication struct {
+	end             context.CancelCauseFunc
+	failed, settled chan struct{}
+	offset          int64
+	err             error
+}
+
+func inBackground(publish func(context.Context) (int64, error)) *publication {
+	ctx, end := context.WithCancelCause(context.Background())
+	p := &publication{end: end, failed: make(chan struct{}), settled: make(chan struct{})}
+	go func() {
+		if p.offset, p.err = publish(ctx); p.err != nil {
+			close(p.failed)
+		}
+		close(p.settled)
+	}()
+	return p
+}
+
+func (p *publication) Failed() <-chan struct{}  { return p.failed }
+func (p *publication) Settled() <-chan struct{} { return p.settled }
+
+func (p *publication) Result() (int64, error) {
+	select {
+	case <-p.settled:
+		return p.offset, p.err
+	default:
+		return 0, fmt.Errorf("%w: not settled yet", api.ErrUnknown)
+	}
+}
+
+func (p *publication) GiveUp(why error) (int64, error) {
+	p.end(why)
+	<-p.settled
+	return p.offset, p.err
 }
 
 // release decides what was held back, and everything from now on.

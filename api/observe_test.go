@@ -129,7 +129,7 @@ func TestWaitersGauge(t *testing.T) {
 // panicking is a Claims with a fault.
 type panicking struct{}
 
-func (panicking) Publish(context.Context, int32, cloudevents.Record) (int64, error) { panic("kaputt") }
+func (panicking) Start(int32, cloudevents.Record) (api.Publication, error) { panic("kaputt") }
 
 func TestPanicIsAProblem(t *testing.T) {
 	var logged written

@@ -22,9 +22,23 @@ var (
 
 // Claims writes requests to the topic claims. It is safe for concurrent use.
 type Claims interface {
-	// Publish appends the record to the partition and returns its offset once all in-sync replicas have it. It tries
-	// again, within ctx, whatever may succeed later: a copy is absorbed by the request id.
-	Publish(ctx context.Context, partition int32, r cloudevents.Record) (offset int64, err error)
+	// Start sends the record on its way to the partition and returns at once. Whatever may succeed later is tried again
+	// until it does, or the publication is given up: a copy is absorbed by the request id.
+	Start(partition int32, r cloudevents.Record) (Publication, error)
+}
+
+// Publication is a record on its way. Who waits for the record's outcome need not wait for its acknowledgement: the
+// outcome says that it was written.
+type Publication interface {
+	// Failed is closed when it is over without an acknowledgement.
+	Failed() <-chan struct{}
+	// Settled is closed when it is over: all in-sync replicas have the record, or it failed.
+	Settled() <-chan struct{}
+	// Result is the record's offset, or why there is none (yet).
+	Result() (offset int64, err error)
+	// GiveUp ends it, and returns the result as of then: a record that was not sent yet never will be. Neither channel is
+	// closed afterwards.
+	GiveUp(why error) (offset int64, err error)
 }
 
 // Partition is how far a partition of claims is decided.

@@ -56,7 +56,21 @@ func startTiny(slow chan struct{}) (url string, stop func()) {
 	}
 }
 
-func (t *tiny) Publish(_ context.Context, partition int32, r cloudevents.Record) (int64, error) {
+// written is the publication of a record that is in the log already, by its offset.
+type written int64
+
+func (w written) Failed() <-chan struct{}     { return nil }
+func (w written) Settled() <-chan struct{}    { return closed }
+func (w written) Result() (int64, error)      { return int64(w), nil }
+func (w written) GiveUp(error) (int64, error) { return int64(w), nil }
+
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+func (t *tiny) Start(partition int32, r cloudevents.Record) (api.Publication, error) {
 	req, err := claims.Read(r)
 	if err != nil {
 		panic(err)
@@ -67,7 +81,7 @@ func (t *tiny) Publish(_ context.Context, partition int32, r cloudevents.Record)
 	t.offset++
 	if t.slow == nil {
 		t.decide(req, names.ParseRef(string(r.Key)), partition, offset)
-		return offset, nil
+		return written(offset), nil
 	}
 	go func() {
 		<-t.slow
@@ -75,7 +89,7 @@ func (t *tiny) Publish(_ context.Context, partition int32, r cloudevents.Record)
 		defer t.mu.Unlock()
 		t.decide(req, names.ParseRef(string(r.Key)), partition, offset)
 	}()
-	return offset, nil
+	return written(offset), nil
 }
 
 func (t *tiny) decide(req claims.Request, ref names.Ref, partition int32, offset int64) {

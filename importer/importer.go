@@ -44,16 +44,23 @@ type Result struct {
 	Rejection
 }
 
+// Claims writes requests to the topic claims. It is safe for concurrent use.
+type Claims interface {
+	// Publish appends the record to the partition and returns its offset once all in-sync replicas have it. It tries
+	// again, within ctx, whatever may succeed later. Errors are api's.
+	Publish(ctx context.Context, partition int32, r cloudevents.Record) (offset int64, err error)
+}
+
 // Importer claims the rows of a file.
 type Importer struct {
 	cfg    Config
-	claims api.Claims
+	claims Claims
 	waiter *registrations.Waiter
 	told   atomic.Int64 // when a trouble was told last
 }
 
 // New builds an importer on a writer of claims and a waiter that is fed from the topic registrations.
-func New(cfg Config, c api.Claims, w *registrations.Waiter) *Importer {
+func New(cfg Config, c Claims, w *registrations.Waiter) *Importer {
 	if cfg.Principal == "" {
 		cfg.Principal = "import"
 	}

@@ -30,6 +30,8 @@ type Client struct {
 	dialer    *kafkago.Dialer // for the consumer group, which has connections of its own
 	metadata  *metadata
 	end       context.CancelFunc // of transport.Context
+
+	claims, registrations, deadLetters string // the topics' full names
 }
 
 // New prepares a client. It reads the certificates' files and connects to nothing. A nil logger discards, a nil
@@ -53,7 +55,10 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Client, erro
 	for _, w := range cfg.Warnings() {
 		log.Warn("kafka configuration is not for production", "warning", w)
 	}
-	c := &Client{cfg: cfg, log: log, metrics: newMetrics(reg), addr: kafkago.TCP(cfg.Brokers...)}
+	c := &Client{
+		cfg: cfg, log: log, metrics: newMetrics(reg), addr: kafkago.TCP(cfg.Brokers...),
+		claims: cfg.TopicPrefix + claimsName, registrations: cfg.TopicPrefix + registrationsName, deadLetters: cfg.TopicPrefix + deadLettersName,
+	}
 	ctx, end := context.WithCancel(context.Background())
 	c.end = end
 	dialer := &net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}
@@ -85,13 +90,13 @@ func (c *Client) Close() {
 }
 
 // Claims is the full name of the topic of requests.
-func (c *Client) Claims() string { return c.cfg.TopicPrefix + claimsName }
+func (c *Client) Claims() string { return c.claims }
 
 // Registrations is the full name of the topic of outcomes.
-func (c *Client) Registrations() string { return c.cfg.TopicPrefix + registrationsName }
+func (c *Client) Registrations() string { return c.registrations }
 
 // DeadLetters is the full name of the topic of records that could not be answered.
-func (c *Client) DeadLetters() string { return c.cfg.TopicPrefix + deadLettersName }
+func (c *Client) DeadLetters() string { return c.deadLetters }
 
 // topic is the full name of a topic that a processor writes.
 func (c *Client) topic(t processor.Topic) (string, error) {

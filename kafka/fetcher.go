@@ -183,7 +183,7 @@ func (f *fetcher) apply(a *fetchAnswer) (progress bool) {
 			continue // not asked for
 		}
 		g, from := f.asked[at], f.places[at].offset
-		in := recordReader{from: from, next: from, limit: partitionMax * 4}
+		in := recordReader{from: from, next: from, limit: partitionMax * 4, bare: r.cfg.Bare}
 		err := p.err
 		if err == nil {
 			err = in.read(p.batches)

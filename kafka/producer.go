@@ -90,6 +90,12 @@ func NewProducer(client *Client, cfg ProducerConfig) *Producer {
 	}
 }
 
+// show lets an operator see what waits. The caller holds mu.
+func (p *Producer) show() {
+	p.forClaims.show()
+	p.forOutputs.show()
+}
+
 // Run sends what is published until ctx ends. What is not acknowledged by then fails: what was never sent as not
 // published, the rest as unknown. It runs once.
 func (p *Producer) Run(ctx context.Context) error {
@@ -123,6 +129,7 @@ func (p *Producer) stop() {
 		}
 		q.records, q.head = nil, 0
 	}
+	p.show()
 }
 
 // enqueue puts a record behind the others of its partition. The caller holds mu and has the budget for it.
@@ -213,6 +220,7 @@ func (p *Producer) resolveLeaders(ctx context.Context) {
 func (p *Producer) unledView() (seq int64, any bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.show()
 	for _, q := range p.unled {
 		seq = max(seq, q.staleView)
 	}
@@ -252,8 +260,14 @@ func (p *Producer) finish(r *pending, err error) {
 	r.state, r.err = pendingDone, err
 	c := r.call
 	c.budget.release(1, r.size)
-	if c.left--; c.left == 0 && !c.gone {
+	if c.left--; c.left > 0 || c.gone {
+		return
+	}
+	if c.done != nil {
 		close(c.done)
+	}
+	if c.failed != nil && err != nil {
+		close(c.failed)
 	}
 }
 
@@ -272,6 +286,7 @@ func (p *Producer) giveUp(c *call) {
 			r.queue.drop()
 		}
 	}
+	p.show()
 }
 
 // wake signals a goroutine that may be busy: it looks again when it is done.

@@ -289,17 +289,17 @@ func TestOrderOverAMove(t *testing.T) {
 // A record that is acknowledged while its caller gives up is not called lost.
 func TestGivingUpTooLate(t *testing.T) {
 	p := NewProducer(connectFake(t, fake(t, 1)), ProducerConfig{})
-	w := &call{budget: &p.forClaims, done: make(chan struct{}), records: make([]pending, 1), left: 1}
-	r := &w.records[0]
-	r.call = w
+	w := &publication{producer: p}
+	w.call = call{budget: &p.forClaims, records: w.record[:], left: 1}
+	r := &w.record[0]
+	r.call = &w.call
 	p.mu.Lock()
 	p.forClaims.take(0)
 	p.enqueue(claimsName, 0, r)
 	r.offset = 7
 	p.finish(r, nil)
 	p.mu.Unlock()
-	p.giveUp(w)
-	if offset, err := p.outcome(t.Context(), r); offset != 7 || err != nil {
+	if offset, err := w.GiveUp(context.Canceled); offset != 7 || err != nil {
 		t.Errorf("outcome is %d, %v", offset, err)
 	}
 }

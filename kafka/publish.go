@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/dibs-hq/dibs/api"
@@ -11,6 +12,7 @@ import (
 
 var (
 	_ api.Claims          = (*Claims)(nil)
+	_ api.Publication     = (*publication)(nil)
 	_ processor.Publisher = (*Publisher)(nil)
 )
 
@@ -23,59 +25,107 @@ type Claims struct {
 // Claims returns the API's way to publish.
 func (p *Producer) Claims() *Claims { return &Claims{p, p.client.Claims()} }
 
-// Publish implements api.Claims. A record that the broker will never take is api.ErrNotPublished; where that is because
-// of its time, also ErrClock.
-func (c *Claims) Publish(ctx context.Context, partition int32, r cloudevents.Record) (offset int64, err error) {
+// Start implements api.Claims. A record that the broker will never take is api.ErrNotPublished; where that is because of
+// its time, also ErrClock.
+func (c *Claims) Start(partition int32, r cloudevents.Record) (api.Publication, error) {
 	p := c.producer
-	if err := ctx.Err(); err != nil {
-		return 0, fmt.Errorf("publish to %s/%d: %w: %w", c.topic, partition, api.ErrNotPublished, err)
-	}
-	w := &struct {
-		call
-		record [1]pending
-	}{}
-	w.budget, w.done, w.left, w.records = &p.forClaims, make(chan struct{}), 1, w.record[:]
+	w := &publication{producer: p, topic: c.topic, partition: partition}
+	w.call = call{budget: &p.forClaims, left: 1, records: w.record[:], failed: make(chan struct{})}
 	rec := &w.record[0]
 	rec.record, rec.size, rec.call = r, r.Size(), &w.call
 
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	switch {
 	case p.stopped:
-		p.mu.Unlock()
-		return 0, fmt.Errorf("publish to %s/%d: %w: %w", c.topic, partition, api.ErrNotPublished, errStopped)
+		return nil, fmt.Errorf("publish to %s/%d: %w: %w", c.topic, partition, api.ErrNotPublished, errStopped)
 	case !p.forClaims.take(rec.size):
-		p.mu.Unlock()
-		return 0, fmt.Errorf("publish to %s/%d: %w: %w", c.topic, partition, api.ErrBusy, api.ErrNotPublished)
+		return nil, fmt.Errorf("publish to %s/%d: %w: %w", c.topic, partition, api.ErrBusy, api.ErrNotPublished)
 	}
 	p.enqueue(c.topic, partition, rec)
-	p.mu.Unlock()
+	return w, nil
+}
 
-	select {
-	case <-w.done:
-	case <-ctx.Done():
-		p.giveUp(&w.call)
+// Publish appends a record and waits until it is acknowledged, or ctx ends: then what has not been sent never will be.
+func (c *Claims) Publish(ctx context.Context, partition int32, r cloudevents.Record) (offset int64, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("publish to %s/%d: %w: %w", c.topic, partition, api.ErrNotPublished, err)
 	}
-	offset, err = p.outcome(ctx, rec)
+	w, err := c.Start(partition, r)
 	if err != nil {
-		err = fmt.Errorf("publish to %s/%d: %w", c.topic, partition, err)
+		return 0, err
+	}
+	select {
+	case <-w.Settled():
+		return w.Result()
+	case <-ctx.Done():
+		return w.GiveUp(ctx.Err())
+	}
+}
+
+// publication is one record on its way, with all it needs in one allocation.
+type publication struct {
+	call
+	record    [1]pending
+	producer  *Producer
+	topic     string
+	partition int32
+}
+
+// Failed implements api.Publication.
+func (w *publication) Failed() <-chan struct{} { return w.failed }
+
+// Settled implements api.Publication.
+func (w *publication) Settled() <-chan struct{} {
+	w.producer.mu.Lock()
+	defer w.producer.mu.Unlock()
+	if w.done == nil {
+		w.done = make(chan struct{})
+		if w.left == 0 {
+			close(w.done)
+		}
+	}
+	return w.done
+}
+
+// Result implements api.Publication.
+func (w *publication) Result() (int64, error) { return w.result(nil) }
+
+// GiveUp implements api.Publication.
+func (w *publication) GiveUp(why error) (int64, error) {
+	w.producer.giveUp(&w.call)
+	return w.result(why)
+}
+
+func (w *publication) result(why error) (int64, error) {
+	p := w.producer
+	p.mu.Lock()
+	offset, err := p.outcome(&w.record[0], why)
+	p.mu.Unlock()
+	if err != nil {
+		err = fmt.Errorf("publish to %s/%d: %w", w.topic, w.partition, err)
 	}
 	return offset, err
 }
 
-// outcome says what is known of a record when the wait for it is over.
-func (p *Producer) outcome(ctx context.Context, r *pending) (int64, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// errPending: the record is still on its way.
+var errPending = errors.New("not acknowledged yet")
+
+// outcome says what is known of a record now; why is why nobody waits for more. The caller holds mu.
+func (p *Producer) outcome(r *pending, why error) (int64, error) {
 	cause, known := r.err, r.call.left == 0
 	if known && cause == nil {
 		return r.offset, nil
 	}
 	if !known {
-		if cause = ctx.Err(); r.queue.lastErr != nil {
+		if cause = why; cause == nil {
+			cause = errPending
+		}
+		if r.queue.lastErr != nil {
 			cause = fmt.Errorf("%w, after %w", cause, r.queue.lastErr)
 		}
 	}
-	if r.unclear || r.state != pendingDone { // not done: it is in a request
+	if r.unclear || r.state != pendingDone { // not done: it is in a queue or a request
 		return 0, fmt.Errorf("%w: %w", api.ErrUnknown, cause)
 	}
 	if isClock(cause) {

@@ -33,7 +33,9 @@ type call struct {
 	budget *budget
 	// patient callers wait until an operator has put right what keeps their records off the topic.
 	patient bool
-	done    chan struct{} // closed when all records are done, unless the caller has gone
+	// Closed when all records are done, and when one has failed, unless the caller has gone. Nil where nobody waits for it.
+	done, failed chan struct{}
+
 	records []pending
 	left    int
 	gone    bool
@@ -140,10 +142,11 @@ func (q *queue) putBack(records []*pending) {
 
 // budget bounds what one kind of caller has waiting. Producer.mu guards it.
 type budget struct {
-	records, maxRecords      int
-	bytes, maxBytes          int
-	space                    chan struct{} // closed when there is space again; nil where nobody waits for it
-	recordsGauge, bytesGauge prometheus.Gauge
+	records, maxRecords int
+	bytes, maxBytes     int
+	space               chan struct{} // closed when there is space again; nil where nobody waits for it
+
+	recordsGauge, bytesGauge prometheus.Gauge // as of the last show
 }
 
 // take reports whether there was room for a record. One record fits into an empty budget, however large it is.
@@ -153,21 +156,23 @@ func (b *budget) take(size int) bool {
 	}
 	b.records++
 	b.bytes += size
-	b.recordsGauge.Set(float64(b.records))
-	b.bytesGauge.Set(float64(b.bytes))
 	return true
 }
 
 func (b *budget) release(records, bytes int) {
 	b.records -= records
 	b.bytes -= bytes
-	b.recordsGauge.Set(float64(b.records))
-	b.bytesGauge.Set(float64(b.bytes))
 	// Not at the first free place, but when a good run of records can be let in at once.
 	if b.space != nil && b.records <= b.maxRecords*3/4 && b.bytes <= b.maxBytes*3/4 {
 		close(b.space)
 		b.space = nil
 	}
+}
+
+// show lets an operator see what waits. It is for now and then, not for every record.
+func (b *budget) show() {
+	b.recordsGauge.Set(float64(b.records))
+	b.bytesGauge.Set(float64(b.bytes))
 }
 
 // wait returns what will be closed when there is space.

@@ -22,6 +22,8 @@ type ReaderConfig struct {
 	MaxBytes int
 	// MaxWait is how long a leader waits for records. Defaults to 500 ms.
 	MaxWait time.Duration
+	// Bare passes over the headers of records.
+	Bare bool
 }
 
 func (c ReaderConfig) withDefaults(client *Client) ReaderConfig {

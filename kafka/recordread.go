@@ -21,6 +21,7 @@ type recordReader struct {
 	from     int64 // records below it are passed over: a batch is sent whole
 	next     int64 // the offset behind everything read so far
 	limit    int   // how many bytes may be inflated before reading stops early
+	bare     bool  // headers are passed over
 	inflated int
 	messages []processor.Message
 	headers  []cloudevents.Header // what is left of an allocation shared by many records
@@ -154,7 +155,11 @@ func (r *recordReader) record(run *recordRun, b []byte) error {
 	if n < 0 || n > int64(len(c.b)/2) { // a header takes two bytes at least
 		return errShort
 	}
-	m.Headers = r.takeHeaders(int(n))
+	if r.bare {
+		c.skip(len(c.b))
+	} else {
+		m.Headers = r.takeHeaders(int(n), run.count)
+	}
 	for i := range m.Headers {
 		name := c.bytes()
 		m.Headers[i] = cloudevents.Header{Name: headerName(name), Value: c.bytes()}
@@ -184,13 +189,13 @@ func (run *recordRun) time(delta int64) time.Time {
 	return time.UnixMilli(run.first + delta)
 }
 
-// takeHeaders allocates for many records at once.
-func (r *recordReader) takeHeaders(n int) []cloudevents.Header {
+// takeHeaders allocates for many records at once: most records of a batch have as many headers as its first one.
+func (r *recordReader) takeHeaders(n, records int) []cloudevents.Header {
 	if n == 0 {
 		return nil
 	}
 	if n > len(r.headers) {
-		r.headers = make([]cloudevents.Header, max(n, 512))
+		r.headers = make([]cloudevents.Header, n*max(1, min(records, 4096/n)))
 	}
 	h := r.headers[:n:n]
 	r.headers = r.headers[n:]

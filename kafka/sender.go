@@ -74,6 +74,7 @@ func (s *sender) collect() bool {
 		total += b.size
 		n++
 	}
+	p.show()
 	if len(s.ready) == 0 {
 		s.ready = nil
 	}
@@ -163,6 +164,7 @@ func (s *sender) settle(response *produceapi.Response, sent bool, failed error) 
 		clear(b.records)
 		b.queue = nil
 	}
+	p.show()
 }
 
 // leaderFailed counts a failure of the whole request and reports whether it is the first one in a row.

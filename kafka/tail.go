@@ -51,11 +51,12 @@ func (p *tailPause) next(now time.Time) time.Duration {
 	return d
 }
 
-// NewTail prepares a tail. handle is called by one goroutine, for every record, in the order of its partition. It must not
-// keep the record: that would keep a whole answer of the broker in memory.
+// NewTail prepares a tail. handle is called by one goroutine, for every record, in the order of its partition, without
+// its headers: an outcome's value says it all. It must not keep the record: that would keep a whole answer of the broker
+// in memory.
 func NewTail(client *Client, handle func(ctx context.Context, partition int32, r cloudevents.Record)) *Tail {
 	return &Tail{
-		client: client, handle: handle, reader: NewReader(client, ReaderConfig{Topic: client.Registrations()}),
+		client: client, handle: handle, reader: NewReader(client, ReaderConfig{Topic: client.Registrations(), Bare: true}),
 		ready: make(chan struct{}), stopped: make(map[int32]*tailPlace), pauses: make(map[int32]*tailPause),
 	}
 }

@@ -42,7 +42,7 @@ CREATE TABLE names (
     key            text COLLATE "C" NOT NULL,
     name           text,             -- as typed; null where it is the key
     owner          text COLLATE "C",
-    PRIMARY KEY (space, key)
+    PRIMARY KEY (key, space) -- spaces are few: a comparison that begins with one decides nothing
 );
 CREATE INDEX names_owner ON names (owner) WHERE owner IS NOT NULL;
 
