@@ -363,16 +363,42 @@ func TestClaimRefusedWhileSomethingIsAway(t *testing.T) {
 }
 
 func TestClaimRefusedByCheck(t *testing.T) {
-	var broken error
+	broken := func(int32) bool { return false }
 	inTime(t, func(t *testing.T, w *world) {
-		broken = errors.New("the topic has 13 partitions")
+		alices := claims.Partition("username/alice", partitions)
+		broken = func(p int32) bool { return p == alices }
 		if a := w.claim(alice).is(503, "unavailable"); strings.Contains(a.text, "13") {
 			t.Errorf("the answer tells what is inside: %s", a.text)
 		}
 		w.published(0)
-		broken = nil
+		elsewhere := 0
+		for i := range 20 { // one partition that is away is no other's trouble
+			name := fmt.Sprintf("bob%d", i)
+			if claims.Partition("username/"+name, partitions) != alices {
+				w.claim(fmt.Sprintf(`{"name":%q,"owner":"u"}`, name)).is(201, "")
+				elsewhere++
+			}
+		}
+		if elsewhere == 0 {
+			t.Error("no name was on another partition")
+		}
+		if err := w.claimer.Ready(); err != nil {
+			t.Errorf("not ready: %v", err)
+		}
+		broken = func(int32) bool { return true }
+		if err := w.claimer.Ready(); err == nil {
+			t.Error("ready where all claims are refused")
+		}
+		broken = func(int32) bool { return false }
 		w.claim(alice).is(201, "")
-	}, func(s *setup) { s.claimer.Check = func() error { return broken } })
+	}, func(s *setup) {
+		s.claimer.Check = func(p int32) error {
+			if broken(p) {
+				return errors.New("broker-13 is away")
+			}
+			return nil
+		}
+	})
 }
 
 func TestClaimRefusedOnAHaltedPartition(t *testing.T) {

@@ -25,9 +25,9 @@ type ClaimerConfig struct {
 	Policies   names.Policies
 	// PublishTimeout is how long Kafka has to take a claim, for those who wait less than that. Defaults to 5 s.
 	PublishTimeout time.Duration
-	// Check says why no claim can be taken now, nil where one can: Kafka is gone, the routing contract is broken. It is
-	// asked for every claim and must be cheap. Nil: always.
-	Check func() error
+	// Check says why no claim on a partition can be taken now, nil where one can: its leader is away. It is asked for
+	// every claim and must be cheap. Nil: always.
+	Check func(partition int32) error
 	// Now is the clock of ce_time. Defaults to time.Now.
 	Now func() time.Time
 	// NewID makes the ids of claims that come without one. Defaults to random ones of version 7.
@@ -65,7 +65,7 @@ func NewClaimer(cfg ClaimerConfig, c Claims, lookup Lookup, waiter *registration
 		cfg.PublishTimeout = defaultPublishTimeout
 	}
 	if cfg.Check == nil {
-		cfg.Check = func() error { return nil }
+		cfg.Check = func(int32) error { return nil }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -90,12 +90,18 @@ func (c *Claimer) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready reports why claims are refused, nil if they are not.
+// Ready reports why all claims are refused, nil if those of some partition are not.
 func (c *Claimer) Ready() error {
-	if err := c.cfg.Check(); err != nil {
+	if err := c.standings.fresh(); err != nil {
 		return err
 	}
-	return c.standings.fresh()
+	var fault error
+	for p := range int32(c.cfg.Partitions) {
+		if fault = c.cfg.Check(p); fault == nil {
+			return nil
+		}
+	}
+	return fault
 }
 
 // Result is what became of a claim, as far as it is known.
@@ -265,7 +271,10 @@ func (c *Claimer) refused(id uuid.UUID, err error) error {
 
 // open checks that a claim on the partition can be taken now, and returns what is known of the partition.
 func (c *Claimer) open(partition int32) (Partition, error) {
-	if err := c.Ready(); err != nil {
+	if err := c.standings.fresh(); err != nil {
+		return Partition{}, unavailable(err)
+	}
+	if err := c.cfg.Check(partition); err != nil {
 		return Partition{}, unavailable(err)
 	}
 	p := c.standings.of(partition)

@@ -177,13 +177,14 @@ func (r *running) startProcessor(ctx context.Context) error {
 	return nil
 }
 
-// silence is for how long the brokers may not answer the tail before claims are refused at once.
+// silence is for how long a leader may not answer the tail before claims on its partition are refused at once.
 const silence = 3 * time.Second
 
-// kafkaAnswers says why a claim would not be taken or not be answered: the brokers have not been heard of for a while.
-func (d *Deployment) kafkaAnswers() error {
-	if age := d.tail.Age(); age > silence {
-		return fmt.Errorf("kafka has not answered for %s", age.Round(time.Second))
+// leaderAnswers says why a claim on a partition would not be answered: the partition's leader has not been heard of for a
+// while.
+func (d *Deployment) leaderAnswers(partition int32) error {
+	if age := d.tail.Age(partition); age > silence {
+		return fmt.Errorf("kafka has not answered for partition %d of %s for %s", partition, d.Kafka.Registrations(), age.Round(time.Second))
 	}
 	return nil
 }
@@ -192,7 +193,7 @@ func (d *Deployment) kafkaAnswers() error {
 func (r *running) startClaimer(ctx context.Context) (err error) {
 	r.claimer, err = api.NewClaimer(api.ClaimerConfig{
 		Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Registerer: r.registry, Log: r.Log,
-		Check: r.d.kafkaAnswers,
+		Check: r.d.leaderAnswers,
 	}, r.d.Claims, r.d.Record, r.d.Waiter)
 	if err != nil {
 		return err

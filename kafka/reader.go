@@ -266,17 +266,25 @@ func (g *reading) take(most int) (processor.Fetched, bool) {
 	return f, true
 }
 
-// lag is how many records are not polled yet, as of the leaders' last answers, and how long ago the oldest of those was.
-func (r *Reader) lag() (records int64, age time.Duration) {
+// lag is how many records are not polled yet, as of the leaders' last answers.
+func (r *Reader) lag() (records int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, g := range r.order {
 		records += max(0, g.highWatermark-g.from)
 	}
-	for _, at := range r.answered {
-		age = max(age, time.Since(at))
+	return records
+}
+
+// age is how long ago a leader last answered for a partition, or the partition was sought, if that was later.
+func (r *Reader) age(partition int32) time.Duration {
+	r.mu.Lock()
+	at, ok := r.answered[partition]
+	r.mu.Unlock()
+	if !ok {
+		return 0
 	}
-	return records, age
+	return time.Since(at)
 }
 
 // patience is how long a leader is looked for before reading counts as interrupted.

@@ -65,17 +65,11 @@ func NewTail(client *Client, handle func(ctx context.Context, partition int32, r
 func (t *Tail) Ready() <-chan struct{} { return t.ready }
 
 // Behind is how many records are on the topic and not handled yet, as of the last answers.
-func (t *Tail) Behind() int64 {
-	behind, _ := t.reader.lag()
-	return behind
-}
+func (t *Tail) Behind() int64 { return t.reader.lag() }
 
-// Age is how long ago the partition was looked at that was not looked at for longest. While all is well it stays below
-// a second; before Ready it means nothing. What is older than Age has been handled, but for what Behind counts.
-func (t *Tail) Age() time.Duration {
-	_, age := t.reader.lag()
-	return age
-}
+// Age is how long ago a leader last told of the partition. While all is well it stays below a second; of a partition
+// that is not read yet it is 0. What is older than Age has been handled, but for what Behind counts.
+func (t *Tail) Age(partition int32) time.Duration { return t.reader.age(partition) }
 
 // Run reads until ctx ends. It runs once.
 func (t *Tail) Run(ctx context.Context) error {

@@ -68,7 +68,7 @@ func TestTail(t *testing.T) {
 	if n := tail.Behind(); n != 0 {
 		t.Errorf("behind by %d", n)
 	}
-	if age := tail.Age(); age > time.Second {
+	if age := tail.Age(0); age > time.Second {
 		t.Errorf("age is %v", age)
 	}
 }
@@ -103,12 +103,15 @@ func TestTailRidesOutFaults(t *testing.T) {
 		comes("after a cut")
 	}
 	h := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: registrationsName, Partitions: []int32{1}, Err: kerr.KafkaStorageError, Count: -1})
-	await(t, "age grows", 5*time.Second, func() bool { return tail.Age() > 1500*time.Millisecond })
+	await(t, "age grows", 5*time.Second, func() bool { return tail.Age(1) > 1500*time.Millisecond })
+	if age := tail.Age(0); age > time.Second {
+		t.Errorf("the partition beside it was last read %s ago", age)
+	}
 	if hits := h.Hits(); hits > 60 {
 		t.Errorf("a partition that fails was tried %d times", hits)
 	}
 	h.Remove()
-	await(t, "age falls", 5*time.Second, func() bool { return tail.Age() < time.Second })
+	await(t, "age falls", 5*time.Second, func() bool { return tail.Age(1) < time.Second })
 	comes("after a fault")
 	comes("after a fault")
 }
@@ -134,7 +137,7 @@ func TestTailJumps(t *testing.T) {
 		return err == nil && !r.Topics[1].Existed
 	})
 	announce(t, p, 0, 100)
-	await(t, "the tail has jumped", 20*time.Second, func() bool { return counter(t, c.metrics.tailJumps) > 0 && tail.Age() < time.Second })
+	await(t, "the tail has jumped", 20*time.Second, func() bool { return counter(t, c.metrics.tailJumps) > 0 && tail.Age(0) < time.Second })
 	announce(t, p, 0, 101)
 	await(t, "an outcome comes", 10*time.Second, func() bool { return seen.count() > 0 })
 }
