@@ -348,7 +348,7 @@ func TestNotPublishedButDecidedBefore(t *testing.T) {
 func TestClaimRefusedWhileSomethingIsAway(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
 		w.memory.set(func(m *memory) { m.away = errAway })
-		time.Sleep(5 * time.Second)
+		time.Sleep(8 * time.Second)
 		w.claim(alice).is(503, "unavailable").heads("Retry-After", "1")
 		w.get("/v1/claims/"+uuid.NewString()).is(503, "unavailable")
 		w.get("/v1/names/username/alice").is(503, "unavailable")

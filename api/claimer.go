@@ -170,6 +170,11 @@ func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait t
 		return Result{}, c.refused(id, published)
 	}
 	offset, _ := pub.Result()
+	if offset < known.NextOffset {
+		// The log we knew of was further than that: this one is another, and its partition is about to be halted. The claim
+		// is in it, and will not be decided before an operator says so.
+		return Result{}, &Refused{Reason: OutcomeUnknown, ClaimID: id, RetryAfter: time.Second, Err: errOtherLog}
+	}
 	result.Position = Position{Partition: partition, LogEpoch: known.LogEpoch, Offset: offset}
 	return result, nil
 }
@@ -217,7 +222,10 @@ func (c *Claimer) await(ctx context.Context, start time.Time, wait time.Duration
 	}
 }
 
-var errSlow = errors.New("no acknowledgement in time")
+var (
+	errSlow     = errors.New("no acknowledgement in time")
+	errOtherLog = errors.New("the claim is in another log than the one that is decided")
+)
 
 // leave ends the wait for a caller who has gone. What was to be published is published all the same, if that is soon:
 // whoever asks again under the same key finds it. Where the process is stopping, nothing is.

@@ -12,8 +12,9 @@ import (
 const (
 	readEvery   = time.Second
 	readTimeout = 2 * time.Second
-	// staleAfter is how old what we know may be before claims are refused: the database is away.
-	staleAfter = 3 * time.Second
+	// staleAfter is how old what we know may be before claims are refused: the database is away. Two reads in a row may
+	// run into their timeout, and the third still comes in time.
+	staleAfter = 6 * time.Second
 )
 
 // standings knows how far each partition is, as of about a second ago. A claim does not wait for it.
@@ -94,8 +95,16 @@ func (s *standings) of(partition int32) Partition {
 	return Partition{Partition: partition, LogEpoch: 1}
 }
 
-// passed reports whether everything up to a position is decided, as far as is known.
+// passed reports whether everything up to a position is decided, as far as is known. While a partition is halted its
+// log may be another one than that which was read, and an offset that was acknowledged may be of either: nothing has
+// passed. The same holds behind a log that was given up: see replaced.
 func (s *standings) passed(at Position) bool {
 	p := s.of(at.Partition)
-	return p.LogEpoch > at.LogEpoch || p.LogEpoch == at.LogEpoch && p.NextOffset > at.Offset
+	return p.Halted == "" && p.LogEpoch == at.LogEpoch && p.NextOffset > at.Offset
+}
+
+// replaced reports whether a position is in a log that was given up: an operator has accepted another one.
+func (s *standings) replaced(at Position) bool {
+	p := s.of(at.Partition)
+	return p.Halted == "" && p.LogEpoch > at.LogEpoch
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 
@@ -22,8 +24,21 @@ var ErrUnreachable = errors.New("out of reach")
 // ErrTopics says that the topics are not as dibs needs them.
 var ErrTopics = errors.New("the topics cannot be used")
 
+// ErrDenied says that Kafka or Postgres answers, and that it will not do until somebody changes something.
+var ErrDenied = errors.New("cannot be used")
+
+// errMissing is an ErrTopics that may come right by itself: all that is wrong is that topics are missing.
+var errMissing = fmt.Errorf("%w: some are missing", ErrTopics)
+
+// errUnfit says that Postgres answers as it should, and that it is not one that the record can be kept in.
+var errUnfit = errors.New("unfit for the record")
+
 // patience is how long a start waits for Kafka and Postgres to come up.
 const patience = 30 * time.Second
+
+// missingPatience is how long topics may be missing before they are. A broker that has just started answers before it
+// knows of all topics.
+const missingPatience = 5 * time.Second
 
 // Deployment is one deployment's Kafka and Postgres, and what a process has of it.
 type Deployment struct {
@@ -136,6 +151,9 @@ func (d *Deployment) checkRecord(ctx context.Context) error {
 		for _, w := range warnings {
 			d.log.WarnContext(ctx, "postgres", "warning", w)
 		}
+		if err != nil && !fromOutside(err) && d.Record.Ping(ctx) == nil {
+			return fmt.Errorf("%w: %w", errUnfit, err)
+		}
 		return err
 	})
 }
@@ -147,9 +165,13 @@ func (d *Deployment) checkTopics(ctx context.Context, pinned int) (int, error) {
 		return 0, err
 	}
 	var wrong []string
+	missing := 0
 	for _, f := range findings {
 		switch f.Severity {
 		case kafka.Error:
+			if f.Missing() {
+				missing++
+			}
 			wrong = append(wrong, f.String())
 		case kafka.Warning:
 			if d.dev {
@@ -161,7 +183,11 @@ func (d *Deployment) checkTopics(ctx context.Context, pinned int) (int, error) {
 		}
 	}
 	if len(wrong) > 0 {
-		return 0, fmt.Errorf("%w:\n  %s", ErrTopics, strings.Join(wrong, "\n  "))
+		what := ErrTopics
+		if missing == len(wrong) {
+			what = errMissing
+		}
+		return 0, fmt.Errorf("%w:\n  %s", what, strings.Join(wrong, "\n  "))
 	}
 	return d.Kafka.Partitions(ctx, d.Kafka.Claims())
 }
@@ -169,16 +195,24 @@ func (d *Deployment) checkTopics(ctx context.Context, pinned int) (int, error) {
 // reach calls f until it succeeds, fails for a reason that waiting does not mend, or patience ends.
 func (d *Deployment) reach(ctx context.Context, server string, f func(context.Context) error) error {
 	deadline := time.Now().Add(patience)
+	var missing time.Time // when topics were first said to be missing
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
 		err := f(attempt)
 		cancel()
+		if errors.Is(err, errMissing) && missing.IsZero() {
+			missing = time.Now()
+		}
 		var broken *postgres.ContractError
-		switch {
+		switch todo := remedy(err); {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case todo != "":
+			return fmt.Errorf("%s %w: %w: %s", server, ErrDenied, err, todo)
+		case errors.Is(err, errMissing) && time.Since(missing) < missingPatience:
+			pause = min(pause, missingPatience/10)
 		case errors.Is(err, postgres.ErrSchema), errors.Is(err, ErrTopics), errors.Is(err, kafka.ErrConfig), errors.As(err, &broken):
 			return err
 		case time.Now().Add(pause).After(deadline):
@@ -191,6 +225,37 @@ func (d *Deployment) reach(ctx context.Context, server string, f func(context.Co
 			return ctx.Err()
 		}
 	}
+}
+
+// remedy says what to do about a server that answers and turns us away. It is empty where waiting may do.
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, kafka.ErrDenied):
+		return "set kafka.sasl.mechanism, kafka.sasl.username and kafka.sasl.password (DIBS_KAFKA_SASL_...) to what the brokers know; brokers that are too old have to be upgraded"
+	case errors.Is(err, errUnfit):
+		return "point postgres.dsn (DIBS_POSTGRES_DSN) to a database that will do"
+	}
+	var answer interface{ SQLState() string }
+	if !errors.As(err, &answer) {
+		return ""
+	}
+	switch answer.SQLState() {
+	case "28000", "28P01": // no such role, or not from here; wrong password
+		return "set the user and the password in postgres.dsn (DIBS_POSTGRES_DSN) to those of a role that may log in"
+	case "3D000":
+		return "create the database, or name the right one in postgres.dsn (DIBS_POSTGRES_DSN)"
+	case "42501":
+		return "grant it to the user that postgres.dsn (DIBS_POSTGRES_DSN) names"
+	}
+	return ""
+}
+
+// fromOutside reports whether an error is of the way to Postgres, or an answer of its own, and not what we made of it.
+func fromOutside(err error) bool {
+	var answer interface{ SQLState() string }
+	var network net.Error // also the end of a context
+	return errors.As(err, &answer) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, postgres.ErrSchema)
 }
 
 // WithRecord runs f on a deployment whose Postgres is checked.

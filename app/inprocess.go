@@ -55,7 +55,7 @@ func (r *running) startInProcess(ctx context.Context) error {
 		if n := len(r.processor.Status()); n < r.d.Contract.Partitions {
 			fault = fmt.Errorf("%d of %d partitions are assigned", n, r.d.Contract.Partitions)
 		} else if fault == nil {
-			if fault = partitionFault(r.processor.Status()); fault == nil {
+			if fault = partitionFault(r.processor.Status(), time.Now()); fault == nil {
 				return nil
 			}
 		}

@@ -297,7 +297,7 @@ func (r *running) checks() []ops.Check {
 			if !r.isPrepared() {
 				return errors.New("not owned yet")
 			}
-			return partitionFault(r.processor.Status())
+			return partitionFault(r.processor.Status(), time.Now())
 		}})
 	}
 	return checks
@@ -315,16 +315,26 @@ func (r *running) isPrepared() bool {
 	}
 }
 
-// partitionFault says which partitions are not running.
-func partitionFault(status []processor.Status) error {
+// stuckAfter is for how long a partition may wait for one call before it is said to be stuck. A batch takes less.
+const stuckAfter = 3 * time.Second
+
+// partitionFault says which partitions are not running, or are stuck in a call that is not answered.
+func partitionFault(status []processor.Status, now time.Time) error {
 	var faults []error
 	for _, s := range status {
-		switch s.State {
-		case "running":
-		case "halted":
+		stuck := ""
+		if d := now.Sub(s.Since); s.Doing != "" && d >= stuckAfter {
+			stuck = fmt.Sprintf("stuck for %s: %s", d.Truncate(time.Second), s.Doing)
+		}
+		switch {
+		case s.State == "halted":
 			faults = append(faults, fmt.Errorf("partition %d is halted: %s", s.Partition, s.Reason))
-		default:
+		case s.State != "running" && stuck != "":
+			faults = append(faults, fmt.Errorf("partition %d: %s, %s", s.Partition, s.State, stuck))
+		case s.State != "running":
 			faults = append(faults, fmt.Errorf("partition %d: %s", s.Partition, s.State))
+		case stuck != "":
+			faults = append(faults, fmt.Errorf("partition %d: %s", s.Partition, stuck))
 		}
 	}
 	return errors.Join(faults...)

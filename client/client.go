@@ -25,6 +25,7 @@ import (
 type Client struct {
 	wire    wire.ClientInterface
 	timeout time.Duration
+	dials   int // 0: as many as there is time for
 }
 
 // Option changes how a Client works.
@@ -34,6 +35,7 @@ type settings struct {
 	key     string
 	http    *http.Client
 	timeout time.Duration
+	dials   int
 }
 
 // WithKey sends the key, <id>.<secret>, with every request.
@@ -44,6 +46,11 @@ func WithHTTPClient(c *http.Client) Option { return func(s *settings) { s.http =
 
 // WithTimeout is how long a call tries, and waits, whose ctx has no deadline. Defaults to one minute.
 func WithTimeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
+
+// WithDialTries is how many times in a row a claim tries to connect where nobody has ever answered: for a person who may
+// have mistyped the address. Once anybody has, it tries for as long as there is time, as it does without this option: an
+// API that is restarted is back soon.
+func WithDialTries(n int) Option { return func(s *settings) { s.dials = n } }
 
 const (
 	defaultTimeout = time.Minute
@@ -80,7 +87,7 @@ func New(address string, options ...Option) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	return &Client{wire: c, timeout: s.timeout}, nil
+	return &Client{wire: c, timeout: s.timeout, dials: s.dials}, nil
 }
 
 // newHTTPClient keeps enough idle connections for many claims at once to one host.

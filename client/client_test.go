@@ -212,6 +212,51 @@ func TestClaimIsTriedAgainAsTheSameClaim(t *testing.T) {
 	})
 }
 
+// Who asks for it hears soon that nobody is there; but only if nobody ever was.
+func TestDialTries(t *testing.T) {
+	busy := problem(503, "too_busy", ``)
+	busy.headers = "Retry-After: 4"
+	for _, test := range []struct {
+		name      string
+		steps     []step
+		asked     int // 0: for as long as there is time
+		undecided bool
+	}{
+		{"nobody there", []step{{err: refused}}, 3, false},
+		{"up in time", []step{{err: refused}, {err: refused}, {status: 201, body: accepted}}, 3, false},
+		{"busy", []step{busy, busy, busy, {status: 201, body: accepted}}, 4, false},
+		{"restarted", []step{busy, {err: refused}, {err: refused}, {err: refused}, {err: refused}, {status: 201, body: accepted}}, 6, false},
+		{"away since", []step{{err: refused}, {err: reset}, {err: refused}}, 0, true},
+		{"restarted while it is awaited", []step{{status: 202, body: pending}, {err: refused}, {err: refused}, {err: refused}, {err: refused}, {status: 200, body: accepted}}, 6, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{t: t, steps: test.steps, start: time.Now()}
+				c, err := client.New("http://api.test", client.WithHTTPClient(&http.Client{Transport: s}), client.WithTimeout(20*time.Second), client.WithDialTries(3))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r, err := c.Claim(t.Context(), alice)
+				last := test.steps[len(test.steps)-1]
+				if (err == nil) != (last.err == nil) || err == nil && r.State != client.Accepted ||
+					err != nil && !errors.Is(err, client.ErrUnreachable) || errors.Is(err, client.ErrUndecided) != test.undecided {
+					t.Errorf("%+v, %v", r, err)
+				}
+				took := time.Since(s.start)
+				if test.asked == 0 && took != 20*time.Second || test.asked > 0 && len(s.seen) != test.asked {
+					t.Errorf("%d requests in %s", len(s.seen), took)
+				}
+				if err != nil && test.asked > 0 && (took > 2*time.Second || errors.Is(err, context.DeadlineExceeded)) {
+					t.Errorf("%v after %s", err, took)
+				}
+				if test.name == "busy" && took < 12*time.Second {
+					t.Errorf("Retry-After of 4 s, three times, took %s", took)
+				}
+			})
+		})
+	}
+}
+
 // What the error says when time is up depends on whether the claim may be in the log.
 func TestClaimTimeIsUp(t *testing.T) {
 	for _, test := range []struct {

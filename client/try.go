@@ -47,8 +47,15 @@ type request struct {
 // published something.
 func (c *Client) try(ctx context.Context, r request) (*answer, error) {
 	taken := false // perhaps
+	dials := c.dials
+	if !r.publishes { // what is asked for is in the log: somebody has been there
+		dials = 0
+	}
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		a, err := c.once(ctx, r)
+		if !notSent(err) {
+			dials = 0
+		}
 		var least time.Duration
 		switch {
 		case errors.Is(err, errNotDibs):
@@ -58,7 +65,7 @@ func (c *Client) try(ctx context.Context, r request) (*answer, error) {
 			if ctx.Err() == nil {
 				err = fmt.Errorf("%w: %w", ErrUnreachable, err)
 			}
-			if permanent(err) {
+			if dials--; dials == 0 || permanent(err) {
 				return nil, err
 			}
 		case a.problem != nil && a.problem.transient():

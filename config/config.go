@@ -102,7 +102,7 @@ var keys = []key{
 	{name: "kafka.sasl.allow_plaintext", value: false, help: "let SASL go over a connection without TLS"},
 	{name: "postgres.dsn", value: "", help: "connection string, postgres://user:password@host/database?sslmode=verify-full", secret: true},
 	{name: "postgres.schema", value: "dibs", help: "schema that the tables are in"},
-	{name: "postgres.max_conns", value: 16, help: "connections to Postgres at most"},
+	{name: "postgres.max_conns", value: 16, help: "connections to Postgres at most: half for deciding, half for look-ups"},
 	{name: "postgres.timeout", value: 10 * time.Second, help: "how long one call to Postgres may take"},
 	{name: "api.addr", value: ":8080", help: "address of the HTTP API"},
 	{name: "api.auth", value: "keys", help: "keys: callers need a key of api.keys_file; none: no authentication, loopback addresses only"},

@@ -28,7 +28,9 @@ type Config struct {
 	Principal string
 	// Waiting is how many rows wait for their outcome at once. Defaults to 2,048.
 	Waiting int
-	// Patience is how long to wait for an outcome before the claim is sent again, under the same id. Defaults to 30 s.
+	// Resend is how long to wait for an outcome before the claim is sent again, under the same id. Defaults to 30 s.
+	Resend time.Duration
+	// Patience is how long to go on although rows wait and no outcome comes, of any. Defaults to 5 min.
 	Patience time.Duration
 	// Log gets what is tried again. Nil discards.
 	Log *slog.Logger
@@ -51,29 +53,39 @@ type Claims interface {
 	Publish(ctx context.Context, partition int32, r cloudevents.Record) (offset int64, err error)
 }
 
-// Importer claims the rows of a file.
-type Importer struct {
-	cfg    Config
-	claims Claims
-	waiter *registrations.Waiter
-	told   atomic.Int64 // when a trouble was told last
+// Partitions reads how far the partitions are, and which are halted.
+type Partitions interface {
+	Partitions(ctx context.Context) ([]api.Partition, error)
 }
 
-// New builds an importer on a writer of claims and a waiter that is fed from the topic registrations.
-func New(cfg Config, c Claims, w *registrations.Waiter) *Importer {
+// Importer claims the rows of a file.
+type Importer struct {
+	cfg        Config
+	claims     Claims
+	waiter     *registrations.Waiter
+	partitions Partitions
+	told       atomic.Int64 // when a trouble was told last
+}
+
+// New builds an importer on a writer of claims, a waiter that is fed from the topic registrations, and the record of how
+// far the partitions are.
+func New(cfg Config, c Claims, w *registrations.Waiter, p Partitions) *Importer {
 	if cfg.Principal == "" {
 		cfg.Principal = "import"
 	}
 	if cfg.Waiting == 0 {
 		cfg.Waiting = 2048
 	}
+	if cfg.Resend == 0 {
+		cfg.Resend = 30 * time.Second
+	}
 	if cfg.Patience == 0 {
-		cfg.Patience = 30 * time.Second
+		cfg.Patience = 5 * time.Minute
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Importer{cfg: cfg, claims: c, waiter: w}
+	return &Importer{cfg: cfg, claims: c, waiter: w, partitions: p}
 }
 
 // work is a row on its way.
@@ -85,10 +97,12 @@ type work struct {
 }
 
 // Run imports all rows behind the first skip ones. It calls done for each, in the order of their completion, from one
-// goroutine at a time. It returns nil when every row is done, or the first error that is not a row's.
+// goroutine at a time. It returns nil when every row is done, or the first error that is not a row's: a *HaltedError where
+// a row cannot be decided before an operator acts, ErrSilent where nothing has been decided for as long as it has patience.
 func (im *Importer) Run(ctx context.Context, rows Reader, skip int, done func(Result)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := newWatch(im.cfg, im.partitions)
 	var mu sync.Mutex
 	finish := func(r Result) {
 		mu.Lock()
@@ -102,23 +116,27 @@ func (im *Importer) Run(ctx context.Context, rows Reader, skip int, done func(Re
 		queues[i] = make(chan work, 64)
 		wg.Go(func() {
 			for w := range queues[i] {
-				if rejection, err := im.settle(ctx, w); err == nil {
+				if rejection, err := im.settle(ctx, watch, w); err == nil {
 					finish(Result{w.row, w.id, rejection})
 				}
 			}
 		})
 	}
+	var watching sync.WaitGroup
+	watching.Go(func() { cancel(watch.run(ctx)) })
 	err := im.deal(ctx, rows, skip, queues, finish)
 	for _, q := range queues {
 		close(q)
 	}
 	if err != nil {
-		cancel()
+		cancel(err)
 	}
 	wg.Wait()
 	if err == nil {
-		err = ctx.Err()
+		err = context.Cause(ctx)
 	}
+	cancel(nil)
+	watching.Wait()
 	return err
 }
 
@@ -148,19 +166,22 @@ func (im *Importer) deal(ctx context.Context, rows Reader, skip int, queues []ch
 		select {
 		case queue <- work{row, id, ref, claim}:
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }
 
 // settle claims a name until its outcome is known. Whatever happens on the way, the id stays the same, so a claim that
 // was sent twice is decided once.
-func (im *Importer) settle(ctx context.Context, w work) (Rejection, error) {
+func (im *Importer) settle(ctx context.Context, watch *watch, w work) (Rejection, error) {
 	partition := claims.Partition(w.ref.String(), im.cfg.Partitions)
+	watch.begins(partition)
+	defer watch.ends(partition)
 	hash := w.claim.Hash(w.ref, im.cfg.Principal, im.cfg.Policies)
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		o, err := im.attempt(ctx, w, partition)
 		if err == nil {
+			watch.heard(partition)
 			switch {
 			case o.RequestHash != hash:
 				return Rejection{"idempotency_mismatch", "the request id was used before for something else"}, nil
@@ -172,6 +193,7 @@ func (im *Importer) settle(ctx context.Context, w work) (Rejection, error) {
 		if ctx.Err() != nil {
 			return Rejection{}, ctx.Err()
 		}
+		watch.fails(err)
 		im.trouble(ctx, w, err)
 		select {
 		case <-time.After(pause):
@@ -199,7 +221,7 @@ func (im *Importer) attempt(ctx context.Context, w work, partition int32) (regis
 		return registrations.Outcome{}, err
 	}
 	defer ticket.Release()
-	ctx, cancel := context.WithTimeout(ctx, im.cfg.Patience)
+	ctx, cancel := context.WithTimeout(ctx, im.cfg.Resend)
 	defer cancel()
 	event := cloudevents.Event{ID: w.id, Source: "dibs/import", Principal: im.cfg.Principal, Time: time.Now()}
 	if _, err := im.claims.Publish(ctx, partition, w.claim.Record(event, w.ref)); err != nil && !errors.Is(err, api.ErrUnknown) {

@@ -29,6 +29,8 @@ type log struct {
 	order   []string // owners in the order of their first claims
 	calls   int
 	fail    func(call int) (published bool, err error)
+	halted  map[int32]string // partitions that take claims and decide none
+	away    error            // what reading the partitions answers
 }
 
 func newLog() *log {
@@ -43,10 +45,20 @@ func (l *log) Publish(_ context.Context, partition int32, r cloudevents.Record) 
 	if l.fail != nil {
 		published, err = l.fail(l.calls)
 	}
-	if published {
+	if _, halted := l.halted[partition]; published && !halted {
 		l.waiter.Deliver(l.decide(partition, r))
 	}
 	return int64(l.calls), err
+}
+
+func (l *log) Partitions(context.Context) ([]api.Partition, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rows := []api.Partition{{Partition: 99, Halted: "a partition that was added behind our back"}}
+	for p := range int32(12) {
+		rows = append(rows, api.Partition{Partition: p, LogEpoch: 1, Halted: l.halted[p]})
+	}
+	return rows, l.away
 }
 
 func (l *log) decide(partition int32, r cloudevents.Record) registrations.Outcome {
@@ -79,7 +91,7 @@ func run(t *testing.T, l *log, text, name string, skip int) []importer.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	im := importer.New(importer.Config{Policies: names.Builtin(), Partitions: 12, Waiting: 16, Patience: 100 * time.Millisecond}, l, l.waiter)
+	im := importer.New(importer.Config{Policies: names.Builtin(), Partitions: 12, Waiting: 16, Resend: 100 * time.Millisecond}, l, l.waiter, l)
 	var results []importer.Result
 	if err := im.Run(t.Context(), rows, skip, func(r importer.Result) { results = append(results, r) }); err != nil {
 		t.Fatal(err)
@@ -181,7 +193,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	im := importer.New(importer.Config{Policies: names.Builtin(), Partitions: 12, Waiting: 4}, l, l.waiter)
+	im := importer.New(importer.Config{Policies: names.Builtin(), Partitions: 12, Waiting: 4}, l, l.waiter, l)
 	err = im.Run(ctx, rows, 0, func(r importer.Result) {
 		if r.Reason == "" {
 			t.Errorf("row %d counts as accepted", r.Number)

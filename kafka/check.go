@@ -39,6 +39,13 @@ type Finding struct {
 	Fix string
 }
 
+// Missing reports whether the finding is that the topic does not exist, as far as the broker knows that was asked: one
+// that has just started may not know it yet.
+func (f Finding) Missing() bool { return f.Setting == existence && f.Severity == Error }
+
+// existence is what a finding about a missing topic has for a setting.
+const existence = "existence"
+
 func (f Finding) String() string {
 	where := f.Setting
 	if f.Topic != "" {
@@ -106,10 +113,10 @@ func (k *checker) exists(topic string) bool {
 	case ok && t.err == nil:
 		return true
 	case ok && !errors.Is(t.err, kafkago.UnknownTopicOrPartition):
-		k.found(Finding{Severity: Unverified, Topic: topic, Setting: "existence", Want: "a topic that we may see", Have: t.err.Error(),
+		k.found(Finding{Severity: Unverified, Topic: topic, Setting: existence, Want: "a topic that we may see", Have: t.err.Error(),
 			Why: "nothing about it can be told", Fix: "allow our principal to DESCRIBE and DESCRIBE_CONFIGS it"})
 	default:
-		k.found(Finding{Severity: Error, Topic: topic, Setting: "existence", Want: "a topic", Have: "missing",
+		k.found(Finding{Severity: Error, Topic: topic, Setting: existence, Want: "a topic", Have: "missing",
 			Why: "dibs never creates topics by the way, and a broker that does gives them wrong settings", Fix: "dibs topics create"})
 	}
 	return false

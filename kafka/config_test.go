@@ -16,7 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestValidate(t *testing.T) {
@@ -155,6 +157,25 @@ func TestTLS(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Brokers that answer, and turn us away, are not asked until the time is over.
+func TestDenied(t *testing.T) {
+	t.Parallel()
+	for _, refusal := range []kfake.Fault{
+		{Keys: []kmsg.Key{kmsg.SASLAuthenticate}, Err: kerr.SaslAuthenticationFailed, Count: -1},
+		{Keys: []kmsg.Key{kmsg.SASLHandshake}, Err: kerr.UnsupportedSaslMechanism, Count: -1},
+	} {
+		cluster := fake(t, 1, kfake.EnableSASL(), kfake.Superuser(ScramSHA512, "u", "pw"))
+		cluster.Fault(refusal) // by itself the fake hangs up without a word
+		c := connect(t, Config{Brokers: cluster.ListenAddrs(), SASL: SASL{Mechanism: ScramSHA512, Username: "u", Password: "pw", AllowPlaintext: true}})
+		began := time.Now()
+		_, err := c.ClusterID(t.Context())
+		wantIs(t, err, ErrDenied)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %v", took)
+		}
 	}
 }
 

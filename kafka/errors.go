@@ -12,6 +12,10 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
+// ErrDenied says that the brokers answer, and turn us away: wrong credentials, a SASL mechanism or a version of the
+// protocol that they don't have. Waiting does not mend it.
+var ErrDenied = errors.New("the brokers turn us away")
+
 // codeError is nil for code 0.
 func codeError(code int16) error {
 	if code == 0 {

@@ -18,6 +18,21 @@ const partitionMax = 1 << 20
 // the next requests wait this long, then twice as long each time. So one of a row of Seeks calls off, not each.
 const seekWait = 20 * time.Millisecond
 
+// unheardMax is for how long a partition of ours may go without an answer before the log behind its next offset is no
+// longer taken for the one we knew. A partition that is being asked has an answer every half a second, or an error that
+// interrupts it: a log that ends earlier than it did, or goes away, is seen. One that is not asked, because there is no
+// room for what it would bring, sees nothing: a topic that is deleted, made again and grown past our place meanwhile
+// reads on as if nothing had been.
+//
+// No time is short enough to rule that out. But deleting a topic, making it again, electing its leaders, and writing as
+// much as there was before, by producers that first have to find those leaders, takes longer than this where people or
+// their tools do it step by step; what is faster is left to the check that a processor makes by the clock. A much shorter
+// time would make every wait for room a check, with its requests to a leader, just when the processor does not keep up.
+const unheardMax = 10 * time.Second
+
+// errUnheard: see unheardMax.
+var errUnheard = fmt.Errorf("%w: the partition was not asked for a while", processor.ErrInterrupted)
+
 // errSought ends a request that was called off.
 var errSought = errors.New("called off by a seek")
 
@@ -54,6 +69,7 @@ func newFetcher(r *Reader, leader int32) *fetcher {
 // add begins to read a partition. The caller holds Reader.mu.
 func (f *fetcher) add(g *reading) {
 	f.readings = append(f.readings, g)
+	g.heard = time.Now()
 	f.wait = seekWait
 	if f.callOff != nil && time.Until(f.waitEnds) > seekWait {
 		f.callOff(errSought)
@@ -108,15 +124,22 @@ func (f *fetcher) plan(ctx context.Context) (called context.Context, wait time.D
 	clear(f.index)
 	f.turn++
 	held := 0
+	for _, g := range f.readings {
+		held += g.bytes
+	}
+	if held >= r.cfg.MaxBytes {
+		return nil, 0, false
+	}
+	f.interruptUnheard()
 	for i := range f.readings {
 		g := f.readings[(f.turn+i)%len(f.readings)]
-		if held += g.bytes; g.bytes < partitionMax {
+		if g.bytes < partitionMax {
 			f.index[g.partition] = len(f.asked)
 			f.asked = append(f.asked, g)
 			f.places = append(f.places, place{g.partition, g.next})
 		}
 	}
-	if len(f.asked) == 0 || held >= r.cfg.MaxBytes {
+	if len(f.asked) == 0 {
 		return nil, 0, false
 	}
 	wait = min(f.wait, r.cfg.MaxWait)
@@ -127,6 +150,20 @@ func (f *fetcher) plan(ctx context.Context) (called context.Context, wait time.D
 	called, f.callOff = context.WithCancelCause(ctx)
 	f.waitEnds = time.Now().Add(wait)
 	return called, wait, true
+}
+
+// interruptUnheard stops the partitions that would be asked now, after too long. What has been read ahead of them is of
+// the log that we knew, and comes before the interruption. The caller holds Reader.mu.
+func (f *fetcher) interruptUnheard() {
+	now := time.Now()
+	for i := len(f.readings) - 1; i >= 0; i-- { // from behind, since it takes them out
+		if g := f.readings[i]; g.bytes < partitionMax && now.Sub(g.heard) > unheardMax {
+			r := f.reader
+			r.client.log.Info("reading of a partition has been held up; what is behind it is looked at before it goes on",
+				"topic", r.cfg.Topic, "partition", g.partition, "offset", g.next, "broker", f.leader, "waited", now.Sub(g.heard))
+			r.interrupt(g, fmt.Errorf("read %s/%d at offset %d: %w", r.cfg.Topic, g.partition, g.next, errUnheard))
+		}
+	}
 }
 
 // fetch sends the request and waits for the answer.
@@ -211,7 +248,8 @@ func (f *fetcher) store(g *reading, in *recordReader, p *fetchedPartition, err e
 		in = &recordReader{}
 	}
 	if p.err == nil {
-		g.highWatermark, r.answered[g.partition] = p.highWatermark, time.Now()
+		g.heard = time.Now()
+		g.highWatermark, r.answered[g.partition] = p.highWatermark, g.heard
 	}
 	if in.next > g.next {
 		if len(g.messages) == 0 {

@@ -62,13 +62,14 @@ type Group struct {
 	changed chan struct{}         // closed when next or err is set
 	open    map[net.Conn]struct{} // the member's connections
 	severed bool
+	cut     chan struct{} // closed when severed
 }
 
 // NewGroup prepares a member.
 func NewGroup(client *Client, cfg GroupConfig) *Group {
 	return &Group{
 		client: client, cfg: cfg.withDefaults(client),
-		changed: make(chan struct{}), open: make(map[net.Conn]struct{}),
+		changed: make(chan struct{}), open: make(map[net.Conn]struct{}), cut: make(chan struct{}),
 	}
 }
 
@@ -77,14 +78,7 @@ func NewGroup(client *Client, cfg GroupConfig) *Group {
 func (g *Group) Run(ctx context.Context) error {
 	log := g.client.log
 	dialer := *g.client.dialer
-	dial := dialer.DialFunc
-	dialer.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return g.track(conn)
-	}
+	dialer.DialFunc = g.dial(dialer.DialFunc)
 	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: g.cfg.ID, Brokers: g.client.cfg.Brokers, Dialer: &dialer, Topics: []string{g.client.Claims()},
 		// The second one is what a later version with another balancer of its own will have in common with this one.
@@ -246,7 +240,8 @@ const (
 )
 
 // leave ends the membership. kafka-go's way does not always tell the coordinator, and can hang in a rebalance that
-// waits for somebody else; the others would wait for our session to run out.
+// waits for somebody else, or in connecting to brokers that are away; the others would wait for our session to run out.
+// It takes no longer than all three together.
 func (g *Group) leave(group *kafkago.ConsumerGroup) {
 	closed := make(chan struct{})
 	go func() {
@@ -293,8 +288,29 @@ func (g *Group) leaveMyself() {
 	}
 }
 
-// errSevered: the group's connections are being closed.
+// errSevered: the group's connections are being closed, or are closed.
 var errSevered = errors.New("the group has been left")
+
+// dial makes connections that can be closed, and gives up one that is not made yet when the group's are. kafka-go tries
+// every broker, each for as long as a connection may take, and then tries them all again to say goodbye.
+func (g *Group) dial(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		go func() {
+			select {
+			case <-g.cut:
+				cancel(errSevered)
+			case <-ctx.Done():
+			}
+		}()
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return g.track(conn)
+	}
+}
 
 // track keeps a connection where it can be closed.
 func (g *Group) track(conn net.Conn) (net.Conn, error) {
@@ -312,7 +328,10 @@ func (g *Group) track(conn net.Conn) (net.Conn, error) {
 func (g *Group) sever() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.severed = true
+	if !g.severed {
+		g.severed = true
+		close(g.cut)
+	}
 	for conn := range g.open {
 		_ = conn.(*trackedConn).Conn.Close() // whoever uses it gets the error
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -227,6 +229,63 @@ func TestLeaveWithoutABroker(t *testing.T) {
 	a.leave()
 	if took := time.Since(began); took > 8*time.Second {
 		t.Errorf("leaving took %v", took)
+	}
+}
+
+// Nor does leaving brokers that cannot be connected to, however many there are.
+func TestLeaveWhileConnecting(t *testing.T) {
+	t.Parallel()
+	c := connectFake(t, fake(t, 2, kfake.NumBrokers(3)))
+	var away atomic.Bool
+	connecting := make(chan struct{}, 1)
+	dial := c.dialer.DialFunc
+	c.dialer.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if !away.Load() {
+			return dial(ctx, network, address)
+		}
+		wake(connecting)
+		<-ctx.Done() // nobody says no
+		return nil, context.Cause(ctx)
+	}
+	a := join(t, c)
+	settled(t, 20*time.Second, map[*participant]int{a: 2})
+	away.Store(true)
+	a.mu.Lock()
+	for conn := range a.open {
+		_ = conn.(*trackedConn).Conn.Close() // the test goes by how it connects again
+	}
+	a.mu.Unlock()
+	select {
+	case <-connecting:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it does not connect again")
+	}
+	began := time.Now()
+	a.leave()
+	took := time.Since(began)
+	t.Logf("left after %v", took)
+	if took > closeWithin+leaveWithin+severAfter+500*time.Millisecond {
+		t.Errorf("leaving took %v", took)
+	}
+}
+
+// A commit that is not answered does not last: the processor makes it every few seconds, and waits for it at the end.
+func TestCommitWithoutABroker(t *testing.T) {
+	t.Parallel()
+	cluster := fake(t, 2)
+	c := connect(t, Config{Brokers: cluster.ListenAddrs()})
+	a := join(t, c)
+	settled(t, 20*time.Second, map[*participant]int{a: 2})
+	cluster.ControlKey(int16(kmsg.OffsetCommit), func(kmsg.Request) (kmsg.Response, error, bool) { return nil, nil, true })
+	began := time.Now()
+	err := a.Commit(map[int32]int64{0: 1})
+	took := time.Since(began)
+	t.Logf("gave up after %v: %v", took, err)
+	if err == nil {
+		t.Error("what nobody answered is no error")
+	}
+	if took > 7*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }
 

@@ -105,7 +105,6 @@ func (m *metadata) refresh(done chan struct{}, wait time.Duration) {
 func (m *metadata) ask(ctx context.Context, topics []string) (*view, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.client.cfg.RequestTimeout)
 	defer cancel()
-	var last error
 	for b := (backoff{min: 20 * time.Millisecond, max: time.Second}); ; {
 		began := time.Now()
 		r, _, err := m.client.roundTrip(ctx, &exchange{
@@ -116,8 +115,11 @@ func (m *metadata) ask(ctx context.Context, topics []string) (*view, error) {
 			return newView(r.(*metadataapi.Response)), nil
 		}
 		m.client.metrics.failed("metadata", err)
-		if last = err; !isTransient(err) || !b.sleep(ctx) {
-			return nil, fmt.Errorf("ask for metadata: %w", last)
+		if !isTransient(err) {
+			return nil, fmt.Errorf("ask for metadata: %w: %w", ErrDenied, err)
+		}
+		if !b.sleep(ctx) {
+			return nil, fmt.Errorf("ask for metadata: %w", err)
 		}
 	}
 }

@@ -271,6 +271,9 @@ func (p *Producer) finish(r *pending, err error) {
 	}
 }
 
+// errGivenUp: its caller waits no longer, and it was not sent.
+var errGivenUp = errors.New("given up")
+
 // giveUp drops what a call has not sent yet; its caller waits no longer.
 func (p *Producer) giveUp(c *call) {
 	p.mu.Lock()
@@ -281,7 +284,7 @@ func (p *Producer) giveUp(c *call) {
 	c.gone = true
 	for i := range c.records {
 		if r := &c.records[i]; r.state == pendingQueued {
-			r.state = pendingDone
+			r.state, r.err = pendingDone, errGivenUp
 			c.budget.release(1, r.size)
 			r.queue.drop()
 		}

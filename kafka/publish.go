@@ -14,6 +14,7 @@ var (
 	_ api.Claims          = (*Claims)(nil)
 	_ api.Publication     = (*publication)(nil)
 	_ processor.Publisher = (*Publisher)(nil)
+	_ processor.Partial   = (*partial)(nil)
 )
 
 // Claims writes requests to the topic claims, for the API. It is safe for concurrent use.
@@ -140,8 +141,37 @@ type Publisher struct{ producer *Producer }
 // Publisher returns the processor's way to publish.
 func (p *Producer) Publisher() *Publisher { return &Publisher{p} }
 
+// partial is the error of Publish. It wraps the reason: that of the first output that was refused, or why nobody waits
+// for the rest.
+type partial struct {
+	error
+	left []int
+}
+
+func (e *partial) Unwrap() error { return e.error }
+
+// Unacknowledged implements processor.Partial. An output that was refused is certainly not on its topic; one that was
+// given up may be, or get there yet.
+func (e *partial) Unacknowledged() []int { return e.left }
+
+// failed says what is left of a call whose records are settled or given up, and why; where nothing is left all is well.
+func (p *Producer) failed(c *call, why error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := &partial{error: why}
+	for i := range c.records {
+		if r := &c.records[i]; r.state != pendingDone || r.err != nil {
+			e.left = append(e.left, i)
+		}
+	}
+	if len(e.left) == 0 {
+		return nil
+	}
+	return e
+}
+
 // Publish implements processor.Publisher. Where the queue is full it waits. What an operator has to put right first,
-// such as a missing permission, it waits for as well.
+// such as a missing permission, it waits for as well. Its errors are processor.Partial.
 func (u *Publisher) Publish(ctx context.Context, outputs []processor.Output) error {
 	if len(outputs) == 0 {
 		return nil
@@ -159,7 +189,7 @@ func (u *Publisher) Publish(ctx context.Context, outputs []processor.Output) err
 		n, space, err := u.admit(c, outputs, next)
 		if err != nil {
 			p.giveUp(c)
-			return err
+			return p.failed(c, err)
 		}
 		if next = n; space == nil {
 			continue
@@ -168,14 +198,14 @@ func (u *Publisher) Publish(ctx context.Context, outputs []processor.Output) err
 		case <-space:
 		case <-ctx.Done():
 			p.giveUp(c)
-			return fmt.Errorf("publish %d records: %w", len(outputs), ctx.Err())
+			return p.failed(c, fmt.Errorf("publish %d records: %w", len(outputs), ctx.Err()))
 		}
 	}
 	select {
 	case <-c.done:
 	case <-ctx.Done():
 		p.giveUp(c)
-		return fmt.Errorf("publish %d records: %w", len(outputs), ctx.Err())
+		return p.failed(c, fmt.Errorf("publish %d records: %w", len(outputs), ctx.Err()))
 	}
 	for i := range c.records { // all done: nobody else touches them
 		if err := c.records[i].err; err != nil {
@@ -183,7 +213,7 @@ func (u *Publisher) Publish(ctx context.Context, outputs []processor.Output) err
 			if err != errStopped { //nolint:errorlint // it is never wrapped
 				err = fmt.Errorf("%w: %w", processor.ErrRefused, err)
 			}
-			return fmt.Errorf("publish to %s/%d: %w", q.topic, q.partition, err)
+			return p.failed(c, fmt.Errorf("publish to %s/%d: %w", q.topic, q.partition, err))
 		}
 	}
 	return nil

@@ -71,7 +71,8 @@ type reading struct {
 	messages      []processor.Message
 	bytes         int // of messages, roughly
 	highWatermark int64
-	err           error // reading has stopped; comes behind the messages
+	heard         time.Time // when its leader last told of it; at first, when the fetcher got it
+	err           error     // reading has stopped; comes behind the messages
 	fetcher       *fetcher
 	view          int64 // the metadata that the leader was taken from
 	sought        time.Time

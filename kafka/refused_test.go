@@ -1,12 +1,16 @@
 package kafka
 
 import (
+	"context"
+	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/dibs-hq/dibs/api"
@@ -90,6 +94,60 @@ func TestRefusedRecordIsSearchedFor(t *testing.T) {
 	same(t, want, values(readAll(t, c, c.Registrations(), 0, 998)))
 	if requests > 80 {
 		t.Errorf("it took %d requests", requests)
+	}
+}
+
+// The error of a publication says what is left of it: not one of the outputs that are acknowledged.
+func TestPublishTellsWhatIsLeft(t *testing.T) {
+	cluster := fake(t, 3)
+	c := connectFake(t, cluster)
+	p := NewProducer(c, ProducerConfig{})
+	run(t, p)
+	large := cloudevents.Record{Value: make([]byte, 2<<20)}
+	left := func(err error) []int {
+		t.Helper()
+		e, ok := errors.AsType[processor.Partial](err)
+		if !ok {
+			t.Fatalf("the error is %v", err)
+		}
+		return e.Unacknowledged()
+	}
+
+	out := outputs(10, 3) // of partition 0, 1, 2, 0, 1, 2, ...
+	out[7].Record, out[12].Record, out[14].Record = large, large, large
+	err := p.Publisher().Publish(within(t, 20*time.Second), out)
+	wantIs(t, err, processor.ErrRefused)
+	same(t, []int{7, 12, 14}, left(err))
+	for partition, want := range []int{9, 9, 9} {
+		if n := len(readAll(t, c, c.Registrations(), int32(partition), want)); n != want {
+			t.Errorf("there are %d records of partition %d", n, partition)
+		}
+	}
+
+	// A leader that takes nothing, beside two that do; then the caller goes.
+	fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: registrationsName, Partitions: []int32{1}, Err: kerr.NotEnoughReplicas, Count: -1})
+	ctx, cancel := context.WithCancel(within(t, 20*time.Second))
+	defer cancel()
+	result := make(chan error, 1)
+	go func() { result <- p.Publisher().Publish(ctx, outputs(2, 3)) }()
+	await(t, "the others are acknowledged", 10*time.Second, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.forOutputs.records == 2
+	})
+	cancel()
+	err = <-result
+	wantIs(t, err, context.Canceled)
+	same(t, []int{1, 4}, left(err))
+	fault.Remove()
+
+	// One that cannot be queued: what is behind it has not been, either.
+	out = outputs(1, 3)
+	out[1].Topic = 99
+	err = p.Publisher().Publish(within(t, 20*time.Second), out)
+	wantIs(t, err, processor.ErrRefused)
+	if got := left(err); !slices.Contains(got, 1) || !slices.Contains(got, 2) {
+		t.Errorf("left are %v", got)
 	}
 }
 

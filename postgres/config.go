@@ -22,7 +22,9 @@ type Config struct {
 	Schema string
 	// Topic is the full name of the topic of claims, whose partitions these are. Defaults to "claims".
 	Topic string
-	// MaxConns bounds the connections. Defaults to 8.
+	// MaxConns bounds the connections, all together; they are made when they are needed. One half, and the odd one, is
+	// for deciding and for knowing where the partitions are, the other half for what callers and waiters look up: so
+	// many slow look-ups never keep a decision waiting. A single one is for both. Defaults to 8.
 	MaxConns int
 	// Timeout bounds every call. Defaults to 10 s.
 	Timeout time.Duration
@@ -97,14 +99,14 @@ func (c Config) parse() (*pgxpool.Config, error) {
 	return pool, nil
 }
 
-// pool returns how the record's connections are made.
-func (c Config) pool() (*pgxpool.Config, error) {
-	pool, err := c.parse()
+// pool returns a pool of at most so many of the record's connections.
+func (c Config) pool(connections int) (*pool, error) {
+	config, err := c.parse()
 	if err != nil {
 		return nil, err
 	}
-	pool.MaxConns = int32(min(c.MaxConns, 1<<15))
-	pool.PingTimeout = connectTimeout
+	config.MaxConns = int32(min(connections, 1<<15))
+	config.PingTimeout = connectTimeout
 	for name, value := range map[string]string{
 		"statement_timeout":                   milliseconds(statementTimeout),
 		"lock_timeout":                        milliseconds(lockTimeout),
@@ -116,9 +118,9 @@ func (c Config) pool() (*pgxpool.Config, error) {
 		// LIMIT 1); these see to it that a table of one page is no exception, and that planning is not repeated.
 		"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off",
 	} {
-		setting(pool.ConnConfig, name, value)
+		setting(config.ConnConfig, name, value)
 	}
-	return pool, nil
+	return &pool{config: config}, nil
 }
 
 // setting sets a parameter of the session, unless the DSN does.

@@ -110,7 +110,7 @@ func (r *Record) standing(fences []processor.Fence) step {
 // Decided implements api.Lookup.
 func (r *Record) Decided(ctx context.Context, ids []uuid.UUID) ([]registrations.Outcome, error) {
 	var outcomes []registrations.Outcome
-	err := r.do(ctx, "look up outcomes", func(ctx context.Context, c *pgx.Conn) error {
+	err := r.read(ctx, "look up outcomes", func(ctx context.Context, c *pgx.Conn) error {
 		outcomes = nil
 		return pipeline(ctx, c, step{decided, arrays(idColumns, ids), func(f fields) error {
 			if err := f.must(outcomeWidth); err != nil {
@@ -138,7 +138,7 @@ var idColumns = []column[uuid.UUID]{
 // Name implements api.Lookup.
 func (r *Record) Name(ctx context.Context, ref names.Ref) (registrations.Holding, error) {
 	var holding registrations.Holding
-	err := r.do(ctx, "look up a name", func(ctx context.Context, c *pgx.Conn) error {
+	err := r.read(ctx, "look up a name", func(ctx context.Context, c *pgx.Conn) error {
 		holding = registrations.Holding{}
 		return pipeline(ctx, c, step{lookNames, arrays(refColumns, []names.Ref{ref}), func(f fields) (err error) {
 			if err := f.must(1 + holdingWidth); err != nil {

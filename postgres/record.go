@@ -12,7 +12,6 @@ import (
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 var (
@@ -25,16 +24,16 @@ var ErrClosed = errors.New("the record is closed")
 
 // Record is the record in Postgres. It is safe for concurrent use.
 type Record struct {
-	cfg  Config
-	pool *pgxpool.Config
-	log  *slog.Logger
+	cfg Config
+	log *slog.Logger
 
-	copyFrom int // rows from which a table is written by COPY
+	// deciding has the connections for what decides and for what claims wait for to be taken: batches, take-overs, the
+	// standing of the partitions. reading has those for what callers and waiters look up, however many they are and
+	// however slowly they are answered: it never keeps deciding waiting. They are one where there is one connection.
+	deciding, reading *pool
 
-	opened  sync.Mutex // guards conns and closed
-	conns   *pgxpool.Pool
-	closed  bool
-	matched atomic.Bool // the schema was seen to be ours
+	copyFrom int         // rows from which a table is written by COPY
+	matched  atomic.Bool // the schema was seen to be ours
 }
 
 // New returns a record that connects when it is first used. Close it when it is no longer needed.
@@ -43,27 +42,29 @@ func New(cfg Config) (*Record, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	pool, err := cfg.pool()
-	if err != nil {
+	deciding, reading := share(cfg.MaxConns)
+	r := &Record{cfg: cfg, log: cfg.Logger, copyFrom: copyFromRows}
+	var err error
+	if r.deciding, err = cfg.pool(deciding); err != nil {
 		return nil, err
 	}
-	return &Record{cfg: cfg, pool: pool, log: cfg.Logger, copyFrom: copyFromRows}, nil
+	r.reading = r.deciding
+	if reading > 0 {
+		r.reading, err = cfg.pool(reading)
+	}
+	return r, err
 }
 
-// Close waits for calls that are under way and closes the connections. It waits no longer than a call does: to a server
+// Close waits for calls that are under way and closes the connections; calls from now on get ErrClosed. It waits no longer than a call does: to a server
 // that does not answer a connection is closed behind our back.
 func (r *Record) Close() {
-	r.opened.Lock()
-	conns := r.conns
-	r.conns, r.closed = nil, true
-	r.opened.Unlock()
-	if conns == nil {
-		return
-	}
 	done := make(chan struct{})
 	go func() {
-		conns.Close()
-		close(done)
+		defer close(done)
+		var both sync.WaitGroup
+		both.Go(r.deciding.close)
+		both.Go(r.reading.close)
+		both.Wait()
 	}()
 	timeout := time.NewTimer(r.cfg.Timeout)
 	defer timeout.Stop()
@@ -78,13 +79,22 @@ func (r *Record) Ping(ctx context.Context) error {
 	return r.do(ctx, "ping", func(ctx context.Context, c *pgx.Conn) error { return c.Ping(ctx) })
 }
 
-// do runs f on a connection, within the timeout. f reports what it got from Postgres as it is. A connection that gave
-// an error that is none of the sentinels is not used again: it may have a transaction open, belong to a server that has
-// become a standby, or hold a plan that a migration has overtaken.
+// do runs f on a connection for deciding, within the timeout. f reports what it got from Postgres as it is. A connection
+// that gave an error that is none of the sentinels is not used again: it may have a transaction open, belong to a server
+// that has become a standby, or hold a plan that a migration has overtaken.
 func (r *Record) do(ctx context.Context, what string, f func(ctx context.Context, c *pgx.Conn) error) error {
+	return r.on(ctx, r.deciding, what, f)
+}
+
+// read is do on a connection for reading.
+func (r *Record) read(ctx context.Context, what string, f func(ctx context.Context, c *pgx.Conn) error) error {
+	return r.on(ctx, r.reading, what, f)
+}
+
+func (r *Record) on(ctx context.Context, p *pool, what string, f func(ctx context.Context, c *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	conn, err := r.acquire(ctx)
+	conn, err := p.acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -99,23 +109,4 @@ func (r *Record) do(ctx context.Context, what string, f func(ctx context.Context
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
-}
-
-func (r *Record) acquire(ctx context.Context) (*pgxpool.Conn, error) {
-	r.opened.Lock()
-	if r.closed {
-		r.opened.Unlock()
-		return nil, ErrClosed
-	}
-	if r.conns == nil {
-		conns, err := pgxpool.NewWithConfig(ctx, r.pool)
-		if err != nil {
-			r.opened.Unlock()
-			return nil, err
-		}
-		r.conns = conns
-	}
-	conns := r.conns
-	r.opened.Unlock()
-	return conns.Acquire(ctx)
 }

@@ -226,7 +226,7 @@ func TestFrozen(t *testing.T) {
 	cfg := configure(t)
 	p, dsn := startProxy(t, cfg.DSN)
 	const timeout = 700 * time.Millisecond
-	r := open(t, postgres.Config{DSN: dsn, Schema: cfg.Schema, Timeout: timeout, MaxConns: 20})
+	r := open(t, postgres.Config{DSN: dsn, Schema: cfg.Schema, Timeout: timeout, MaxConns: 40}) // one for each call, of either kind
 	s := acquire(t, r, 0)
 	small, large := accepting(s, 1, "small"), accepting(s, 600, "large")
 	calls := map[string]func() error{

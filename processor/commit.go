@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dibs-hq/dibs/names"
 )
@@ -15,6 +16,7 @@ type run struct {
 	next    int64
 	records []Received
 	refused map[int64]string // offsets that the database cannot store
+	sent    *Batch           // what a commit whose fate may be unknown would have written
 }
 
 // decideNext takes what has arrived, decides and commits it. What is committed is queued for the publish stage.
@@ -23,7 +25,7 @@ func (l *lane) decideNext(ctx context.Context) {
 		l.await(ctx)
 		return
 	}
-	fetched, err := l.source.Poll(ctx, l.limits.Batch, l.limits.PollWait)
+	fetched, err := l.source.Poll(ctx, l.limits.Batch, l.pollWait())
 	if err != nil {
 		if ctx.Err() == nil {
 			l.metrics.trouble("source", err)
@@ -40,13 +42,15 @@ func (l *lane) decideNext(ctx context.Context) {
 			// Read before we knew: nobody's any more.
 		case f.Err != nil:
 			l.setMustVerify(t, true)
+			t.probe = nil // its answer may be from before
 			t.pause.failed()
 			l.metrics.trouble("source", f.Err)
 			l.log.WarnContext(ctx, "reading stopped", "partition", f.Partition, "offset", t.NextOffset, "err", f.Err)
 		case f.From != t.NextOffset:
 			l.source.Seek(f.Partition, t.NextOffset)
 		case f.Next > f.From:
-			l.metrics.read(f, l.clock.Now())
+			l.metrics.received.Add(float64(len(f.Messages)))
+			l.heard(t, f.HighWatermark)
 			runs = append(runs, l.receive(t, f))
 		}
 	}
@@ -78,10 +82,15 @@ func (l *lane) receive(t *tenure, f *Fetched) run {
 // partition is lost or halted, or ctx has ended. Broker and database troubles are waited out: they are never a record's
 // fault.
 func (l *lane) decide(ctx context.Context, runs []run) {
+	defer l.at("deciding")()
+	l.inHand(runs)
 	pause := newBackoff(l.clock)
 	for len(runs) > 0 && ctx.Err() == nil {
 		batches, err := l.batches(ctx, runs)
 		if err == nil {
+			for i := range runs {
+				runs[i].sent = &batches[i]
+			}
 			began := l.clock.Now()
 			err = l.record.Commit(context.WithoutCancel(ctx), batches) // a stop must not leave it unknown
 			l.metrics.commit(l.clock.Now().Sub(began), batches)
@@ -108,7 +117,7 @@ func (l *lane) decide(ctx context.Context, runs []run) {
 			l.clock.Sleep(ctx, pause.step())
 		}
 		before := len(runs)
-		if runs = l.settle(ctx, runs, batches); errors.Is(err, ErrFenced) && len(runs) == before {
+		if runs = l.settle(ctx, runs); errors.Is(err, ErrFenced) && len(runs) == before {
 			l.clock.Sleep(ctx, pause.step()) // the rows say otherwise by now; do not argue in a tight loop
 		}
 	}
@@ -128,8 +137,8 @@ func (l *lane) batches(ctx context.Context, runs []run) ([]Batch, error) {
 		fences[i] = t.Fence
 		for j := range runs[i].records {
 			r := &runs[i].records[j]
-			if unanswerable(r.err) {
-				continue
+			if _, refused := runs[i].refused[r.Offset]; refused || unanswerable(r.err) {
+				continue // it is dead whatever is known, and it may be the question that the database refuses
 			}
 			requests = append(requests, Request{t.Partition, r.Request.ID})
 			if r.Policy != nil && r.nameErr == nil {
@@ -172,6 +181,7 @@ func (l *lane) done(r run, b Batch) {
 	t.saved = max(t.saved, b.PublishedThrough)
 	t.queue = append(t.queue, pending{b.Fence, b.Rows, b.Next})
 	t.queued += len(b.Rows)
+	t.oldest = time.Time{}
 	l.mu.Unlock()
 	l.metrics.decided(b)
 	signal(l.committed)
@@ -179,8 +189,9 @@ func (l *lane) done(r run, b Batch) {
 
 // settle finds out from the rows what became of runs whose commit was refused, or whose answer was lost. It returns those
 // that are to be tried again: ours, and unchanged. A row that is ours and has advanced was committed; of any other the
-// partition is lost.
-func (l *lane) settle(ctx context.Context, runs []run, batches []Batch) []run {
+// partition is lost. The commit in question need not be the last attempt: one that seemed not to have happened may arrive
+// while the names are looked up again.
+func (l *lane) settle(ctx context.Context, runs []run) []run {
 	partitions := make([]int32, len(runs))
 	for i := range runs {
 		partitions[i] = runs[i].tenure.Partition
@@ -207,8 +218,8 @@ func (l *lane) settle(ctx context.Context, runs []run, batches []Batch) []run {
 		switch {
 		case ours && now.NextOffset == t.NextOffset:
 			again = append(again, runs[i])
-		case ours && batches != nil && now.NextOffset == batches[i].Next:
-			l.done(runs[i], batches[i])
+		case ours && runs[i].sent != nil && now.NextOffset == runs[i].sent.Next:
+			l.done(runs[i], *runs[i].sent)
 		default:
 			l.lose(ctx, t.Partition)
 		}
@@ -249,7 +260,7 @@ func (l *lane) bisect(ctx context.Context, runs []run, err error) {
 	case n == 1 && r.refused == nil:
 		l.log.ErrorContext(ctx, "the database refuses a record: it goes to the dead letters",
 			"partition", r.tenure.Partition, "offset", r.records[0].Offset, "err", err)
-		r.refused = map[int64]string{r.records[0].Offset: err.Error()}
+		r.refused, r.sent = map[int64]string{r.records[0].Offset: err.Error()}, nil
 		l.decide(ctx, []run{r})
 	default:
 		// Not even the bare row can be written: this is no record's fault.

@@ -7,13 +7,15 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 )
 
-// lane is one pipeline over the partitions it owns. Two goroutines work on it: one reconciles, fetches, decides and
-// commits (the decide stage), one publishes what is committed (the publish stage). A partition is in one lane only.
+// lane is one pipeline over the partitions it owns. Two stages work on it: one goroutine reconciles, fetches, decides and
+// commits (the decide stage); what is committed is published by one goroutine for each partition that has something (the
+// publish stage). A partition is in one lane only.
 type lane struct {
 	number    int
 	rules     Rules
@@ -30,12 +32,20 @@ type lane struct {
 	retry    map[int32]*backoff // partitions to be taken over, after a failed attempt or a lost fence
 	lookedAt time.Time          // when the rows were last looked at without a reason
 
+	// beside runs a function beside the decide stage, which waits for it before it ends. A simulation has its own.
+	beside  func(func())
+	probes  sync.WaitGroup
+	probing atomic.Int32 // probes under way
+
 	mu sync.Mutex
 	// What the generation gives this lane, and whether it still does. Written by assign, read by the decide stage.
 	wanted map[int32]struct{}
 	live   <-chan struct{}
 	// owned is written by the decide stage alone, under mu; it reads without. The publish stage reads under mu.
 	owned map[int32]*tenure
+	task  task // of the decide stage
+	// publishing has the partitions that something is being published of, and since when.
+	publishing map[int32]time.Time
 
 	wake      chan struct{} // the assignment changed; holds one
 	committed chan struct{} // there is something to publish; holds one
@@ -44,11 +54,13 @@ type lane struct {
 
 // tenure is one partition while this lane owns it.
 type tenure struct {
-	// Standing is the row as of our last commit. Like mustVerify it is written by the decide stage alone, under lane.mu;
+	// Standing is the row as of our last commit. Like mustVerify and aside it is written by the decide stage alone, under lane.mu;
 	// that stage reads it without.
 	Standing
 	// mustVerify: reading has stopped, and the log's identity is checked before it goes on.
 	mustVerify bool
+	aside      bool   // its outputs are not acknowledged: it is not read, for the sake of the others (setAside)
+	probe      *probe // of the leader, before the next verification
 	verifiedAt time.Time
 	doubts     int      // verifications in a row that found another log
 	pause      *backoff // before the next verification, or the next look at a halted row
@@ -59,15 +71,21 @@ type tenure struct {
 	queued int   // rows in queue
 	acked  int64 // the outputs of all rows below are acknowledged
 	saved  int64 // of that, what the row says
+	high   int64 // the log's end, as far as we have heard
+	// oldest is the time of the first record in hand, zero where there is none.
+	oldest time.Time
 }
 
 func newLane(number int, cfg Config, source Source, record Record, publisher Publisher, m *metrics) *lane {
-	return &lane{
+	l := &lane{
 		number: number, rules: cfg.Rules, topic: cfg.Topic, limits: cfg.Limits, clock: cfg.Clock,
 		source: source, record: record, publisher: publisher, metrics: m, log: cfg.Log.With("lane", number),
 		retry: make(map[int32]*backoff), owned: make(map[int32]*tenure), wanted: make(map[int32]struct{}),
-		wake: make(chan struct{}, 1), committed: make(chan struct{}, 1), published: make(chan struct{}, 1),
+		publishing: make(map[int32]time.Time),
+		wake:       make(chan struct{}, 1), committed: make(chan struct{}, 1), published: make(chan struct{}, 1),
 	}
+	l.beside = l.probes.Go
+	return l
 }
 
 // assign says which partitions the lane should own from now on, and for how long that is certain.
@@ -84,13 +102,17 @@ func (l *lane) assign(partitions []int32, live <-chan struct{}) {
 
 // decideStage runs until ctx ends. What goes wrong with the log or the record is waited out, never passed over.
 func (l *lane) decideStage(ctx context.Context) {
+	defer l.probes.Wait()
 	for ctx.Err() == nil {
 		l.reconcile(ctx)
 		if l.backlogged() {
+			over := l.at("waiting for outputs to be published")
 			select {
 			case <-l.published:
+			case <-time.After(asideAfter): // who holds it up may be set aside by now
 			case <-ctx.Done():
 			}
+			over()
 			continue
 		}
 		l.decideNext(ctx)
@@ -99,35 +121,22 @@ func (l *lane) decideStage(ctx context.Context) {
 
 // publishStage runs until the decide stage has ended and everything committed is published, or until hard ends.
 func (l *lane) publishStage(hard context.Context, decided <-chan struct{}) {
-	for {
-		if l.publishNext(hard) {
-			continue
-		}
-		if hard.Err() != nil {
-			return
-		}
+	var partitions sync.WaitGroup
+	for more := true; more; {
+		l.publishQueued(hard, &partitions)
 		select {
 		case <-l.committed:
 		case <-hard.Done():
-			return
+			more = false
 		case <-decided: // nothing more is coming
-			if !l.publishNext(hard) {
-				l.saveCursors(hard, true)
-				return
-			}
+			more = false
+			l.publishQueued(hard, &partitions)
 		}
 	}
-}
-
-// backlogged: so much is committed and not published that deciding waits.
-func (l *lane) backlogged() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := 0
-	for _, t := range l.owned {
-		n += t.queued
+	partitions.Wait()
+	if hard.Err() == nil {
+		l.saveCursors(hard, true)
 	}
-	return n >= l.limits.Unpublished
 }
 
 // reconcile lets go of what is no longer ours, takes over what is, and looks again at what is halted or in doubt.
@@ -153,6 +162,7 @@ func (l *lane) reconcile(ctx context.Context) {
 		}
 	}
 	l.lookAtRows(ctx)
+	l.setAside(ctx)
 	for _, p := range wanted {
 		if ctx.Err() != nil {
 			return
@@ -166,7 +176,8 @@ func (l *lane) reconcile(ctx context.Context) {
 			l.takeOver(ctx, p)
 		case t.Halted != "":
 			l.lookAtHalted(ctx, t)
-		case t.mustVerify || l.clock.Now().Sub(t.verifiedAt) >= l.limits.VerifyEvery:
+		case t.aside:
+		case t.mustVerify || t.probe != nil || l.clock.Now().Sub(t.verifiedAt) >= l.limits.VerifyEvery:
 			l.verify(ctx, t)
 		}
 	}
@@ -174,6 +185,7 @@ func (l *lane) reconcile(ctx context.Context) {
 
 // takeOver makes the partition ours: from the moment the epoch is bumped the former writer changes nothing.
 func (l *lane) takeOver(ctx context.Context, p int32) {
+	defer l.at(fmt.Sprintf("taking over partition %d", p))()
 	began := l.clock.Now()
 	st, err := l.record.Acquire(ctx, p, l.clock.NewID())
 	if err != nil {
@@ -181,7 +193,8 @@ func (l *lane) takeOver(ctx context.Context, p int32) {
 		return
 	}
 	rows, err := l.record.Unpublished(ctx, st.Fence, st.PublishedThrough)
-	if err != nil {
+	broken := errors.Is(err, ErrConflict) // no further attempt would read it: an operator must see to the rows
+	if err != nil && !broken {
 		l.again(ctx, p, "read what is unpublished", err)
 		return
 	}
@@ -189,7 +202,7 @@ func (l *lane) takeOver(ctx context.Context, p int32) {
 	t.pause = newBackoff(l.clock)
 	t.haltSaved = st.Halted != ""
 	// The former writer may have died between commit and publishing: all of it again, before anything new.
-	if st.PublishedThrough < st.NextOffset {
+	if !broken && st.PublishedThrough < st.NextOffset {
 		t.queue, t.queued = []pending{{st.Fence, rows, st.NextOffset}}, len(rows)
 	}
 	delete(l.retry, p)
@@ -197,11 +210,14 @@ func (l *lane) takeOver(ctx context.Context, p int32) {
 	l.owned[p] = t
 	l.mu.Unlock()
 	signal(l.committed)
-	l.metrics.tookOver(p, l.clock.Now().Sub(began), len(rows))
+	l.metrics.tookOver(l.clock.Now().Sub(began), len(rows))
 	l.log.InfoContext(ctx, "took over partition", "partition", p, "epoch", st.WriterEpoch, "offset", st.NextOffset, "unpublished", len(rows))
 	if st.Halted != "" {
-		l.metrics.halted(p, true)
 		l.log.ErrorContext(ctx, "partition is halted", "partition", p, "reason", st.Halted)
+		return
+	}
+	if broken {
+		l.halt(ctx, t, "what is not published cannot be read: "+err.Error())
 		return
 	}
 	l.verify(ctx, t)
@@ -227,7 +243,6 @@ func (l *lane) drop(p int32) {
 	l.mu.Lock()
 	delete(l.owned, p)
 	l.mu.Unlock()
-	l.metrics.dropped(p)
 }
 
 // lose lets go of a partition whose row no longer says it is ours. If the generation still gives it to us, it is taken
@@ -247,13 +262,20 @@ func (l *lane) lookAtHalted(ctx context.Context, t *tenure) {
 		return
 	}
 	t.pause.wait(l.limits.HaltedPause)
+	defer l.at(fmt.Sprintf("looking at partition %d, which is halted", t.Partition))()
 	if !t.haltSaved {
 		l.saveHalt(ctx, t)
 		return
 	}
 	rows, err := l.record.Standings(ctx, []int32{t.Partition})
-	if err == nil && (len(rows) == 0 || rows[0].Halted == "" || rows[0].WriterID != t.WriterID) {
-		l.metrics.halted(t.Partition, false)
+	switch {
+	case err != nil:
+		if ctx.Err() == nil {
+			l.metrics.trouble("record", err)
+		}
+	case len(rows) == 0 || rows[0].WriterID != t.WriterID:
+		l.lose(ctx, t.Partition)
+	case rows[0].Halted == "":
 		l.drop(t.Partition) // and taken over like any other
 	}
 }
@@ -265,7 +287,6 @@ func (l *lane) halt(ctx context.Context, t *tenure, reason string) {
 	t.Halted = reason
 	l.mu.Unlock()
 	t.pause = newBackoff(l.clock)
-	l.metrics.halted(t.Partition, true)
 	l.log.ErrorContext(ctx, "halting partition: nothing is skipped until an operator decides (dibs partitions)",
 		"partition", t.Partition, "offset", t.NextOffset, "reason", reason)
 	l.saveHalt(ctx, t)
@@ -286,25 +307,22 @@ func (l *lane) saveHalt(ctx context.Context, t *tenure) {
 
 // verify checks that the log is still the one that NextOffset is about, and starts reading again if it is.
 func (l *lane) verify(ctx context.Context, t *tenure) {
-	if !t.pause.due(l.clock) {
+	if !l.probed(ctx, t) {
 		return
 	}
+	defer l.at(fmt.Sprintf("checking the log of partition %d", t.Partition))()
 	if t.mustVerify {
 		// Reading comes first: a log that is replaced after it was compared then shows as an interruption. The other way
 		// round it could be replaced in between, and be read from our offset on as if it were the old one.
 		l.source.Seek(t.Partition, t.NextOffset)
 	}
-	doubt, err := l.compare(ctx, t)
+	doubt, end, err := l.compare(ctx, t.Standing)
 	switch {
 	case err != nil:
 		if t.mustVerify {
 			l.source.Drop(t.Partition)
 		}
-		t.pause.failed()
-		if ctx.Err() == nil {
-			l.metrics.trouble("source", err)
-			l.log.WarnContext(ctx, "partition waits", "partition", t.Partition, "doing", "check the log's identity", "err", err)
-		}
+		l.unverified(ctx, t, err)
 	case doubt != "":
 		// A leader that has just come up may not show its whole log yet: only a doubt that stays is one.
 		if t.doubts++; t.doubts >= l.limits.Doubts {
@@ -321,6 +339,16 @@ func (l *lane) verify(ctx context.Context, t *tenure) {
 		if t.mustVerify {
 			l.setMustVerify(t, false)
 		}
+		l.heard(t, end)
+	}
+}
+
+// unverified puts the next verification off.
+func (l *lane) unverified(ctx context.Context, t *tenure, err error) {
+	t.pause.failed()
+	if ctx.Err() == nil {
+		l.metrics.trouble("source", err)
+		l.log.WarnContext(ctx, "partition waits", "partition", t.Partition, "doing", "check the log's identity", "err", err)
 	}
 }
 
@@ -331,6 +359,7 @@ func (l *lane) lookAtRows(ctx context.Context) {
 		return
 	}
 	l.lookedAt = l.clock.Now()
+	defer l.at("looking at the rows of the partitions")()
 	rows, err := l.record.Standings(ctx, l.ownedPartitions())
 	if err != nil {
 		if ctx.Err() == nil {
@@ -358,34 +387,34 @@ func (l *lane) setMustVerify(t *tenure, must bool) {
 	l.mu.Unlock()
 }
 
-// compareWithin bounds a check, so that one leader that is away does not hold up the lane's other partitions for long.
+// compareWithin bounds a check. One that fails here would hold up the lane's other partitions: see probe.
 const compareWithin = 3 * time.Second
 
-// compare returns what speaks against the log being the one we read before.
-func (l *lane) compare(ctx context.Context, t *tenure) (doubt string, err error) {
+// compare returns what speaks against the log being the one we read before, and where the log ends.
+func (l *lane) compare(ctx context.Context, t Standing) (doubt string, end int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, compareWithin)
 	defer cancel()
 	start, end, err := l.source.Bounds(ctx, t.Partition)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	if start > t.NextOffset {
-		return fmt.Sprintf("records are lost: the log starts at offset %d, and %d is next", start, t.NextOffset), nil
+		return fmt.Sprintf("records are lost: the log starts at offset %d, and %d is next", start, t.NextOffset), end, nil
 	}
 	if end < t.NextOffset {
-		return fmt.Sprintf("the log is not the one that was read: it ends at offset %d, and %d is next", end, t.NextOffset), nil
+		return fmt.Sprintf("the log is not the one that was read: it ends at offset %d, and %d is next", end, t.NextOffset), end, nil
 	}
 	if t.LastOffset < start { // never read, or retention has passed it
-		return "", nil
+		return "", end, nil
 	}
 	last, ok, err := l.source.At(ctx, t.Partition, t.LastOffset)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	if !ok || last.Hash() != t.LastHash {
-		return fmt.Sprintf("the log is not the one that was read: another record, or none, is at offset %d", t.LastOffset), nil
+		return fmt.Sprintf("the log is not the one that was read: another record, or none, is at offset %d", t.LastOffset), end, nil
 	}
-	return "", nil
+	return "", end, nil
 }
 
 // ownedPartitions lists what the lane owns, in order.

@@ -18,10 +18,6 @@ type metrics struct {
 	batchRecords   prometheus.Histogram
 	publishSeconds prometheus.Histogram
 	published      prometheus.Counter
-	lag            *prometheus.GaugeVec
-	undecided      *prometheus.GaugeVec
-	owned          *prometheus.GaugeVec
-	haltedGauge    *prometheus.GaugeVec
 	takeOvers      prometheus.Counter
 	takeOverTime   prometheus.Histogram
 	republished    prometheus.Counter
@@ -41,9 +37,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
-	gauges := func(name, help string, labels ...string) *prometheus.GaugeVec {
-		return f.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
-	}
 	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
@@ -55,10 +48,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		batchRecords:   histogram("dibs_batch_rows", "Rows committed in one transaction.", prometheus.ExponentialBuckets(1, 4, 8)),
 		publishSeconds: histogram("dibs_publish_duration_seconds", "Time until one lot of outputs was acknowledged.", buckets),
 		published:      counter("dibs_outputs_published_total", "Outputs acknowledged by the brokers."),
-		lag:            gauges("dibs_consumer_lag_records", "Records of a partition that are not read yet.", "partition"),
-		undecided:      gauges("dibs_oldest_undecided_seconds", "Age of the oldest record in the batch read last.", "partition"),
-		owned:          gauges("dibs_partition_owned", "1 for each partition that this process owns.", "partition"),
-		haltedGauge:    gauges("dibs_partition_halted", "1 for each owned partition that is halted until an operator decides.", "partition"),
 		takeOvers:      counter("dibs_takeovers_total", "Partitions taken over."),
 		takeOverTime:   histogram("dibs_takeover_duration_seconds", "Time from the start of a take-over until the row was ours.", buckets),
 		republished:    counter("dibs_republished_rows_total", "Rows whose outputs were published again at a take-over."),
@@ -70,34 +59,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 
 func label(p int32) string { return strconv.Itoa(int(p)) }
 
-func (m *metrics) read(f *Fetched, now time.Time) {
-	m.received.Add(float64(len(f.Messages)))
-	m.lag.WithLabelValues(label(f.Partition)).Set(float64(max(0, f.HighWatermark-f.Next)))
-	if len(f.Messages) > 0 {
-		m.undecided.WithLabelValues(label(f.Partition)).Set(max(0, now.Sub(f.Messages[0].Time).Seconds()))
-	}
-}
-
-func (m *metrics) tookOver(p int32, d time.Duration, rows int) {
+func (m *metrics) tookOver(d time.Duration, rows int) {
 	m.takeOvers.Inc()
 	m.takeOverTime.Observe(d.Seconds())
 	m.republished.Add(float64(rows))
-	m.owned.WithLabelValues(label(p)).Set(1)
-}
-
-// dropped forgets a partition: a gauge of somebody else's would go stale.
-func (m *metrics) dropped(p int32) {
-	for _, g := range []*prometheus.GaugeVec{m.lag, m.undecided, m.owned, m.haltedGauge} {
-		g.DeleteLabelValues(label(p))
-	}
-}
-
-func (m *metrics) halted(p int32, is bool) {
-	v := 0.0
-	if is {
-		v = 1
-	}
-	m.haltedGauge.WithLabelValues(label(p)).Set(v)
 }
 
 func (m *metrics) commit(d time.Duration, batches []Batch) {
@@ -131,11 +96,9 @@ func (m *metrics) decided(b Batch) {
 	}
 }
 
-func (m *metrics) publish(d time.Duration, outputs []Output, err error) {
+func (m *metrics) publish(d time.Duration, acknowledged int) {
 	m.publishSeconds.Observe(d.Seconds())
-	if err == nil {
-		m.published.Add(float64(len(outputs)))
-	}
+	m.published.Add(float64(acknowledged))
 }
 
 // trouble counts a failed call. The class is bounded: a sentinel's or "other".

@@ -124,7 +124,7 @@ var (
 )
 
 var mutants = []mutant{
-	{"publish before commit", []edit{{"commit.go", "err = l.record.Commit(", "for _, b := range batches {\nl.publish(ctx, l.outputs(nil, b.Fence, b.Rows))\n}\nerr = l.record.Commit("}}},
+	{"publish before commit", []edit{{"commit.go", "err = l.record.Commit(", "for _, b := range batches {\nl.publish(ctx, l.owned[b.Partition], l.outputs(nil, b.Fence, b.Rows))\n}\nerr = l.record.Commit("}}},
 	{"no dedup", []edit{{"decide.go", seenOK, strings.Replace(seenOK, "; ok", "; ok && false", 1)}}},
 	{"group offset trusted", []edit{
 		{"lane.go", "delete(l.retry, p)\n\tl.mu.Lock()\n\tl.owned[p] = t", "st.NextOffset = max(st.NextOffset, l.group[p])\nt.NextOffset = st.NextOffset\ndelete(l.retry, p)\n\tl.mu.Lock()\n\tl.owned[p] = t"},
@@ -140,12 +140,12 @@ var mutants = []mutant{
 		{recordGo, fenceOK, "if s.WriterEpoch != b.WriterEpoch {"},
 		{recordGo, lookOK, "if r.standing[f.Partition].WriterEpoch != f.WriterEpoch {"},
 	}},
-	{"no re-publication", []edit{{"lane.go", "if st.PublishedThrough < st.NextOffset {", "if false {"}}},
+	{"no re-publication", []edit{{"lane.go", "if !broken && st.PublishedThrough < st.NextOffset {", "if false {"}}},
 	{"cursor before ack", []edit{{"commit.go", "PublishedThrough: l.acked(t),", "PublishedThrough: r.next,"}}},
 	{"idle cursor before ack", []edit{{"publish.go", "t.acked > t.saved && (last || t.queued == 0) {\n\t\t\tcursors = append(cursors, Cursor{t.Fence, t.acked})", "t.NextOffset > t.saved {\n\t\t\tcursors = append(cursors, Cursor{t.Fence, t.NextOffset})"}}},
-	{"acknowledged before published", []edit{{"publish.go", "if !l.publish(ctx, outputs) {", "if go1 := outputs; len(go1) > 1 {\noutputs = go1[:len(go1)-1]\n}\nif !l.publish(ctx, outputs) {"}}},
+	{"acknowledged before published", []edit{{"publish.go", "if !l.publish(ctx, t, outputs) {", "if len(outputs) > 1 {\noutputs = outputs[:len(outputs)-1]\n}\nif !l.publish(ctx, t, outputs) {"}}},
 	{"unknown commit taken for committed", []edit{{"commit.go", "case err == nil:\n\t\t\tfor i := range runs {", "case err == nil || batches != nil && class(err) == \"other\":\n\t\t\tfor i := range runs {"}}},
-	{"unknown commit taken for failed", []edit{{"commit.go", "case ours && batches != nil && now.NextOffset == batches[i].Next:", "case false:"}, {"commit.go", "default:\n\t\t\tl.lose(ctx, t.Partition)", "default:\n\t\t\tagain = append(again, runs[i])"}}},
+	{"unknown commit taken for failed", []edit{{"commit.go", "case ours && runs[i].sent != nil && now.NextOffset == runs[i].sent.Next:", "case false:"}, {"commit.go", "default:\n\t\t\tl.lose(ctx, t.Partition)", "default:\n\t\t\tagain = append(again, runs[i])"}}},
 	{"somebody else's commit taken for ours", []edit{{"commit.go", "ours := now.WriterID == t.WriterID && now.WriterEpoch == t.WriterEpoch && now.LogEpoch == t.LogEpoch", "ours := true"}}},
 	{"forward without a row", []edit{{recordGo, "r.rows[b.Partition] = append(r.rows[b.Partition], Row{b.Partition, b.LogEpoch, row})", "if row.Kind != processor.KindForwarded {\nr.rows[b.Partition] = append(r.rows[b.Partition], Row{b.Partition, b.LogEpoch, row})\n}"}}},
 	{"duplicate without a row", []edit{{recordGo, "r.rows[b.Partition] = append(r.rows[b.Partition], Row{b.Partition, b.LogEpoch, row})", "if row.Kind != processor.KindDuplicate {\nr.rows[b.Partition] = append(r.rows[b.Partition], Row{b.Partition, b.LogEpoch, row})\n}"}}},
@@ -159,7 +159,7 @@ var mutants = []mutant{
 	{"hash with the deadline", []edit{{"../claims/hash.go", "b := append(make([]byte, 0, 256), '{')", "b := append(make([]byte, 0, 256), c.Deadline.String()...)"}}},
 	{"deadline by the wall clock", []edit{{"decide.go", "d.LogTime.After(c.Deadline)", "time.Now().After(c.Deadline)"}}},
 	{"log time not monotone", []edit{{"decide.go", "t.After(d.LogTime) && !t.After(latest)", "!t.After(latest)"}}},
-	{"log identity not checked", []edit{{"lane.go", "doubt, err := l.compare(ctx, t)", "doubt, err := l.compare(ctx, t)\nif err == nil {\ndoubt = \"\"\n}"}}},
+	{"log identity not checked", []edit{{"lane.go", "doubt, end, err := l.compare(ctx, t.Standing)", "doubt, end, err := l.compare(ctx, t.Standing)\nif err == nil {\ndoubt = \"\"\n}"}}},
 	{"log identity by offsets only", []edit{{"lane.go", "if !ok || last.Hash() != t.LastHash {", "if _ = last; !ok {"}}},
 	{"log identity not checked after an interruption", []edit{{"commit.go", "case f.Err != nil:\n\t\t\tl.setMustVerify(t, true)", "case f.Err != nil:\n\t\t\tl.source.Seek(f.Partition, t.NextOffset)"}}},
 	{"log identity checked before reading", []edit{
@@ -172,7 +172,7 @@ var mutants = []mutant{
 		{recordGo, lookOK, "if r.standing[f.Partition].WriterID != f.WriterID {"},
 	}},
 	{"halt never lets go", []edit{{"lane.go", "case errors.Is(err, ErrFenced):\n\t\t// Nobody", "case false && errors.Is(err, ErrFenced):\n\t\t// Nobody"}}},
-	{"idle rows never looked at", []edit{{"lane.go", "l.lookAtRows(ctx)\n\tfor", "for"}}},
+	{"idle rows never looked at", []edit{{"lane.go", "l.lookAtRows(ctx)\n", "\n"}}},
 	{"too large a record forwarded", []edit{{"decide.go", "case r.Size() > maxForwarded:", "case false:"}}},
 	{"refused dead letter retried for ever", []edit{{"publish.go", "errors.Is(err, ErrRefused) && outputs[0].Topic == ToDeadLetters", "false"}}},
 	{"refused record takes its neighbours along", []edit{{"commit.go", "case n > 1:", "case n > 1 && r.refused == nil:\nr.refused = make(map[int64]string)\nfor _, m := range r.records {\nr.refused[m.Offset] = err.Error()\n}\nl.decide(ctx, []run{r})\ncase n > 1:"}}},

@@ -32,14 +32,15 @@ type Fetched struct {
 
 // Why reading a partition stops.
 var (
-	// ErrInterrupted: the connection was lost, the leader moved or did not answer. What lies behind the next offset may
+	// ErrInterrupted: the connection was lost, the leader moved, did not answer or was not asked for a while. What lies behind the next offset may
 	// not be the log we knew: its identity is checked before reading goes on.
 	ErrInterrupted = errors.New("reading was interrupted")
 	// ErrOutOfLog: the broker has no such offset, or no such topic or partition.
 	ErrOutOfLog = errors.New("offset is not in the log")
 )
 
-// Source reads the partitions of one lane. Its methods are called by one goroutine.
+// Source reads the partitions of one lane. Its methods are called by one goroutine, but for Bounds and At: these are called
+// by others as well, at the same time.
 //
 // It reads ahead: within bounds, from the sought offset on, without being asked again. It reads uncommitted: every data
 // record is a request.
@@ -74,16 +75,25 @@ type Output struct {
 	cloudevents.Record
 }
 
-// Publisher appends outputs to their topics.
+// Publisher appends outputs to their topics. It is safe for concurrent use.
 type Publisher interface {
 	// Publish returns nil when every output is acknowledged by all in-sync replicas, those of one partition in the given
 	// order. It tries again for as long as ctx lets it: an output may be on its topic more than once. The error is that
-	// of ctx, or ErrRefused for an output that the broker will never take.
+	// of ctx, or ErrRefused for an output that the broker will never take. Where some outputs are acknowledged, it is a
+	// Partial around that: without it all of them are published again.
 	Publish(ctx context.Context, outputs []Output) error
 }
 
 // ErrRefused says that the broker will never take this record, such as one that is too large for its topic.
 var ErrRefused = errors.New("record is refused by the broker")
+
+// Partial is an error of Publish that says which of its outputs are not acknowledged, or not known to be: their indexes, in
+// order. Only those are published again. That may put one behind later ones of its partition, which is allowed: who
+// reads registrations goes by the version.
+type Partial interface {
+	error
+	Unacknowledged() []int
+}
 
 // Assignment is what a generation of the consumer group gives to this process.
 type Assignment struct {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +18,8 @@ type Limits struct {
 	// Batch is how many records are decided in one transaction, and about how many are published at once. Defaults to
 	// 8,000.
 	Batch int
-	// Unpublished is how many committed rows a lane holds before deciding waits for publishing. Defaults to four batches.
+	// Unpublished is how many committed rows a lane holds before deciding waits for publishing. Partitions that are set
+	// aside because publishing them does not get on hold up to four times as many. Defaults to four batches.
 	Unpublished int
 	// PollWait is how long to wait for records before looking at assignments and cursors. Defaults to 100 ms.
 	PollWait time.Duration
@@ -107,6 +107,9 @@ func New(cfg Config, group Group, record Record, publisher Publisher, sources ..
 	for i, source := range sources {
 		p.lanes = append(p.lanes, newLane(i, cfg, source, record, publisher, p.m))
 	}
+	if cfg.Metrics != nil {
+		cfg.Metrics.MustRegister(newGauges(p))
+	}
 	return p, nil
 }
 
@@ -181,39 +184,6 @@ func (p *Processor) report(ctx context.Context) {
 			}
 		}
 	}
-}
-
-// Status is how a partition that this process owns, or should own, is doing.
-type Status struct {
-	Partition  int32
-	NextOffset int64
-	// State is one of "taking over", "running", "checking" (the log's identity) and "halted".
-	State  string
-	Reason string // why it is halted
-}
-
-// Status lists the partitions that this process should own. It is for readiness and for people; it is safe for
-// concurrent use.
-func (p *Processor) Status() []Status {
-	var all []Status
-	for _, l := range p.lanes {
-		l.mu.Lock()
-		for n := range l.wanted {
-			s := Status{Partition: n, State: "taking over"}
-			if t := l.owned[n]; t != nil {
-				s.NextOffset, s.State, s.Reason = t.NextOffset, "running", t.Halted
-				if t.Halted != "" {
-					s.State = "halted"
-				} else if t.mustVerify {
-					s.State = "checking"
-				}
-			}
-			all = append(all, s)
-		}
-		l.mu.Unlock()
-	}
-	slices.SortFunc(all, func(a, b Status) int { return int(a.Partition - b.Partition) })
-	return all
 }
 
 // machineClock is the machine's clock and chance.

@@ -3,107 +3,165 @@ package processor
 import (
 	"context"
 	"errors"
+	"sync"
 )
 
-// publishNext publishes what is committed, of all partitions together, and reports whether there was something. The
-// order within a partition is that of its rows.
-func (l *lane) publishNext(ctx context.Context) bool {
-	type part struct {
-		tenure  *tenure
-		n       int // entries of the queue
-		through int64
-	}
-	var parts []part
-	var entries []pending
-	rows := 0
+// publishQueued starts to publish each partition that has something and is not being published already. One goroutine
+// works on a partition, so that the order of its rows is that of its outputs; a leader that is away holds up nobody
+// else's.
+func (l *lane) publishQueued(ctx context.Context, partitions *sync.WaitGroup) {
 	l.mu.Lock()
-	for _, p := range l.ownedPartitions() {
-		t := l.owned[p]
-		taken := part{tenure: t}
-		for _, q := range t.queue {
-			if rows > 0 && rows+len(q.rows) > l.limits.Batch {
-				break
+	defer l.mu.Unlock()
+	for p, t := range l.owned {
+		if _, busy := l.publishing[p]; busy || len(t.queue) == 0 {
+			continue
+		}
+		l.publishing[p] = l.clock.Now()
+		partitions.Go(func() {
+			for l.publishNext(ctx, p) {
 			}
-			entries = append(entries, q)
-			rows += len(q.rows)
-			taken.n++
-			taken.through = q.through
-		}
-		if taken.n > 0 {
-			parts = append(parts, taken)
-		}
+		})
 	}
-	l.mu.Unlock()
-	if len(entries) == 0 {
+}
+
+// lot is what is published of a partition at once.
+type lot struct {
+	tenure  *tenure
+	entries []pending
+	rows    int
+}
+
+// take says what of a partition is to be published next. Where there is nothing, nobody is publishing it from now on.
+func (l *lane) take(p int32) (lot, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.owned[p]
+	if t == nil || len(t.queue) == 0 {
+		delete(l.publishing, p)
+		return lot{}, false
+	}
+	next := lot{tenure: t}
+	n := 0
+	for _, q := range t.queue {
+		if n > 0 && next.rows+len(q.rows) > l.limits.Batch {
+			break
+		}
+		n++
+		next.rows += len(q.rows)
+	}
+	next.entries = t.queue[:n:n]
+	l.publishing[p] = l.clock.Now()
+	return next, true
+}
+
+// publishNext publishes what is committed of a partition, in the order of its rows, and reports whether there was
+// something and there may be more. Where it reports false, nobody is publishing the partition any more.
+func (l *lane) publishNext(ctx context.Context, p int32) bool {
+	next, ok := l.take(p)
+	if !ok {
 		return false
 	}
-	outputs := make([]Output, 0, rows)
-	for _, q := range entries {
+	t := next.tenure
+	outputs := make([]Output, 0, next.rows)
+	for _, q := range next.entries {
 		outputs = l.outputs(outputs, q.at, q.rows)
 	}
-	if !l.publish(ctx, outputs) {
+	if !l.publish(ctx, t, outputs) {
+		if ctx.Err() == nil {
+			return true // the partition was lost; perhaps it is ours again
+		}
+		l.mu.Lock()
+		delete(l.publishing, p)
+		l.mu.Unlock()
 		return false
 	}
 	l.mu.Lock()
-	for _, part := range parts {
-		t := part.tenure
-		for _, q := range t.queue[:part.n] {
-			t.queued -= len(q.rows)
-		}
-		t.queue = t.queue[part.n:]
-		t.acked = part.through
-	}
+	t.queue = t.queue[len(next.entries):]
+	t.queued -= next.rows
+	t.acked = next.entries[len(next.entries)-1].through
 	l.mu.Unlock()
 	signal(l.published)
 	return true
 }
 
-// publish reports whether all outputs are acknowledged; if not, ctx has ended.
-func (l *lane) publish(ctx context.Context, outputs []Output) bool {
-	if len(outputs) == 0 {
-		return true
-	}
+// publish reports whether all outputs are acknowledged; if not, ctx has ended, or the partition is not ours any more: its
+// next owner publishes them again. Only what is not acknowledged is tried again, as far as the publisher tells.
+func (l *lane) publish(ctx context.Context, t *tenure, outputs []Output) bool {
 	pause := newBackoff(l.clock)
-	for {
-		began := l.clock.Now()
-		err := l.publisher.Publish(ctx, outputs)
-		l.metrics.publish(l.clock.Now().Sub(began), outputs, err)
+	for len(outputs) > 0 {
+		rest, err := l.attempt(ctx, outputs)
+		outputs = rest
 		switch {
-		case err == nil:
-			return true
+		case len(rest) == 0:
 		case ctx.Err() != nil:
 			return false
 		case errors.Is(err, ErrRefused):
-			if outputs = l.withoutRefused(ctx, outputs); len(outputs) == 0 {
-				return true
-			}
-		default:
-			l.metrics.trouble("publisher", err)
-		}
-		l.log.WarnContext(ctx, "outputs are not published yet", "err", err)
-		l.clock.Sleep(ctx, pause.step())
-		if ctx.Err() != nil {
+			return l.publishEach(ctx, t, rest)
+		case !l.waitToPublish(ctx, t, pause, err):
 			return false
 		}
 	}
+	return true
 }
 
-// withoutRefused publishes one by one and gives up on dead letters that their topic refuses: they are kept in Postgres.
-// An outcome is never given up: somebody must mend the topic, and it is tried until then.
-func (l *lane) withoutRefused(ctx context.Context, outputs []Output) []Output {
+// publishEach publishes one by one, so that what is refused is tried again alone. Dead letters that their topic refuses
+// are given up: they are kept in Postgres. An outcome never is: somebody must mend the topic, and it is tried until then.
+func (l *lane) publishEach(ctx context.Context, t *tenure, outputs []Output) bool {
+	pause := newBackoff(l.clock)
 	for len(outputs) > 0 {
-		err := l.publisher.Publish(ctx, outputs[:1])
+		rest, err := l.attempt(ctx, outputs[:1])
 		switch {
-		case err == nil:
+		case len(rest) == 0:
+			pause = newBackoff(l.clock)
+		case ctx.Err() != nil:
+			return false
 		case errors.Is(err, ErrRefused) && outputs[0].Topic == ToDeadLetters:
 			l.metrics.refusedLetters.Inc()
 			l.log.ErrorContext(ctx, "a dead letter is refused by its topic; it is kept in Postgres only", "partition", outputs[0].Partition, "err", err)
+		case !l.waitToPublish(ctx, t, pause, err):
+			return false
 		default:
-			return outputs
+			continue
 		}
 		outputs = outputs[1:]
 	}
-	return nil
+	return true
+}
+
+// attempt publishes once and returns what is not acknowledged, with the reason.
+func (l *lane) attempt(ctx context.Context, outputs []Output) (rest []Output, err error) {
+	began := l.clock.Now()
+	err = l.publisher.Publish(ctx, outputs)
+	rest = unacknowledged(outputs, err)
+	l.metrics.publish(l.clock.Now().Sub(began), len(outputs)-len(rest))
+	return rest, err
+}
+
+// unacknowledged picks what an error says is not acknowledged: everything, where it does not say.
+func unacknowledged(outputs []Output, err error) []Output {
+	if err == nil {
+		return nil
+	}
+	var partial Partial
+	if !errors.As(err, &partial) || len(partial.Unacknowledged()) == 0 {
+		return outputs
+	}
+	left := partial.Unacknowledged()
+	rest := make([]Output, 0, len(left))
+	for _, i := range left {
+		rest = append(rest, outputs[i])
+	}
+	return rest
+}
+
+// waitToPublish waits until the next attempt, and reports whether there is to be one.
+func (l *lane) waitToPublish(ctx context.Context, t *tenure, pause *backoff, err error) bool {
+	l.metrics.trouble("publisher", err)
+	l.log.WarnContext(ctx, "outputs are not published yet", "partition", t.Partition, "err", err)
+	l.clock.Sleep(ctx, pause.step())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return ctx.Err() == nil && l.owned[t.Partition] == t
 }
 
 // acked returns through which offset the partition's outputs are acknowledged.
@@ -129,6 +187,7 @@ func (l *lane) saveCursors(ctx context.Context, last bool) {
 	if len(cursors) == 0 {
 		return
 	}
+	defer l.at("writing down what is published")()
 	if err := l.record.Published(ctx, cursors); err != nil {
 		l.metrics.trouble("record", err)
 		return

@@ -19,10 +19,20 @@ func (l *lane) Assign(partitions []int32, live <-chan struct{}) { l.assign(parti
 func (l *lane) Reconcile(ctx context.Context)                   { l.reconcile(ctx) }
 func (l *lane) Backlogged() bool                                { return l.backlogged() }
 func (l *lane) DecideNext(ctx context.Context)                  { l.decideNext(ctx) }
-func (l *lane) PublishNext(ctx context.Context) bool            { return l.publishNext(ctx) }
+func (l *lane) PublishNext(ctx context.Context, p int32) bool   { return l.publishNext(ctx, p) }
 func (l *lane) SaveCursors(ctx context.Context, last bool)      { l.saveCursors(ctx, last) }
-func (l *lane) Committed() <-chan struct{}                      { return l.committed }
 func (l *lane) Published() <-chan struct{}                      { return l.published }
+
+// Beside makes the lane run what it does beside the decide stage in another way than on goroutines.
+func (l *lane) Beside(run func(func())) { l.beside = run }
+
+// Queued reports whether something of a partition is to be published.
+func (l *lane) Queued(p int32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.owned[p]
+	return t != nil && len(t.queue) > 0
+}
 
 // Owns lists the partitions that the lane takes for its own.
 func (l *lane) Owns() []int32 { return l.ownedPartitions() }

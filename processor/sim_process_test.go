@@ -19,7 +19,7 @@ const (
 
 var simRules = processor.Rules{Partitions: pinned, Policies: names.Builtin()}
 
-// process is one simulated process: a lane, its two stages as fibers, a clock of its own.
+// process is one simulated process: a lane, its stages as fibers, a clock of its own.
 type process struct {
 	w           *world
 	id          int
@@ -33,6 +33,7 @@ type process struct {
 	stop     context.CancelFunc // of the decide stage
 	stopping bool               // told to stop
 	decided  bool               // the decide stage has ended
+	drained  int                // partitions of which nothing more is to be published
 	assigned []int32
 	live     chan struct{} // of the generation; closed when that is over
 }
@@ -53,7 +54,7 @@ func (p *process) start() {
 	if err != nil {
 		panic(err)
 	}
-	p.lane, p.up, p.stopping, p.decided, p.pausedUntil = lane, true, false, false, 0
+	p.lane, p.up, p.stopping, p.decided, p.drained, p.pausedUntil = lane, true, false, false, 0, 0
 	p.assigned, p.live = nil, nil
 	ctx, stop := context.WithCancel(context.Background())
 	hard, cut := context.WithCancel(context.Background())
@@ -62,10 +63,14 @@ func (p *process) start() {
 		stop()
 		w.after(time.Second, cut)
 	}
-	p.fibers = []*fiber{
-		w.spawn(p, p.String()+" decide", func() { p.decideStage(ctx) }),
-		w.spawn(p, p.String()+" publish", func() { p.publishStage(hard) }),
+	p.fibers = []*fiber{w.spawn(p, p.String()+" decide", func() { p.decideStage(ctx) })}
+	for n := range int32(w.rates.partitions) {
+		p.fibers = append(p.fibers, w.spawn(p, fmt.Sprintf("%s publish %d", p, n), func() { p.publishStage(hard, n) }))
 	}
+	lane.Beside(func(f func()) {
+		p.fibers = slices.DeleteFunc(p.fibers, func(f *fiber) bool { return f.ended })
+		p.fibers = append(p.fibers, w.spawn(p, p.String()+" probe", f))
+	})
 	w.say("%s starts", p)
 }
 
@@ -76,7 +81,7 @@ func (p *process) decideStage(ctx context.Context) {
 		p.lane.Reconcile(ctx)
 		if p.lane.Backlogged() {
 			p.w.sometimes("deciding waits for publishing")
-			p.w.pause(wait{forever, func() bool { return len(p.lane.Published()) > 0 || ctx.Err() != nil }})
+			p.w.pause(wait{p.w.now + 2*time.Second, func() bool { return len(p.lane.Published()) > 0 || ctx.Err() != nil }})
 			select {
 			case <-p.lane.Published():
 			default:
@@ -87,26 +92,23 @@ func (p *process) decideStage(ctx context.Context) {
 	}
 }
 
-// publishStage does what lane.publishStage does.
-func (p *process) publishStage(hard context.Context) {
+// publishStage does what lane.publishStage does for one partition.
+func (p *process) publishStage(hard context.Context, n int32) {
 	for {
-		if p.lane.PublishNext(hard) {
-			continue
+		for p.lane.PublishNext(hard, n) {
 		}
 		if hard.Err() != nil {
 			p.w.sometimes("stop before everything was published")
 			return
 		}
-		p.w.pause(wait{forever, func() bool { return len(p.lane.Committed()) > 0 || hard.Err() != nil || p.decided }})
-		select {
-		case <-p.lane.Committed():
-		default:
-			if p.decided && hard.Err() == nil && !p.lane.PublishNext(hard) {
-				p.lane.SaveCursors(hard, true)
-				p.w.sometimes("clean stop, drained")
-				return
-			}
+		p.w.pause(wait{forever, func() bool { return hard.Err() != nil || p.decided || p.lane.Queued(n) }})
+		if p.decided && hard.Err() == nil && !p.lane.Queued(n) {
+			break
 		}
+	}
+	if p.drained++; p.drained == p.w.rates.partitions {
+		p.lane.SaveCursors(hard, true)
+		p.w.sometimes("clean stop, drained")
 	}
 }
 

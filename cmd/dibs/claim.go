@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"time"
 
@@ -14,14 +16,15 @@ import (
 func newClaim() *cobra.Command {
 	cmd := outputFlag(&cobra.Command{
 		Use: "claim NAME --owner ID", Short: "Claim a name over HTTP, and wait for the outcome",
-		Long: `Claim a name over HTTP, and wait for the outcome. What fails on the way is tried again, as the same claim.
+		Long: `Claim a name over HTTP, and wait for the outcome. What fails on the way is tried again, as the same claim; where nobody
+listens at the address from the beginning, only a few times.
 
 The API key comes from DIBS_API_KEY, or from the file that DIBS_API_KEY_FILE names. Exit code 0: accepted, 3: rejected,
 4: not decided in time (it may still be), 5: the API is out of reach.`,
 		Args: exactArgs(1, "a name"),
 	})
 	f := cmd.Flags()
-	url := f.String("url", "http://127.0.0.1:8080", "where the API is")
+	address := f.String("url", "http://127.0.0.1:8080", "where the API is")
 	owner := f.String("owner", "", "who is to have the name")
 	space := f.String("space", "username", "the space of the name")
 	key := f.String("idempotency-key", "", "makes a repeated claim the same claim")
@@ -40,7 +43,7 @@ The API key comes from DIBS_API_KEY, or from the file that DIBS_API_KEY_FILE nam
 		if err != nil {
 			return err
 		}
-		c, err := client.New(*url, client.WithKey(secret), client.WithTimeout(*wait))
+		c, err := client.New(*address, client.WithKey(secret), client.WithTimeout(*wait), client.WithDialTries(dialTries))
 		if err != nil {
 			return usage("%v", err)
 		}
@@ -49,10 +52,13 @@ The API key comes from DIBS_API_KEY, or from the file that DIBS_API_KEY_FILE nam
 			claim.ExpectedVersion = version
 		}
 		result, err := c.Claim(cmd.Context(), claim)
-		return claimed(cmd, result, err, asJSON)
+		return claimed(cmd, *address, result, err, asJSON)
 	}
 	return cmd
 }
+
+// dialTries is how often an address is tried at which nobody listens: with the pauses in between, for half a second.
+const dialTries = 3
 
 // apiKey is a secret: it has no flag.
 func apiKey() (string, error) {
@@ -78,13 +84,13 @@ func trimNewline(s string) string {
 }
 
 // claimed tells what became of the claim, in words and by the exit code.
-func claimed(cmd *cobra.Command, r client.Result, err error, asJSON bool) error {
+func claimed(cmd *cobra.Command, address string, r client.Result, err error, asJSON bool) error {
 	switch {
 	case err == nil:
 	case errors.Is(err, client.ErrUndecided):
 		return &exitError{exitUndecided, err.Error()}
 	case errors.Is(err, client.ErrUnreachable):
-		return &exitError{exitUnreachable, err.Error()}
+		return &exitError{exitUnreachable, unreachable(address, err)}
 	default:
 		return err
 	}
@@ -103,4 +109,21 @@ func claimed(cmd *cobra.Command, r client.Result, err error, asJSON bool) error 
 		return &exitError{code: exitRejected}
 	}
 	return nil
+}
+
+// unreachable says in few words why nobody was reached.
+func unreachable(address string, err error) string {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "dial" {
+		return err.Error()
+	}
+	cause := op.Err
+	var call *os.SyscallError
+	if errors.As(cause, &call) {
+		cause = call.Err
+	}
+	if u, err := url.Parse(address); err == nil {
+		address = u.Redacted()
+	}
+	return fmt.Sprintf("cannot reach %s: %v", address, cause)
 }

@@ -30,11 +30,15 @@ metadata.*. The id of a row is its request_id, else derived from space, name and
 ids, and importing it twice changes nothing. Of two rows with one name the first one claims first.
 
 Progress is kept in FILE.resume, so that an import that was broken off goes on where it was; rejected rows are listed in
-FILE.rejects.csv. --dry-run claims nothing and lists what would be rejected.`,
+FILE.rejects.csv. --dry-run claims nothing and lists what would be rejected.
+
+What fails on the way is tried again. It ends where that leads nowhere: with exit code 1 where rows wait on a partition
+that is halted, with 5 where no outcome has come for --patience. The same command then goes on where it was.`,
 		Args: exactArgs(1, "a file"),
 	}, "kafka", "postgres")
 	dryRun := cmd.Flags().Bool("dry-run", false, "claim nothing; list what would collide, in the file and with names that are held")
 	waiting := cmd.Flags().Int("waiting", 2048, "rows that wait for their outcome at once")
+	patience := cmd.Flags().Duration("patience", 5*time.Minute, "how long to go on while no outcome comes")
 	rejects := cmd.Flags().String("rejects", "", "where to list rejected rows (default FILE.rejects.csv)")
 	resume := cmd.Flags().String("resume", "", "where to keep progress (default FILE.resume)")
 	outputFlag(cmd)
@@ -49,11 +53,14 @@ FILE.rejects.csv. --dry-run claims nothing and lists what would be rejected.`,
 		if *waiting < 1 || *waiting > 20_000 {
 			return usage("--waiting is %d: 1 to 20000", *waiting)
 		}
+		if *patience < time.Second {
+			return usage("--patience is %s: at least 1s", *patience)
+		}
 		var err error
 		if im.json, err = wantsJSON(cmd); err != nil {
 			return err
 		}
-		return im.run(cmd.Context(), *waiting)
+		return im.run(cmd.Context(), importer.Config{Policies: names.Builtin(), Waiting: *waiting, Patience: *patience})
 	}
 	return cmd
 }
@@ -78,7 +85,7 @@ type importing struct {
 	fault    error // of the rejects or the resume file
 }
 
-func (im *importing) run(ctx context.Context, waiting int) (err error) {
+func (im *importing) run(ctx context.Context, cfg importer.Config) (err error) {
 	settings, err := load(im.cmd, nil)
 	if err != nil {
 		return err
@@ -105,12 +112,12 @@ func (im *importing) run(ctx context.Context, waiting int) (err error) {
 	im.begun, im.reasons, im.ahead = time.Now(), make(map[string]int), make(map[int]bool)
 	if im.dryRun {
 		err = app.WithRecord(ctx, settings.Config, log, func(d *app.Deployment) error {
-			return importer.DryRun(ctx, rows, names.Builtin(), d.Record, im.done)
+			return importer.DryRun(ctx, rows, cfg.Policies, d.Record, im.done)
 		})
 	} else {
-		err = app.WithClaims(ctx, settings.Config, log, waiting, func(ctx context.Context, d *app.Deployment) error {
-			i := importer.New(importer.Config{Policies: names.Builtin(), Partitions: d.Contract.Partitions, Waiting: waiting, Log: log}, d.Claims, d.Waiter)
-			return i.Run(ctx, rows, im.progress.Rows, im.done)
+		err = app.WithClaims(ctx, settings.Config, log, cfg.Waiting, func(ctx context.Context, d *app.Deployment) error {
+			cfg.Partitions, cfg.Log = d.Contract.Partitions, log
+			return importer.New(cfg, d.Claims, d.Waiter, d.Record).Run(ctx, rows, im.progress.Rows, im.done)
 		})
 	}
 	im.out.Flush()
@@ -128,7 +135,24 @@ func (im *importing) run(ctx context.Context, waiting int) (err error) {
 	}
 	im.summary(err)
 	if err != nil && ctx.Err() != nil {
-		return &exitError{exitUndecided, fmt.Sprintf("broken off after row %d; the same command goes on from there", im.progress.Rows)}
+		return &exitError{exitUndecided, brokenOff(im.progress.Rows)}
+	}
+	return ended(err, im.progress.Rows)
+}
+
+func brokenOff(row int) string {
+	return fmt.Sprintf("broken off after row %d; the same command goes on from there", row)
+}
+
+// ended says what to do where an import has ended by itself after a row.
+func ended(err error, row int) error {
+	var halted *importer.HaltedError
+	switch {
+	case errors.As(err, &halted):
+		return &exitError{exitFailure, fmt.Sprintf("%v: see dibs partitions, put its log right, and let it go on with dibs partitions resume %d; %s",
+			err, halted.Partition, brokenOff(row))}
+	case errors.Is(err, importer.ErrSilent):
+		return &exitError{exitUnreachable, fmt.Sprintf("%v: Kafka, Postgres or the processor is away; %s", err, brokenOff(row))}
 	}
 	return err
 }

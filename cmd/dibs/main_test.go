@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // dibs runs the program and returns its exit code and what it wrote.
@@ -51,6 +52,7 @@ func TestUsageErrorsSayWhatToDo(t *testing.T) {
 		{[]string{"import", "/nowhere.csv"}, "no such file"},
 		{[]string{"import", csv}, ".csv, .ndjson or .jsonl"},
 		{[]string{"import", csv, "--waiting=0"}, "1 to 20000"},
+		{[]string{"import", csv, "--patience=0"}, "at least 1s"},
 		{[]string{"migrate", "up"}, "DIBS_POSTGRES_DSN"},
 		{[]string{"partitions", "resume", "x"}, "no partition"},
 		{[]string{"partitions", "resume", "1"}, "--actor and --reason"},
@@ -91,9 +93,13 @@ func TestConfigPrintMasksSecrets(t *testing.T) {
 }
 
 func TestOutOfReach(t *testing.T) {
-	code, _, stderr := dibs(t, "claim", "alice", "--owner=u-1", "--url=http://"+nowhere(t), "--wait=300ms")
-	if code != exitUnreachable {
-		t.Errorf("claim: exit %d, %q", code, stderr)
+	// Who has mistyped an address hears of it long before --wait is over.
+	for _, wait := range []string{"--wait=20s", "--wait=300ms"} {
+		address, began := "http://"+nowhere(t), time.Now()
+		code, _, stderr := dibs(t, "claim", "alice", "--owner=u-1", "--url="+address, wait)
+		if took := time.Since(began); code != exitUnreachable || !strings.Contains(stderr, "cannot reach "+address+": connection refused\n") || took > 2*time.Second {
+			t.Errorf("claim %s: exit %d, %q after %s", wait, code, stderr, took)
+		}
 	}
 	t.Setenv("DIBS_POSTGRES_DSN", "postgres://u@"+nowhere(t)+"/d?connect_timeout=1")
 	if code, _, stderr := dibs(t, "migrate", "up"); code != exitUnreachable {

@@ -1,0 +1,59 @@
+package processor
+
+import (
+	"context"
+	"time"
+)
+
+// probe finds out whether a partition's leader answers, beside the decide stage. That stage compares the log itself only
+// with a leader that has just done so: one that is away costs the lane's other partitions nothing. What a probe found
+// out besides does not count, because reading had not begun by then (verify).
+type probe struct {
+	over chan struct{}
+	err  error // once over is closed
+}
+
+const (
+	// mostProbes is how many probes a lane has under way at once.
+	mostProbes = 64
+	// probedWait is how long to wait for records while a probe is under way, so that its answer does not lie about.
+	probedWait = 10 * time.Millisecond
+)
+
+// startProbe asks what a verification would.
+func (l *lane) startProbe(ctx context.Context, at Standing) *probe {
+	p := &probe{over: make(chan struct{})}
+	l.probing.Add(1)
+	l.beside(func() {
+		defer close(p.over)
+		defer l.probing.Add(-1)
+		_, _, p.err = l.compare(ctx, at)
+	})
+	return p
+}
+
+// probed reports whether a partition that is due to be verified can be: its leader has answered just now.
+func (l *lane) probed(ctx context.Context, t *tenure) bool {
+	switch {
+	case t.probe == nil:
+		if t.pause.due(l.clock) && l.probing.Load() < mostProbes {
+			t.probe = l.startProbe(ctx, t.Standing)
+		}
+		return false
+	case !isDone(t.probe.over):
+		return false
+	}
+	err := t.probe.err
+	t.probe = nil
+	if err != nil {
+		l.unverified(ctx, t, err)
+	}
+	return err == nil
+}
+
+func (l *lane) pollWait() time.Duration {
+	if l.probing.Load() > 0 {
+		return min(l.limits.PollWait, probedWait)
+	}
+	return l.limits.PollWait
+}
