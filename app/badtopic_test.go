@@ -106,6 +106,16 @@ func TestNothingOnTheTopicStopsAPartition(t *testing.T) {
 
 	var all []strange
 	neighbours := 0
+	inOneBatch := func(client *kgo.Client, what string, records ...*kgo.Record) {
+		written := d.topic.batches.Load()
+		d.topic.append(client, records...)
+		eventually(t, 10*time.Second, func() error { // the producer says so a little later, and the next ones count behind it
+			if n := d.topic.batches.Load() - written; n != 1 {
+				return fmt.Errorf("%s: it went in %d batches with its neighbours, want one", what, n)
+			}
+			return nil
+		})
+	}
 	batch := func(client *kgo.Client, partition int, middle ...strange) {
 		neighbour := namesOf("neighbour."+strconv.Itoa(neighbours), partition, partitions)
 		neighbours++
@@ -114,26 +124,19 @@ func TestNothingOnTheTopicStopsAPartition(t *testing.T) {
 		for _, s := range middle {
 			records = append(records, s.Record)
 		}
-		written := d.topic.batches.Load()
-		d.topic.append(client, append(records, after.Record)...)
-		eventually(t, 10*time.Second, func() error { // the producer says so a little later
-			if n := d.topic.batches.Load() - written; n != 1 {
-				return fmt.Errorf("%s: it went in %d batches with its neighbours, want one", middle[0].name, n)
-			}
-			return nil
-		})
+		inOneBatch(client, middle[0].name, append(records, after.Record)...)
 		all = append(all, strange{"the neighbour before " + middle[0].name, before, accepted})
 		all = append(all, middle...)
 		all = append(all, strange{"the neighbour behind " + middle[0].name, after, accepted})
 	}
 
-	together := d.topic.connect(kgo.ProducerLinger(50 * time.Millisecond))
+	together := d.topic.connect(kgo.ProducerLinger(100 * time.Millisecond))
 	for _, s := range strangers(0, partitions, namesOf("strange", 0, partitions)) {
 		if len(s.Value) < 1<<10 {
 			batch(together, 0, s)
 			continue
 		}
-		d.topic.append(together, s.Record) // fills a batch by itself
+		inOneBatch(together, s.name, s.Record) // which it fills by itself
 		all = append(all, s)
 	}
 	fresh := namesOf("packed", 1, partitions)
@@ -141,7 +144,7 @@ func TestNothingOnTheTopicStopsAPartition(t *testing.T) {
 		name string
 		kgo.CompressionCodec
 	}{{"gzip", kgo.GzipCompression()}, {"snappy", kgo.SnappyCompression()}, {"lz4", kgo.Lz4Compression()}, {"zstd", kgo.ZstdCompression()}} {
-		packing := d.topic.connect(kgo.ProducerLinger(50*time.Millisecond), kgo.ProducerBatchCompression(codec.CompressionCodec))
+		packing := d.topic.connect(kgo.ProducerLinger(100*time.Millisecond), kgo.ProducerBatchCompression(codec.CompressionCodec))
 		many := make([]strange, 50)
 		for i := range many {
 			many[i] = strange{codec.name, newClaim(partitions, fresh(), "u-1"), accepted}
@@ -152,7 +155,7 @@ func TestNothingOnTheTopicStopsAPartition(t *testing.T) {
 	// Every data record is a request, whatever its producer thought of it later; the markers are nobody's.
 	fresh = namesOf("transaction", 2, partitions)
 	for i, end := range []kgo.TransactionEndTry{kgo.TryAbort, kgo.TryCommit, kgo.TryAbort} {
-		transacting := d.topic.connect(kgo.ProducerLinger(50*time.Millisecond), kgo.TransactionalID(d.topic.claims+strconv.Itoa(i)))
+		transacting := d.topic.connect(kgo.ProducerLinger(100*time.Millisecond), kgo.TransactionalID(d.topic.claims+strconv.Itoa(i)))
 		if err := transacting.BeginTransaction(); err != nil {
 			t.Fatal(err)
 		}
