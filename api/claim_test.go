@@ -333,7 +333,7 @@ func TestPublishUnknownOutcomeComes(t *testing.T) {
 // Nothing is published when this one is not, but an earlier one with the same key has its outcome.
 func TestNotPublishedButDecidedBefore(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
-		w.claim(alice, "Idempotency-Key: k").is(201, "")
+		w.claim(alice, "Idempotency-Key: k").is(201, "").heads("Idempotent-Replayed", "")
 		o := w.memory.outcomes
 		w.memory.publish = func(context.Context, func() int64) (int64, error) {
 			for _, before := range o {
@@ -341,7 +341,11 @@ func TestNotPublishedButDecidedBefore(t *testing.T) {
 			}
 			return 0, api.ErrNotPublished
 		}
-		w.claim(alice, "Idempotency-Key: k").is(201, "")
+		w.claim(alice, "Idempotency-Key: k").is(201, "").heads("Idempotent-Replayed", "true")
+		if n := w.count("dibs_claims_replayed_total"); n != 1 {
+			t.Errorf("%v replays are counted", n)
+		}
+		w.published(1)
 	})
 }
 

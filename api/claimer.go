@@ -159,7 +159,7 @@ func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait t
 			if o.RequestHash != claim.Hash(ref, principal, c.cfg.Policies) {
 				return Result{}, &Refused{Reason: IdempotencyMismatch, ClaimID: id}
 			}
-			result.Replayed = elsewhere(ctx, pub, &o, partition)
+			result.Replayed = elsewhere(ctx, pub, published, &o, partition)
 		}
 		if result.Replayed {
 			c.metrics.replays.Inc()
@@ -239,14 +239,15 @@ func (c *Claimer) leave(ctx context.Context, patience time.Duration, pub Publica
 	return err
 }
 
-// elsewhere reports whether an outcome is that of another record than ours: of an earlier one, where ours is its copy.
-// The acknowledgement that tells is there before the outcome, but for few.
-func elsewhere(ctx context.Context, pub Publication, o *registrations.Outcome, partition int32) bool {
+// elsewhere reports whether an outcome is that of another record than ours: of an earlier one, where ours is its copy or
+// was not written. The acknowledgement that tells is there before the outcome, but for few; it is waited for a moment,
+// unless the wait for it has ended with an error.
+func elsewhere(ctx context.Context, pub Publication, published error, o *registrations.Outcome, partition int32) bool {
 	if o.Partition != partition {
 		return true
 	}
 	offset, err := pub.Result()
-	if err != nil {
+	if err != nil && published == nil {
 		timer := time.NewTimer(ackWait)
 		defer timer.Stop()
 		select {
@@ -256,7 +257,7 @@ func elsewhere(ctx context.Context, pub Publication, o *registrations.Outcome, p
 		case <-timer.C:
 		}
 	}
-	return err == nil && o.Offset != offset
+	return errors.Is(err, ErrNotPublished) || err == nil && o.Offset != offset
 }
 
 // ackWait is how long the answer is held to find out whether it is one that was given before.

@@ -42,7 +42,7 @@ func newClaimerMetrics(reg prometheus.Registerer, waiter *registrations.Waiter) 
 		}),
 		timeouts: f.NewCounter(prometheus.CounterOpts{
 			Name: "dibs_wait_timeouts_total",
-			Help: "Waits for an outcome that ran out.",
+			Help: "Waits of claims for an outcome that ran out.",
 		}),
 		endToEnd: f.NewHistogram(prometheus.HistogramOpts{
 			Name:                        "dibs_claim_end_to_end_seconds",

@@ -97,7 +97,7 @@ dibs_http_refusals_total{reason="unknown_space"} 1
 # HELP dibs_http_waiters Tickets that wait for an outcome.
 # TYPE dibs_http_waiters gauge
 dibs_http_waiters 0
-# HELP dibs_wait_timeouts_total Waits for an outcome that ran out.
+# HELP dibs_wait_timeouts_total Waits of claims for an outcome that ran out.
 # TYPE dibs_wait_timeouts_total counter
 dibs_wait_timeouts_total 2
 `

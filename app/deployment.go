@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"strings"
 	"time"
 
@@ -29,9 +27,6 @@ var ErrDenied = errors.New("cannot be used")
 
 // errMissing is an ErrTopics that may come right by itself: all that is wrong is that topics are missing.
 var errMissing = fmt.Errorf("%w: some are missing", ErrTopics)
-
-// errUnfit says that Postgres answers as it should, and that it is not one that the record can be kept in.
-var errUnfit = errors.New("unfit for the record")
 
 // patience is how long a start waits for Kafka and Postgres to come up.
 const patience = 30 * time.Second
@@ -151,9 +146,6 @@ func (d *Deployment) checkRecord(ctx context.Context) error {
 		for _, w := range warnings {
 			d.log.WarnContext(ctx, "postgres", "warning", w)
 		}
-		if err != nil && !fromOutside(err) && d.Record.Ping(ctx) == nil {
-			return fmt.Errorf("%w: %w", errUnfit, err)
-		}
 		return err
 	})
 }
@@ -232,7 +224,7 @@ func remedy(err error) string {
 	switch {
 	case errors.Is(err, kafka.ErrDenied):
 		return "set kafka.sasl.mechanism, kafka.sasl.username and kafka.sasl.password (DIBS_KAFKA_SASL_...) to what the brokers know; brokers that are too old have to be upgraded"
-	case errors.Is(err, errUnfit):
+	case errors.Is(err, postgres.ErrUnfit):
 		return "point postgres.dsn (DIBS_POSTGRES_DSN) to a database that will do"
 	}
 	var answer interface{ SQLState() string }
@@ -248,14 +240,6 @@ func remedy(err error) string {
 		return "grant it to the user that postgres.dsn (DIBS_POSTGRES_DSN) names"
 	}
 	return ""
-}
-
-// fromOutside reports whether an error is of the way to Postgres, or an answer of its own, and not what we made of it.
-func fromOutside(err error) bool {
-	var answer interface{ SQLState() string }
-	var network net.Error // also the end of a context
-	return errors.As(err, &answer) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, postgres.ErrSchema)
 }
 
 // WithRecord runs f on a deployment whose Postgres is checked.

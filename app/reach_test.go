@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"net/url"
@@ -111,7 +112,7 @@ func TestStartIsDenied(t *testing.T) {
 // ascii makes a database of another encoding on the same server.
 func ascii(t *testing.T, dsn string) string {
 	t.Helper()
-	const name = "dibs_test_ascii"
+	name := "dibs_test_ascii_" + strings.ToLower(rand.Text()) // another run may be at the same server
 	run := func(ctx context.Context, sql string) error {
 		conn, err := pgx.Connect(ctx, dsn)
 		if err != nil {
@@ -121,11 +122,7 @@ func ascii(t *testing.T, dsn string) string {
 		return errors.Join(err, conn.Close(ctx))
 	}
 	drop := func() error { return run(context.Background(), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") }
-	err := drop() // of a test that was killed
-	if err == nil {
-		err = run(t.Context(), "CREATE DATABASE "+name+" ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
-	}
-	if err != nil {
+	if err := run(t.Context(), "CREATE DATABASE "+name+" ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

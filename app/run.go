@@ -186,6 +186,9 @@ func (d *Deployment) leaderAnswers(partition int32) error {
 	if age := d.tail.Age(partition); age > silence {
 		return fmt.Errorf("kafka has not answered for partition %d of %s for %s", partition, d.Kafka.Registrations(), age.Round(time.Second))
 	}
+	if stalled := d.Claims.Stalled(partition); stalled > silence {
+		return fmt.Errorf("kafka has not taken a claim on partition %d of %s for %s", partition, d.Kafka.Claims(), stalled.Round(time.Second))
+	}
 	return nil
 }
 

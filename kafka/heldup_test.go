@@ -64,9 +64,12 @@ func TestTopicIsCreatedAgainWhileHeldUp(t *testing.T) {
 				await(t, "what is beside is read", 10*time.Second, func() bool { return readAhead(1) == int64(test.beside) })
 			}
 			r.Seek(0, 0)
-			heldUp := func() bool {
+			heldUp := func() bool { // and nothing is under way any more
 				r.mu.Lock()
 				defer r.mu.Unlock()
+				if f := r.partitions[0].fetcher; f == nil || f.callOff != nil {
+					return false
+				}
 				n := 0
 				for _, g := range r.order {
 					n += g.bytes
@@ -74,7 +77,6 @@ func TestTopicIsCreatedAgainWhileHeldUp(t *testing.T) {
 				return n >= test.maxBytes || r.partitions[0].bytes >= partitionMax
 			}
 			await(t, "there is no room", 10*time.Second, heldUp)
-			pause(t.Context(), 100*time.Millisecond) // for the answer under way, if any
 			held := readAhead(0)
 			if held >= int64(test.full) {
 				t.Fatalf("all %d records are read ahead", held)

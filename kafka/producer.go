@@ -241,7 +241,8 @@ func (p *Producer) lead(v *view) error {
 		case v.seq <= q.staleView:
 			still = append(still, q)
 		case err != nil:
-			q.staleView, q.lastErr, failed = v.seq, err, err
+			q.failed(err)
+			q.staleView, failed = v.seq, err
 			p.client.metrics.failed("produce", err)
 			still = append(still, q)
 		default:

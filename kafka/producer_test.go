@@ -415,7 +415,7 @@ func TestFullQueue(t *testing.T) {
 	t.Parallel()
 	cluster := fake(t, 1)
 	c := connectFake(t, cluster)
-	p := NewProducer(c, ProducerConfig{MaxQueuedRecords: 10})
+	p := NewProducer(c, ProducerConfig{MaxQueuedRecords: 20}) // of which one partition may have half
 	ctx := within(t, 20*time.Second)
 	var wg sync.WaitGroup
 	for i := range 10 {

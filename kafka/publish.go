@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/cloudevents"
@@ -40,7 +41,7 @@ func (c *Claims) Start(partition int32, r cloudevents.Record) (api.Publication, 
 	switch {
 	case p.stopped:
 		return nil, fmt.Errorf("publish to %s/%d: %w: %w", c.topic, partition, api.ErrNotPublished, errStopped)
-	case !p.forClaims.take(rec.size):
+	case !p.forClaims.share(p.queues[topicPartition{c.topic, partition}]), !p.forClaims.take(rec.size):
 		return nil, fmt.Errorf("publish to %s/%d: %w: %w", c.topic, partition, api.ErrBusy, api.ErrNotPublished)
 	}
 	p.enqueue(c.topic, partition, rec)
@@ -62,6 +63,18 @@ func (c *Claims) Publish(ctx context.Context, partition int32, r cloudevents.Rec
 	case <-ctx.Done():
 		return w.GiveUp(ctx.Err())
 	}
+}
+
+// Stalled is for how long claims on a partition have been tried without success; 0 where nobody waits for one: the next
+// claim finds out.
+func (c *Claims) Stalled(partition int32) time.Duration {
+	c.producer.mu.Lock()
+	defer c.producer.mu.Unlock()
+	q := c.producer.queues[topicPartition{c.topic, partition}]
+	if q == nil || q.lastErr == nil || q.waiting() == 0 {
+		return 0
+	}
+	return time.Since(q.failing)
 }
 
 // publication is one record on its way, with all it needs in one allocation.
@@ -233,7 +246,8 @@ func (u *Publisher) admit(c *call, outputs []processor.Output, next int) (int, <
 		if err != nil {
 			return next, nil, err
 		}
-		if !p.forOutputs.take(c.records[next].size) {
+		q := p.queues[topicPartition{topic, outputs[next].Partition}]
+		if !p.forOutputs.share(q) || !p.forOutputs.take(c.records[next].size) {
 			return next, p.forOutputs.wait(), nil
 		}
 		p.enqueue(topic, outputs[next].Partition, &c.records[next])

@@ -54,7 +54,8 @@ type queue struct {
 	staleView int64 // metadata up to this one is known to be wrong
 	backoff   backoff
 	retry     *time.Timer
-	lastErr   error
+	lastErr   error     // of the last attempts; nil where the last one succeeded
+	failing   time.Time // since when lastErr is one
 
 	// How much goes into one batch. maxBytes shrinks where the topic takes less than we thought. maxRecords is set while
 	// a record that the broker refuses is searched for among its neighbours: 0 for no limit.
@@ -74,6 +75,23 @@ const (
 )
 
 func (q *queue) empty() bool { return len(q.records)-q.head == q.dead }
+
+// failed notes why records are not acknowledged.
+func (q *queue) failed(err error) {
+	if q.lastErr == nil {
+		q.failing = time.Now()
+	}
+	q.lastErr = err
+}
+
+// waiting is how many records are not acknowledged yet.
+func (q *queue) waiting() int {
+	n := len(q.records) - q.head - q.dead
+	if q.sending != nil {
+		n += len(q.sending.records)
+	}
+	return n
+}
 
 func (q *queue) append(r *pending) {
 	if q.head > 64 && q.head > len(q.records)/2 {
@@ -145,8 +163,16 @@ type budget struct {
 	records, maxRecords int
 	bytes, maxBytes     int
 	space               chan struct{} // closed when there is space again; nil where nobody waits for it
+	freed               bool          // since the last show
 
 	recordsGauge, bytesGauge prometheus.Gauge // as of the last show
+}
+
+// share reports whether a queue may have one more record of this budget: while it has fewer than there are places left.
+// One that is not sent, for its leader is away, leaves places for all others that way, however many there are of its kind:
+// of n, each ends with 1/(n+1) of the budget, and so do the others together.
+func (b *budget) share(q *queue) bool {
+	return q == nil || q.waiting() < b.maxRecords-b.records
 }
 
 // take reports whether there was room for a record. One record fits into an empty budget, however large it is.
@@ -162,17 +188,19 @@ func (b *budget) take(size int) bool {
 func (b *budget) release(records, bytes int) {
 	b.records -= records
 	b.bytes -= bytes
-	// Not at the first free place, but when a good run of records can be let in at once.
-	if b.space != nil && b.records <= b.maxRecords*3/4 && b.bytes <= b.maxBytes*3/4 {
-		close(b.space)
-		b.space = nil
-	}
+	b.freed = true
 }
 
-// show lets an operator see what waits. It is for now and then, not for every record.
+// show lets an operator see what waits, and those go on who wait for room. It is for the end of a request or a call, not
+// for every record.
 func (b *budget) show() {
 	b.recordsGauge.Set(float64(b.records))
 	b.bytesGauge.Set(float64(b.bytes))
+	if b.freed && b.space != nil {
+		close(b.space)
+		b.space = nil
+	}
+	b.freed = false
 }
 
 // wait returns what will be closed when there is space.

@@ -230,7 +230,8 @@ func (s *sender) again(b *batch, why error, how class) {
 		p.client.log.Warn("records are not acknowledged; trying again",
 			"topic", q.topic, "partition", q.partition, "broker", s.leader, "records", len(b.records), "err", why)
 	}
-	q.lastErr, q.staleView = why, q.view
+	q.failed(why)
+	q.staleView = q.view
 	s.putBack(b)
 	p.later(q, q.backoff.next())
 }

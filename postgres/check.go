@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -9,6 +10,9 @@ import (
 
 // oldest is the oldest Postgres that is supported, as server_version_num says it.
 const oldest = 140000
+
+// ErrUnfit says that the database cannot be dibs' record, whoever connects and whenever.
+var ErrUnfit = errors.New("the database will not do")
 
 // Check makes sure that the record can be worked on, and returns what its operator should hear about how durable it is.
 func (r *Record) Check(ctx context.Context) (warnings []string, err error) {
@@ -22,10 +26,10 @@ func (r *Record) Check(ctx context.Context) (warnings []string, err error) {
 			return err
 		}
 		if version < oldest {
-			return fmt.Errorf("postgres %d is too old: %d or newer is needed", version/10000, oldest/10000)
+			return fmt.Errorf("%w: Postgres %d is too old: %d or newer is needed", ErrUnfit, version/10000, oldest/10000)
 		}
 		if encoding != "UTF8" {
-			return fmt.Errorf("the database is encoded in %s: create it with ENCODING 'UTF8'", encoding)
+			return fmt.Errorf("%w: it is encoded in %s: create it with ENCODING 'UTF8'", ErrUnfit, encoding)
 		}
 		warnings = nil
 		if fsync == "off" {

@@ -53,8 +53,13 @@ func TestReadsNeverKeepDecidingWaiting(t *testing.T) {
 		})
 	}
 	onlooker := connect(t, cfg)
-	for waiting := 0; waiting < 2; { // every connection for reading is taken
+	waiting := 0
+	for deadline := time.Now().Add(10 * time.Second); waiting < 2 && time.Now().Before(deadline); {
 		_, waiting = connections(t, onlooker, cfg)
+	}
+	if waiting < 2 { // every connection for reading should be taken
+		exec(t, locked, "rollback")
+		t.Fatalf("%d connections wait for a lock", waiting)
 	}
 	empty := accepting(s, 0, "")
 	empty.Next = s.NextOffset + 1 // what a batch of transaction markers does: no table that is locked is needed

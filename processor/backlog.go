@@ -25,7 +25,7 @@ func (l *lane) backlogged() bool {
 func (l *lane) unpublished() (read, all int) {
 	for _, t := range l.owned {
 		all += t.queued
-		if !t.aside {
+		if !t.aside && t.Halted == "" {
 			read += t.queued
 		}
 	}

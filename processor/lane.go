@@ -134,10 +134,14 @@ func (l *lane) publishStage(hard context.Context, decided <-chan struct{}) {
 		}
 	}
 	partitions.Wait()
-	if hard.Err() == nil {
-		l.saveCursors(hard, true)
-	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(hard), lastSave)
+	defer cancel()
+	l.saveCursors(ctx, true)
 }
+
+// lastSave is how long a stopping lane may take to write down what is published: it saves the next owner from publishing
+// it again.
+const lastSave = time.Second
 
 // reconcile lets go of what is no longer ours, takes over what is, and looks again at what is halted or in doubt.
 func (l *lane) reconcile(ctx context.Context) {
@@ -203,7 +207,7 @@ func (l *lane) takeOver(ctx context.Context, p int32) {
 	t.haltSaved = st.Halted != ""
 	// The former writer may have died between commit and publishing: all of it again, before anything new.
 	if !broken && st.PublishedThrough < st.NextOffset {
-		t.queue, t.queued = []pending{{st.Fence, rows, st.NextOffset}}, len(rows)
+		t.queue, t.queued = l.lots(st, rows), len(rows)
 	}
 	delete(l.retry, p)
 	l.mu.Lock()
@@ -221,6 +225,23 @@ func (l *lane) takeOver(ctx context.Context, p int32) {
 		return
 	}
 	l.verify(ctx, t)
+}
+
+// lots cuts what a former writer has left unpublished into runs of about a batch. The rows of one record stay together.
+func (l *lane) lots(st Standing, rows []Row) []pending {
+	var lots []pending
+	for len(rows) > l.limits.Batch {
+		n := l.limits.Batch
+		for n < len(rows) && rows[n].Offset == rows[n-1].Offset {
+			n++
+		}
+		if n == len(rows) {
+			break
+		}
+		lots = append(lots, pending{st.Fence, rows[:n:n], rows[n].Offset})
+		rows = rows[n:]
+	}
+	return append(lots, pending{st.Fence, rows, st.NextOffset})
 }
 
 // again schedules another attempt to take a partition over.

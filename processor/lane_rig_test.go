@@ -28,6 +28,8 @@ type rig struct {
 	logs      *riggedLogs
 	publisher *riggedPublisher
 	registry  *prometheus.Registry
+	// stop ends the processor and waits until it has: as a deployment does that is told to stop.
+	stop func()
 }
 
 // withRig runs a test on a processor that is assigned all partitions. Prepare says before what is special. Time passes
@@ -60,10 +62,11 @@ func withRig(t *testing.T, prepare, test func(*rig)) {
 				t.Error(err)
 			}
 		}()
-		defer func() {
+		r.stop = func() {
 			stop()
 			<-ended
-		}()
+		}
+		defer r.stop()
 		test(r)
 	})
 }

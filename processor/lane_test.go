@@ -260,6 +260,76 @@ func TestUnacknowledgedOnly(t *testing.T) {
 	})
 }
 
+// TestStopDrains: a processor that is told to stop while an output is on its way waits for the acknowledgement, and writes
+// it down: who takes over finds nothing left to do.
+func TestStopDrains(t *testing.T) {
+	const slow = 300 * time.Millisecond
+	withRig(t, func(r *rig) {
+		r.publisher.refuse = func(ctx context.Context, _ *processor.Output) error {
+			select {
+			case <-time.After(slow):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}, func(r *rig) {
+		r.pass(time.Second)
+		id := r.logs.send(1, "A")
+		deadline := time.Now().Add(time.Second)
+		for s, _ := r.record.Standing(1); s.NextOffset < 1; s, _ = r.record.Standing(1) {
+			if time.Now().After(deadline) {
+				r.Fatal("not committed")
+			}
+			r.pass(time.Millisecond)
+		}
+		if n := r.publisher.copiesOf(id); n != 0 {
+			t.Fatalf("%d copies are acknowledged before it is told to stop", n)
+		}
+		told := time.Now()
+		r.stop()
+		if took := time.Since(told); took > slow {
+			t.Errorf("it took %v", took)
+		}
+		if n := r.publisher.copiesOf(id); n != 1 {
+			t.Errorf("%d copies are acknowledged", n)
+		}
+		if s, _ := r.record.Standing(1); s.NextOffset != 1 || s.PublishedThrough != 1 {
+			t.Errorf("decided through %d, published through %d", s.NextOffset, s.PublishedThrough)
+		}
+	})
+}
+
+// TestStopDoesNotDrainForEver: what no broker takes is left to the next owner, after Limits.Drain.
+func TestStopDoesNotDrainForEver(t *testing.T) {
+	var leader gate
+	withRig(t, func(r *rig) {
+		leader.close()
+		r.publisher.partial = true
+		r.publisher.refuse = func(ctx context.Context, o *processor.Output) error {
+			if o.Partition == 1 {
+				return leader.pass(ctx)
+			}
+			return nil
+		}
+	}, func(r *rig) {
+		r.pass(time.Second)
+		r.logs.send(1, "A")
+		r.logs.send(2, "B")
+		r.pass(time.Second)
+		told := time.Now()
+		r.stop()
+		if took := time.Since(told); took != time.Second {
+			t.Errorf("it took %v", took)
+		}
+		for p, want := range map[int32]int64{1: 0, 2: 1} {
+			if s, _ := r.record.Standing(p); s.NextOffset != 1 || s.PublishedThrough != want {
+				t.Errorf("partition %d is decided through %d, published through %d", p, s.NextOffset, s.PublishedThrough)
+			}
+		}
+	})
+}
+
 // TestLookRefusesARecord: a record that cannot even be looked up is dead; its neighbours are decided.
 func TestLookRefusesARecord(t *testing.T) {
 	withRig(t, func(r *rig) {

@@ -10,12 +10,17 @@ import (
 // out besides does not count, because reading had not begun by then (verify).
 type probe struct {
 	over chan struct{}
-	err  error // once over is closed
+	// Once over is closed:
+	err   error
+	ended time.Time
 }
 
 const (
 	// mostProbes is how many probes a lane has under way at once.
 	mostProbes = 64
+	// probedFor is how long an answer counts: the leader of many partitions may have gone away while the first of them
+	// were compared.
+	probedFor = time.Second
 	// probedWait is how long to wait for records while a probe is under way, so that its answer does not lie about.
 	probedWait = 10 * time.Millisecond
 )
@@ -28,6 +33,7 @@ func (l *lane) startProbe(ctx context.Context, at Standing) *probe {
 		defer close(p.over)
 		defer l.probing.Add(-1)
 		_, _, p.err = l.compare(ctx, at)
+		p.ended = l.clock.Now()
 	})
 	return p
 }
@@ -43,12 +49,12 @@ func (l *lane) probed(ctx context.Context, t *tenure) bool {
 	case !isDone(t.probe.over):
 		return false
 	}
-	err := t.probe.err
+	last := t.probe
 	t.probe = nil
-	if err != nil {
-		l.unverified(ctx, t, err)
+	if last.err != nil {
+		l.unverified(ctx, t, last.err)
 	}
-	return err == nil
+	return last.err == nil && l.clock.Now().Sub(last.ended) < probedFor
 }
 
 func (l *lane) pollWait() time.Duration {

@@ -502,6 +502,11 @@ type ClientInterface interface {
 	// `Location` of a 202), and 404 otherwise: without a position, a claim that waits to be decided and a claim that
 	// nobody made look alike.
 	//
+	// With a position it is 404 `unknown_claim` as well where the log was replaced, or where everything up to there is
+	// decided and the claim was not there: it was lost with the former log, or will be decided under another position.
+	// Claim the name again with the same `Idempotency-Key` or `claim_id`: if it was, or will be, decided after all, that
+	// is the answer.
+	//
 	// Corresponds with GET /v1/claims/{id} (the `GetClaim` operationId).
 	GetClaim(ctx context.Context, id string, params *GetClaimParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
@@ -573,6 +578,11 @@ func (c *Client) CreateClaim(ctx context.Context, params *CreateClaimParams, bod
 // A claim that is not decided yet reads `pending` if the request says where in the log it is (`at`, as in the
 // `Location` of a 202), and 404 otherwise: without a position, a claim that waits to be decided and a claim that
 // nobody made look alike.
+//
+// With a position it is 404 `unknown_claim` as well where the log was replaced, or where everything up to there is
+// decided and the claim was not there: it was lost with the former log, or will be decided under another position.
+// Claim the name again with the same `Idempotency-Key` or `claim_id`: if it was, or will be, decided after all, that
+// is the answer.
 //
 // Corresponds with GET /v1/claims/{id} (the `GetClaim` operationId).
 func (c *Client) GetClaim(ctx context.Context, id string, params *GetClaimParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -915,6 +925,11 @@ type ClientWithResponsesInterface interface {
 	// A claim that is not decided yet reads `pending` if the request says where in the log it is (`at`, as in the
 	// `Location` of a 202), and 404 otherwise: without a position, a claim that waits to be decided and a claim that
 	// nobody made look alike.
+	//
+	// With a position it is 404 `unknown_claim` as well where the log was replaced, or where everything up to there is
+	// decided and the claim was not there: it was lost with the former log, or will be decided under another position.
+	// Claim the name again with the same `Idempotency-Key` or `claim_id`: if it was, or will be, decided after all, that
+	// is the answer.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1444,6 +1459,11 @@ func (c *ClientWithResponses) CreateClaimWithResponse(ctx context.Context, param
 // A claim that is not decided yet reads `pending` if the request says where in the log it is (`at`, as in the
 // `Location` of a 202), and 404 otherwise: without a position, a claim that waits to be decided and a claim that
 // nobody made look alike.
+//
+// With a position it is 404 `unknown_claim` as well where the log was replaced, or where everything up to there is
+// decided and the claim was not there: it was lost with the former log, or will be decided under another position.
+// Claim the name again with the same `Idempotency-Key` or `claim_id`: if it was, or will be, decided after all, that
+// is the answer.
 //
 // Returns a wrapper object for the known response body format(s).
 //
