@@ -47,7 +47,9 @@ func (l *late) Start(partition int32, r cloudevents.Record) (api.Publication, er
 			time.AfterFunc(d, what)
 		}
 	}
+	inLog := make(chan struct{})
 	at(l.written, func() {
+		defer close(inLog)
 		l.mu.Lock()
 		gone := p.gone
 		p.inLog = true
@@ -60,6 +62,9 @@ func (l *late) Start(partition int32, r cloudevents.Record) (api.Publication, er
 		}
 	})
 	at(l.settled, func() {
+		if l.written != never && l.written <= l.settled {
+			<-inLog // also where both are due at once
+		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if p.over = true; p.gone {
