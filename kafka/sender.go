@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
@@ -46,7 +47,12 @@ func (s *sender) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for ctx.Err() == nil && s.collect() {
+		for ctx.Err() == nil {
+			// Who is ready to publish as well comes into the same request: the first of many would have one to itself.
+			runtime.Gosched()
+			if !s.collect() {
+				break
+			}
 			response, sent, err := s.send(ctx)
 			s.settle(response, sent, err)
 		}
