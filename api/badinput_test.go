@@ -32,7 +32,12 @@ func TestBadBody(t *testing.T) {
 			{"UTF-16", "\xff\xfe{\x00}\x00", 400, "bad_request", "body"},
 
 			{"unknown field", `{"name":"Alice","owner":"u","colour":"red"}`, 400, "bad_request", "colour"},
-			{"a field of a later version", `{"name":"Alice","owner":"u","ttl_seconds":60}`, 400, "bad_request", "ttl_seconds"},
+			{"a field of a later version", `{"name":"Alice","owner":"u","fields":{}}`, 400, "bad_request", "fields"},
+			{"replaces with a field too many", `{"name":"Alice","owner":"u","replaces":{"name":"Bob","owner":"v"}}`, 400, "bad_request", "replaces.owner"},
+			{"replaces that is a string", `{"name":"Alice","owner":"u","replaces":"Bob"}`, 400, "bad_request", "replaces"},
+			{"a ttl that is a string", `{"name":"Alice","owner":"u","mode":"reserve","ttl_seconds":"60"}`, 400, "bad_request", "ttl_seconds"},
+			{"a ttl that is a fraction", `{"name":"Alice","owner":"u","mode":"reserve","ttl_seconds":0.5}`, 400, "bad_request", "ttl_seconds"},
+			{"a ttl beyond 64 bits", `{"name":"Alice","owner":"u","mode":"reserve","ttl_seconds":9223372036854775808}`, 400, "bad_request", "ttl_seconds"},
 			{"another case", `{"name":"Alice","Owner":"u"}`, 400, "bad_request", "Owner"},
 			{"both cases", `{"name":"Alice","owner":"u","OWNER":"v"}`, 400, "bad_request", "OWNER"},
 			{"a name with a long s", `{"name":"Alice","owner":"u","\u017fpace":"email"}`, 400, "bad_request", "\u017fpace"},
@@ -83,7 +88,16 @@ func TestBadBody(t *testing.T) {
 			{"a long owner", `{"name":"Alice","owner":"` + long + `"}`, 422, "invalid_request", "owner"},
 			{"an owner with umlauts", `{"name":"Alice","owner":"ü"}`, 422, "invalid_request", "owner"},
 			{"an owner in two lines", `{"name":"Alice","owner":"a\nb"}`, 422, "invalid_request", "owner"},
-			{"another mode", `{"name":"Alice","owner":"u","mode":"reserve"}`, 422, "invalid_request", "mode"},
+			{"another mode", `{"name":"Alice","owner":"u","mode":"lease"}`, 422, "invalid_request", "mode"},
+			{"a ttl without a reservation", `{"name":"Alice","owner":"u","ttl_seconds":60}`, 422, "invalid_request", "ttl_seconds"},
+			{"a ttl of 0", `{"name":"Alice","owner":"u","mode":"reserve","ttl_seconds":0}`, 422, "invalid_request", "ttl_seconds"},
+			{"a negative ttl", `{"name":"Alice","owner":"u","mode":"reserve","ttl_seconds":-1}`, 422, "invalid_request", "ttl_seconds"},
+			{"a ttl longer than the space's", `{"name":"Alice","owner":"u","mode":"reserve","ttl_seconds":604801}`, 422, "invalid_request", "ttl_seconds"},
+			{"a huge ttl", `{"name":"Alice","owner":"u","mode":"reserve","ttl_seconds":9223372036854775807}`, 422, "invalid_request", "ttl_seconds"},
+			{"replaces nothing", `{"name":"Alice","owner":"u","replaces":{}}`, 422, "invalid_request", "replaces.name"},
+			{"replaces no name", `{"name":"Alice","owner":"u","replaces":{"name":"a","version":0}}`, 422, "invalid_request", "replaces.version replaces.name"},
+			{"replaces itself while reserved", `{"name":"Alice","owner":"u","mode":"reserve","replaces":{"name":"ALICE"}}`, 422, "invalid_request", "replaces.name"},
+			{"another on_timeout", `{"name":"Alice","owner":"u","on_timeout":"retry"}`, 422, "invalid_request", "on_timeout"},
 			{"an empty mode", `{"name":"Alice","owner":"u","mode":""}`, 422, "invalid_request", "mode"},
 			{"a negative version", `{"name":"Alice","owner":"u","expected_version":-1}`, 422, "invalid_request", "expected_version"},
 			{"another on_conflict", `{"name":"Alice","owner":"u","on_conflict":"replace"}`, 422, "invalid_request", "on_conflict"},
@@ -261,7 +275,8 @@ func TestBodyAtTheLimit(t *testing.T) {
 // Nothing that is sent gets an answer other than a described one.
 func FuzzCreateClaim(f *testing.F) {
 	for _, body := range []string{alice, `{}`, `[]`, `{"name":1}`, `{"Name":"x"}`, "{\"name\":\"\xff\"}", `{"name":"Alice","owner":"u","metadata":{"a":"b"}}`,
-		`{"name":"Alice","owner":"u","expected_version":0,"on_conflict":"return_existing","mode":"register"}`} {
+		`{"name":"Alice","owner":"u","expected_version":0,"on_conflict":"return_existing","mode":"register"}`,
+		`{"name":"Alice","owner":"u","mode":"reserve","ttl_seconds":60,"replaces":{"name":"bob","version":1},"on_timeout":"withdraw"}`} {
 		f.Add(body, "wait=0", "k", `"1"`)
 	}
 	f.Add(alice, `a="\`, "\x00", "*")

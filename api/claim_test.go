@@ -83,15 +83,15 @@ func TestClaimTracingNeverCosts(t *testing.T) {
 func TestClaimRejected(t *testing.T) {
 	for reason, status := range map[registrations.Reason]int{
 		registrations.Malformed: 409, registrations.NotAllowed: 403, registrations.UnknownSpace: 409,
-		registrations.DeadlinePassed: 409, registrations.Withdrawn: 409, registrations.InvalidName: 409,
-		registrations.InvalidRequest: 409, registrations.ReservedWord: 409, registrations.Blocked: 409,
+		registrations.DeadlinePassed: 409, registrations.ClaimWithdrawn: 409, registrations.InvalidName: 409,
+		registrations.InvalidRequest: 409, registrations.ReservedWord: 409, registrations.NameBlocked: 409,
 		registrations.UnknownClaim: 404, registrations.ReservationExpired: 409, registrations.NotOwner: 403,
 		registrations.VersionConflict: 412, registrations.WrongState: 409, registrations.CoolingDown: 409,
 		registrations.Confusable: 409, registrations.Taken: 409, registrations.LimitExceeded: 409,
 	} {
 		t.Run(string(reason), func(t *testing.T) {
 			inTime(t, func(t *testing.T, w *world) {
-				w.memory.force["alice"] = reason
+				w.memory.ledger.Force["alice"] = reason
 				a := w.claim(alice, "Idempotency-Key: k").is(status, string(reason))
 				id := a.body["claim_id"].(string)
 				a.has("type", "/problems/"+string(reason), "instance", "/v1/claims/"+id, "owner", nil, "errors", nil)
@@ -334,7 +334,7 @@ func TestPublishUnknownOutcomeComes(t *testing.T) {
 func TestNotPublishedButDecidedBefore(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
 		w.claim(alice, "Idempotency-Key: k").is(201, "").heads("Idempotent-Replayed", "")
-		o := w.memory.outcomes
+		o := w.memory.ledger.Outcomes
 		w.memory.publish = func(context.Context, func() int64) (int64, error) {
 			for _, before := range o {
 				w.waiter.Deliver(before)

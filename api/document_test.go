@@ -89,8 +89,8 @@ func TestReasons(t *testing.T) {
 	}
 	for _, reason := range []registrations.Reason{
 		registrations.Malformed, registrations.NotAllowed, registrations.UnknownSpace, registrations.DeadlinePassed,
-		registrations.Withdrawn, registrations.InvalidName, registrations.InvalidRequest, registrations.ReservedWord,
-		registrations.Blocked, registrations.UnknownClaim, registrations.ReservationExpired, registrations.NotOwner,
+		registrations.ClaimWithdrawn, registrations.InvalidName, registrations.InvalidRequest, registrations.ReservedWord,
+		registrations.NameBlocked, registrations.UnknownClaim, registrations.ReservationExpired, registrations.NotOwner,
 		registrations.VersionConflict, registrations.WrongState, registrations.CoolingDown, registrations.Confusable,
 		registrations.Taken, registrations.LimitExceeded,
 	} {

@@ -40,7 +40,7 @@ func problemOf(err error) (Problem, http.Header) {
 	k := kinds[refused.Reason]
 	p := Problem{
 		Type: "/problems/" + string(refused.Reason), Title: k.title, Status: int32(k.refused), Reason: string(refused.Reason),
-		Detail: &k.advice, Errors: refused.Errors,
+		Detail: &k.advice, Errors: refused.Errors, CurrentVersion: refused.CurrentVersion,
 	}
 	if refused.Status != 0 {
 		p.Status = int32(refused.Status)
@@ -49,7 +49,7 @@ func problemOf(err error) (Problem, http.Header) {
 		p.Detail = &refused.Detail
 	}
 	if refused.ClaimID != uuid.Nil {
-		p.ClaimID = new(refused.ClaimID.String())
+		p.ClaimID, p.RequestID = new(refused.ClaimID.String()), new(refused.ClaimID.String())
 		p.Instance = new(claimPath(refused.ClaimID, nil))
 	}
 	if refused.RetryAfter > 0 {
@@ -64,10 +64,13 @@ func problemOf(err error) (Problem, http.Header) {
 // rejectionOf makes a problem of an outcome. It says nothing about who holds the name.
 func rejectionOf(r *rejectedError, h http.Header) Problem {
 	o := r.Outcome
+	if r.Withdrawal != nil {
+		o = &registrations.Outcome{Reason: registrations.ClaimWithdrawn, Detail: "the claim was withdrawn when its wait had run out; use a new id or Idempotency-Key"}
+	}
 	k := kinds[Reason(o.Reason)]
 	p := Problem{
 		Type: "/problems/" + string(o.Reason), Title: k.title, Status: int32(k.rejected), Reason: string(o.Reason),
-		ClaimID: new(r.RequestID.String()), Instance: new(claimPath(r.RequestID, nil)),
+		ClaimID: new(r.about()), RequestID: new(r.RequestID.String()), Instance: new(claimPath(r.RequestID, nil)),
 	}
 	if k.rejected == 0 { // a reason of a later version of the processor
 		p.Status, p.Title = http.StatusConflict, "The claim was rejected"

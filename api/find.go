@@ -4,36 +4,45 @@ import (
 	"context"
 	"time"
 
-	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
 )
 
 // Find reads what became of a request, and waits for it at most that long. at is where the request was written, if the
 // caller knows: then one that is not decided yet is pending, else it is refused as UnknownClaim like one that never was.
-// So is one whose position is in a log that was given up. The error is a *Refused.
-func (c *Claimer) Find(ctx context.Context, id uuid.UUID, at *Position, wait time.Duration) (Result, error) {
+// So is one whose position is in a log that was given up. withdrawn says that at is where a claim's withdrawal was written,
+// because its wait had run out. The error is a *Refused.
+func (c *Claimer) Find(ctx context.Context, id uuid.UUID, at *Position, withdrawn bool, wait time.Duration) (Result, error) {
+	awaited := id
+	if withdrawn {
+		awaited = withdrawalID(id)
+	}
 	var ticket *registrations.Ticket
 	if wait > 0 { // the ticket first: what is decided behind the look-up's back is delivered
 		var err error
-		if ticket, err = c.waiter.Expect(id, registrations.AnyPartition); err != nil {
+		if ticket, err = c.waiter.Expect(awaited, registrations.AnyPartition); err != nil {
 			return Result{}, &Refused{Reason: TooBusy, RetryAfter: time.Second, Err: err}
 		}
 		defer ticket.Release()
 	}
 	result, err := c.decided(ctx, id)
-	if err != nil || result.Outcome != nil {
+	if err != nil || result.settled(withdrawn) {
 		return result, err
 	}
 	if ticket != nil && (at == nil || !c.standings.passed(*at)) {
-		ctx, cancel := context.WithTimeout(ctx, wait)
+		waiting, cancel := context.WithTimeout(ctx, wait)
 		select {
 		case <-ticket.Done():
-		case <-ctx.Done():
+		case <-waiting.Done():
 		}
 		cancel()
-		if o, ok := ticket.Outcome(); ok {
+		if o, ok := ticket.Outcome(); ok && !withdrawn {
 			return resultOf(&o), nil
+		} else if ok { // what became of the claim itself is decided as well
+			if result, err = c.decided(ctx, id); err != nil || result.settled(withdrawn) {
+				return result, err
+			}
 		}
 	}
 	switch {
@@ -41,9 +50,17 @@ func (c *Claimer) Find(ctx context.Context, id uuid.UUID, at *Position, wait tim
 		return Result{}, &Refused{Reason: UnknownClaim, RetryAfter: time.Second,
 			Detail: "there is no such claim, or it is not decided yet: the Location of the 202 says where it is (?at=…) and can tell"}
 	case c.standings.passed(*at), c.standings.replaced(*at):
-		return c.lost(ctx, id, *at)
+		return c.lost(ctx, id, *at, withdrawn)
 	}
-	return Result{RequestID: id, Position: *at}, nil
+	result.Position, result.Withdrawing = *at, withdrawn
+	return result, nil
+}
+
+// settled reports whether there is nothing more to come. A claim that may be being withdrawn is settled by that, or by its
+// rejection.
+func (r *Result) settled(withdrawn bool) bool {
+	o := r.Outcome
+	return r.Withdrawal != nil || r.notWithdrawn || o != nil && (!withdrawn || o.Type == registrations.Rejected)
 }
 
 // lost looks once more for a request whose position is decided, or is of a log that was given up: it may have been decided
@@ -54,76 +71,86 @@ func (c *Claimer) Find(ctx context.Context, id uuid.UUID, at *Position, wait tim
 // is in the new one and will be decided under another position. To call it pending could be to call it so for ever, and
 // who asks again and again would never learn that nothing comes. So it is unknown_claim, and the detail says what is
 // always right: to send it again as the same claim, which is decided once however often it is in the log.
-func (c *Claimer) lost(ctx context.Context, id uuid.UUID, at Position) (Result, error) {
+func (c *Claimer) lost(ctx context.Context, id uuid.UUID, at Position, withdrawn bool) (Result, error) {
 	if err := c.standings.read(ctx); err != nil {
 		return Result{}, unavailable(err)
 	}
 	result, err := c.decided(ctx, id)
-	if err != nil || result.Outcome != nil {
+	if err != nil || result.settled(withdrawn) {
 		return result, err
 	}
+	over := c.standings.passed(at)
 	switch {
-	case c.standings.passed(at):
+	case (over || c.standings.replaced(at)) && result.Outcome != nil: // its withdrawal was lost
+		return result, nil
+	case over:
 		return Result{}, &Refused{Reason: UnknownClaim,
 			Detail: "all that was written up to that position is decided, and this claim was not there: the id or the position is wrong, or the log was replaced. " + sendAgain}
 	case c.standings.replaced(at):
 		return Result{}, &Refused{Reason: UnknownClaim, RetryAfter: time.Second,
 			Detail: "the log that the position is in was replaced by another one, and this claim is not decided: it was lost with that log, or is in the new one and not decided yet. " + sendAgain}
 	}
-	return Result{RequestID: id, Position: at}, nil
+	result.Position, result.Withdrawing = at, withdrawn
+	return result, nil
 }
 
 const sendAgain = "Claim the name again with the same Idempotency-Key or claim_id: if the claim was, or will be, decided after all, that is the answer"
 
-// decided looks the outcome up; a Result without one says that there is none.
+// decided looks up the outcome of a request and, of a claim, that of the withdrawal that followed it when its wait ran
+// out. A Result without an outcome says that there is none.
 func (c *Claimer) decided(ctx context.Context, id uuid.UUID) (Result, error) {
+	outcomes, err := c.look(ctx, id, withdrawalID(id))
+	if err != nil {
+		return Result{}, err
+	}
+	result := Result{RequestID: id}
+	var withdrawal *registrations.Outcome
+	for i := range outcomes {
+		switch o := &outcomes[i]; {
+		case o.RequestID != id:
+			withdrawal = o
+		case result.Outcome != nil:
+			return Result{}, &Refused{Reason: AmbiguousID, ClaimID: id}
+		default:
+			result = resultOf(o)
+		}
+	}
+	if w := withdrawal; w != nil && w.ClaimID == id {
+		o := result.Outcome
+		switch {
+		case w.Type != registrations.Withdrawn:
+			result.notWithdrawn = o != nil
+		case o == nil:
+			result = resultOf(w)
+			result.RequestID, result.Type, result.Outcome, result.Withdrawal = id, claims.TypeUsernameClaimed, nil, w
+		case undid(w, o):
+			result.Withdrawal = w
+		}
+	}
+	return result, nil
+}
+
+// look reads outcomes.
+func (c *Claimer) look(ctx context.Context, ids ...uuid.UUID) ([]registrations.Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	outcomes, err := c.lookup.Decided(ctx, []uuid.UUID{id})
-	switch {
-	case err != nil:
-		return Result{}, unavailable(err)
-	case len(outcomes) == 0:
-		return Result{RequestID: id}, nil
-	case len(outcomes) > 1:
-		return Result{}, &Refused{Reason: AmbiguousID, ClaimID: id}
+	outcomes, err := c.lookup.Decided(ctx, ids)
+	if err != nil {
+		return nil, unavailable(err)
 	}
-	return resultOf(&outcomes[0]), nil
+	return outcomes, nil
 }
 
 func resultOf(o *registrations.Outcome) Result {
-	return Result{RequestID: o.RequestID, Ref: o.Ref, Name: o.Name, Owner: o.Owner, Outcome: o}
+	r := Result{RequestID: o.RequestID, Type: typeOf(o), ClaimID: o.ClaimID, Ref: o.Ref, Name: o.Name, Owner: o.Owner, Outcome: o}
+	r.Position = positionOf(o)
+	return r
 }
 
-// Look is what is known of a name. Why it cannot be had is empty where it can.
-type Look struct {
-	Ref    names.Ref
-	Name   string // as its holder typed it, or as asked
-	Reason registrations.Reason
-	registrations.Holding
-}
-
-// Look reads who holds a name: advice, as of now. The error is a *Refused.
-func (c *Claimer) Look(ctx context.Context, space names.Space, name string) (Look, error) {
-	policy := c.cfg.Policies[space]
-	if policy == nil {
-		return Look{}, &Refused{Reason: UnknownSpace, Errors: []FieldError{{Field: "space", Detail: "there is no such space"}}}
+// typeOf is the ce_type of the request that an outcome answers.
+func typeOf(o *registrations.Outcome) string {
+	if o.Request == "" {
+		return claims.TypeUsernameClaimed
 	}
-	key, err := policy.Canonical(name)
-	if err != nil {
-		return Look{}, &Refused{Reason: InvalidName, Errors: []FieldError{{Field: "name", Detail: err.Error()}}}
-	}
-	look := Look{Ref: names.Ref{Space: space, Key: key}, Name: name}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	if look.Holding, err = c.lookup.Name(ctx, look.Ref); err != nil {
-		return Look{}, unavailable(err)
-	}
-	switch {
-	case look.Held():
-		look.Name, look.Reason = look.Holding.Name, registrations.Taken
-	case policy.IsReserved(key):
-		look.Reason = registrations.ReservedWord
-	}
-	return look, nil
+	return "dibs." + o.Request + ".v1"
 }

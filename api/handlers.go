@@ -10,7 +10,6 @@ import (
 	"github.com/dibs-hq/dibs/auth"
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
-	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
 )
 
@@ -32,7 +31,19 @@ func (h *handlers) CreateClaim(ctx context.Context, r CreateClaimRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	prefer, err := parsePrefer(r.Params.Prefer, h.waitDefault, h.waitMax)
+	reply, err := h.claim(ctx, request, r.Params.Prefer)
+	switch {
+	case err != nil:
+		return nil, err
+	case reply.later != nil:
+		return CreateClaim202JSONResponse{*reply.later}, nil
+	}
+	return CreateClaim201JSONResponse{Body: reply.done.Body, Headers: CreateClaim201ResponseHeaders(reply.done.Headers)}, nil
+}
+
+// claim asks for a name.
+func (h *handlers) claim(ctx context.Context, request Request, preferred *string) (*reply, error) {
+	prefer, err := parsePrefer(preferred, h.waitDefault, h.waitMax)
 	if err != nil {
 		return nil, err
 	}
@@ -41,37 +52,17 @@ func (h *handlers) CreateClaim(ctx context.Context, r CreateClaimRequestObject) 
 		return nil, err
 	}
 	result, err := h.claimer.Claim(ctx, principal.Name, request, prefer.wait)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case result.Outcome == nil:
-		return CreateClaim202JSONResponse{
-			Body: claimOf(&result),
-			Headers: CreateClaim202ResponseHeaders{
-				Location:          claimPath(result.RequestID, &result.Position),
-				RetryAfter:        retryAfter(pollAfter),
-				PreferenceApplied: optional(prefer.applied),
-			},
-		}, nil
-	case result.Outcome.Type == registrations.Rejected:
-		return nil, &rejectedError{Result: result, applied: prefer.applied}
 	}
-	return CreateClaim201JSONResponse{
-		Body: claimOf(&result),
-		Headers: CreateClaim201ResponseHeaders{
-			Location:           claimPath(result.RequestID, nil),
-			ETag:               etag(result.Outcome.Version),
-			IdempotentReplayed: optional(result.Replayed),
-			PreferenceApplied:  optional(prefer.applied),
-		},
-	}, nil
+	return replyOf(&result, prefer.applied)
 }
 
 // GetClaim is GET /v1/claims/{id}.
 func (h *handlers) GetClaim(ctx context.Context, r GetClaimRequestObject) (GetClaimResponseObject, error) {
-	id, err := parseUUID(r.ID)
+	id, err := idInPath(r.ID)
 	if err != nil {
-		return nil, badRequest("id", "is not a UUID")
+		return nil, err
 	}
 	var at *Position
 	if r.Params.At != nil {
@@ -81,26 +72,32 @@ func (h *handlers) GetClaim(ctx context.Context, r GetClaimRequestObject) (GetCl
 		}
 		at = &p
 	}
+	withdrawn := r.Params.OnTimeout != nil
+	if withdrawn && (at == nil || !r.Params.OnTimeout.Valid()) {
+		return nil, badRequest("on_timeout", `must be "withdraw", together with at`)
+	}
 	prefer, err := parsePrefer(r.Params.Prefer, 0, h.waitMax)
 	if err != nil {
 		return nil, err
 	}
-	result, err := h.claimer.Find(ctx, id, at, prefer.wait)
+	result, err := h.claimer.Find(ctx, id, at, withdrawn, prefer.wait)
 	if err != nil {
 		return nil, err
 	}
-	headers := GetClaim200ResponseHeaders{PreferenceApplied: optional(prefer.applied)}
-	if o := result.Outcome; o == nil {
-		headers.RetryAfter = new(retryAfter(pollAfter))
-	} else {
-		if err := allowed(principalOf(ctx), string(o.Ref.Space), o.Owner); err != nil {
+	if result.Outcome != nil || result.Withdrawal != nil {
+		if err := allowed(principalOf(ctx), string(result.Ref.Space), result.Owner); err != nil {
 			return nil, err
 		}
-		if o.Type != registrations.Rejected {
-			headers.ETag = new(etag(o.Version))
-		}
 	}
-	return GetClaim200JSONResponse{Body: claimOf(&result), Headers: headers}, nil
+	claim := claimOf(&result)
+	headers := GetClaim200ResponseHeaders{PreferenceApplied: optional(prefer.applied)}
+	if claim.State == ClaimStatePending || claim.State == ClaimStateWithdrawing {
+		headers.RetryAfter = new(retryAfter(pollAfter))
+	}
+	if claim.Version != nil {
+		headers.ETag = new(etag(*claim.Version))
+	}
+	return GetClaim200JSONResponse{Body: claim, Headers: headers}, nil
 }
 
 // GetName is GET /v1/names/{space}/{name}.
@@ -120,10 +117,12 @@ func (h *handlers) GetName(ctx context.Context, r GetNameRequestObject) (GetName
 	name := Name{
 		Space: string(look.Ref.Space), Key: string(look.Ref.Key), Name: look.Name,
 		Available: look.Reason == "", Reason: optional(RejectionReason(look.Reason)),
-		State: Free, Version: look.Version,
+		State: NameState(look.State), Version: look.Version,
+	}
+	if !look.ExpiresAt.IsZero() {
+		name.ExpiresAt = new(look.ExpiresAt.UTC())
 	}
 	if look.Held() {
-		name.State = NameState(look.State)
 		if principal.ForOwner(look.Owner) {
 			name.Owner, name.ClaimID = &look.Owner, new(look.ClaimID.String())
 		}
@@ -150,6 +149,15 @@ func requestOf(r *CreateClaimRequestObject) (Request, error) {
 	}
 	if b.Mode != nil {
 		request.Mode = claims.Mode(*b.Mode)
+	}
+	request.TTLSeconds = b.TTLSeconds
+	if b.Replaces != nil {
+		request.Replaces = &Replaced{Name: b.Replaces.Name, Version: b.Replaces.Version}
+	}
+	if b.OnTimeout != nil {
+		if request.Withdraw = b.OnTimeout.Valid(); !request.Withdraw {
+			return Request{}, invalidRequest("on_timeout", `must be "withdraw" or left out`)
+		}
 	}
 	if b.OnConflict != nil {
 		if !b.OnConflict.Valid() {
@@ -184,52 +192,21 @@ func allowed(p *auth.Principal, space, owner string) error {
 	return nil
 }
 
+// idInPath reads the id of a claim.
+func idInPath(s string) (uuid.UUID, error) {
+	id, err := parseUUID(s)
+	if err != nil {
+		return uuid.Nil, badRequest("id", "is not a UUID")
+	}
+	return id, nil
+}
+
 // parseUUID takes the one spelling of 36 characters.
 func parseUUID(s string) (uuid.UUID, error) {
 	if len(s) != 36 {
 		return uuid.Nil, strconv.ErrSyntax
 	}
 	return uuid.Parse(s)
-}
-
-// claimOf is how a claim reads. Of a pending one that was found by its position there is nothing more to say.
-func claimOf(r *Result) Claim {
-	o := r.Outcome
-	if o == nil {
-		return Claim{
-			ClaimID: r.RequestID.String(), Type: UsernameClaimed, State: ClaimStatePending,
-			Space: optional(string(r.Ref.Space)), Key: optional(string(r.Ref.Key)),
-			Name: optional(r.Name), Owner: optional(r.Owner),
-			Partition: r.Position.Partition, LogEpoch: r.Position.LogEpoch, Offset: r.Position.Offset,
-		}
-	}
-	c := Claim{
-		ClaimID: o.RequestID.String(), Type: UsernameClaimed, State: ClaimStateAccepted,
-		Space: optional(string(o.Ref.Space)), Key: optional(string(o.Ref.Key)),
-		Name: optional(o.Name), Owner: optional(o.Owner),
-		DecidedAt: new(o.LogTime.UTC()), Partition: o.Partition, LogEpoch: o.LogEpoch, Offset: o.Offset,
-	}
-	if o.Type == registrations.Rejected {
-		c.State, c.Reason, c.Detail = ClaimStateRejected, new(RejectionReason(o.Reason)), optional(o.FullDetail())
-		if o.Reason == registrations.VersionConflict {
-			c.CurrentVersion = &o.CurrentVersion
-		}
-		return c
-	}
-	c.Version = &o.Version
-	if o.ClaimID != uuid.Nil {
-		c.ClaimID = o.ClaimID.String()
-	}
-	return c
-}
-
-// claimPath is where a claim can be read; at makes it readable while it is pending.
-func claimPath(id uuid.UUID, at *Position) string {
-	path := "/v1/claims/" + id.String()
-	if at != nil {
-		path += "?at=" + at.String()
-	}
-	return path
 }
 
 func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }

@@ -21,7 +21,7 @@ func TestIdempotencyKey(t *testing.T) {
 		again.has("claim_id", id, "name", "Alice", "offset", 0).heads("Idempotent-Replayed", "true", "ETag", `"1"`)
 
 		// Also after the name has gone on to somebody else.
-		w.memory.set(func(m *memory) { clear(m.holdings) })
+		w.memory.set(func(m *memory) { clear(m.ledger.Holdings) })
 		w.claim(alice, key).is(201, "").has("claim_id", id, "version", 1).heads("Idempotent-Replayed", "true")
 
 		for _, other := range []string{
@@ -81,7 +81,7 @@ func TestFiftyTimesAtOnce(t *testing.T) {
 		if n != 1 || replayed.Load() != 49 {
 			t.Errorf("%d claims, %d replays; want 1 and 49", n, replayed.Load())
 		}
-		if n := len(w.memory.outcomes); n != 1 {
+		if n := len(w.memory.ledger.Outcomes); n != 1 {
 			t.Errorf("%d outcomes", n)
 		}
 		w.published(50)

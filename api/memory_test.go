@@ -18,25 +18,19 @@ import (
 
 const partitions = 4
 
-// memory is a log, a processor that decides it by the simplest rule, and the record, for the API to talk to.
+// memory is a log, what it comes to by the rule of the processor, and the record, for the API to talk to.
 type memory struct {
 	mu       sync.Mutex
 	logs     [partitions][]cloudevents.Record
 	rows     [partitions]api.Partition
-	holdings map[names.Ref]registrations.Holding
-	outcomes map[request]registrations.Outcome
-	force    map[names.Key]registrations.Reason // names that are always rejected
-	replicas []func(registrations.Outcome)      // tails of registrations
+	ledger   *ledger
+	start    time.Time
+	replicas []func(registrations.Outcome) // tails of registrations
 
 	held    bool  // nothing is decided until release
 	mute    bool  // nothing is delivered
 	away    error // what the record answers
 	publish func(ctx context.Context, add func() int64) (int64, error)
-}
-
-type request struct {
-	partition int32
-	id        uuid.UUID
 }
 
 var (
@@ -46,15 +40,30 @@ var (
 )
 
 func newMemory() *memory {
-	m := &memory{
-		holdings: make(map[names.Ref]registrations.Holding),
-		outcomes: make(map[request]registrations.Outcome),
-		force:    make(map[names.Key]registrations.Reason),
-	}
+	m := &memory{ledger: newLedger(partitions, policies()), start: time.Now()}
 	for p := range m.rows {
 		m.rows[p] = api.Partition{Partition: int32(p), LogEpoch: 3}
 	}
 	return m
+}
+
+// policies are those of all tests: username, and two spaces that are like it but for what they are here for.
+func policies() names.Policies {
+	all := names.Builtin()
+	like := func(space names.Space, change func(p *names.Policy)) {
+		p := *all[names.Username]
+		p.Space, p.Reserved = space, nil
+		change(&p)
+		all[space] = &p
+	}
+	like("handle", func(p *names.Policy) { p.CoolDown = time.Hour })
+	like("staff", func(p *names.Policy) { p.UniqueAmong = names.AmongActive })
+	return all
+}
+
+// now is the clock of the log and of the API.
+func (m *memory) now() time.Time {
+	return time.Date(2026, 11, 21, 10, 0, 0, 123e6, time.UTC).Add(time.Since(m.start)).Truncate(time.Millisecond)
 }
 
 // set changes how the memory behaves.
@@ -72,6 +81,7 @@ func (m *memory) Start(partition int32, r cloudevents.Record) (api.Publication, 
 func (m *memory) write(ctx context.Context, partition int32, r cloudevents.Record) (int64, error) {
 	add := func() int64 {
 		m.mu.Lock()
+		r.Time = m.now()
 		m.logs[partition] = append(m.logs[partition], r)
 		offset := int64(len(m.logs[partition]) - 1)
 		held := m.held
@@ -138,10 +148,17 @@ func (m *memory) release() {
 func (m *memory) decide() {
 	m.mu.Lock()
 	var published []registrations.Outcome
-	for p := range m.rows {
-		for row := &m.rows[p]; row.NextOffset < int64(len(m.logs[p])); row.NextOffset++ {
-			if o, ok := m.decideOne(row, m.logs[p][row.NextOffset]); ok {
-				published = append(published, o)
+	for again := true; again; {
+		again = false
+		for p := range m.rows {
+			for row := &m.rows[p]; row.NextOffset < int64(len(m.logs[p])); row.NextOffset++ {
+				outcomes, follows := m.ledger.Decide(row.Partition, row.LogEpoch, row.NextOffset, m.logs[p][row.NextOffset])
+				published = append(published, outcomes...)
+				for _, f := range follows {
+					f.Record.Time = m.now()
+					m.logs[f.Partition] = append(m.logs[f.Partition], f.Record)
+					again = true
+				}
 			}
 		}
 	}
@@ -157,58 +174,26 @@ func (m *memory) decide() {
 	}
 }
 
-func (m *memory) decideOne(at *api.Partition, r cloudevents.Record) (registrations.Outcome, bool) {
-	req, err := claims.Read(r)
-	if err != nil {
-		panic(fmt.Sprintf("the API has published what cannot be read: %v", err))
-	}
-	c := req.Body.(*claims.UsernameClaimed)
-	ref := names.ParseRef(string(r.Key))
-	hash := c.Hash(ref, req.Principal, names.Builtin())
-	if before, ok := m.outcomes[request{at.Partition, req.ID}]; ok {
-		return before, before.RequestHash == hash // else a dead letter
-	}
-	h := m.holdings[ref]
-	o := registrations.Outcome{
-		Type: registrations.Rejected, RequestID: req.ID, ClaimID: req.ID, Ref: ref, Name: c.Spelling, Owner: c.Owner,
-		LogTime: time.Date(2026, 11, 21, 10, 0, 0, 123e6, time.UTC), PolicyVersion: 1, RequestHash: hash,
-		Partition: at.Partition, LogEpoch: at.LogEpoch, Offset: at.NextOffset,
-	}
-	switch {
-	case m.force[ref.Key] != "":
-		o.Reason = m.force[ref.Key]
-	case c.ExpectedVersion != nil && *c.ExpectedVersion != h.Version:
-		o.Reason, o.CurrentVersion = registrations.VersionConflict, h.Version
-	case h.Held() && c.OnConflict == claims.OnConflictReturn && h.Owner == c.Owner:
-		o.Type, o.State, o.Version, o.ClaimID = registrations.Accepted, h.State, h.Version, h.ClaimID
-	case h.Held():
-		o.Reason = registrations.Taken
-	default:
-		o.Type, o.State, o.Version = registrations.Accepted, registrations.Registered, h.Version+1
-		m.holdings[ref] = registrations.Holding{
-			State: o.State, Name: c.Spelling, Owner: c.Owner, ClaimID: req.ID, Version: o.Version, Partition: at.Partition,
-		}
-	}
-	m.outcomes[request{at.Partition, req.ID}] = o
-	return o, true
+// privileged writes a request that comes from no caller of the API.
+func (m *memory) privileged(body claims.Body) {
+	m.set(func(m *memory) {
+		w := m.ledger.Sign(body, uuid.New(), "operator")
+		w.Record.Time = m.now()
+		m.logs[w.Partition] = append(m.logs[w.Partition], w.Record)
+	})
+	m.decide()
 }
 
 func (m *memory) Decided(_ context.Context, ids []uuid.UUID) ([]registrations.Outcome, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var found []registrations.Outcome
-	for at, o := range m.outcomes {
-		if slices.Contains(ids, at.id) {
-			found = append(found, o)
-		}
-	}
-	return found, m.away
+	return m.ledger.Decided(ids), m.away
 }
 
 func (m *memory) Name(_ context.Context, ref names.Ref) (registrations.Holding, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.holdings[ref], m.away
+	return m.ledger.Holdings[ref], m.away
 }
 
 func (m *memory) Partitions(context.Context) ([]api.Partition, error) {

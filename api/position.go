@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/dibs-hq/dibs/registrations"
 )
 
 // Position is a place in the topic claims.
@@ -11,6 +13,11 @@ type Position struct {
 	Partition int32
 	LogEpoch  int64
 	Offset    int64
+}
+
+// positionOf is where what was decided is.
+func positionOf(o *registrations.Outcome) Position {
+	return Position{o.Partition, o.LogEpoch, o.Offset}
 }
 
 func (p Position) String() string { return fmt.Sprintf("%d-%d-%d", p.Partition, p.LogEpoch, p.Offset) }

@@ -20,6 +20,10 @@ const (
 	UnknownClaim   = Reason(registrations.UnknownClaim)
 	NotAllowed     = Reason(registrations.NotAllowed)
 
+	NotOwner       = Reason(registrations.NotOwner)
+	AnotherVersion = Reason(registrations.VersionConflict)
+	WrongState     = Reason(registrations.WrongState)
+
 	AmbiguousID         Reason = "ambiguous_id"
 	BadRequest400       Reason = "bad_request"
 	IdempotencyMismatch Reason = "idempotency_mismatch"
@@ -46,8 +50,10 @@ type Refused struct {
 	Detail string
 	// Errors name what was wrong.
 	Errors []FieldError
-	// ClaimID is the claim that may be, or is, in the log.
+	// ClaimID is the request that may be, or is, in the log.
 	ClaimID uuid.UUID
+	// CurrentVersion is what the name has, of AnotherVersion.
+	CurrentVersion *int64
 	// RetryAfter is when it may go better; zero where it will not.
 	RetryAfter time.Duration
 	// Err is the cause, for the operator. It is never shown to the caller.

@@ -2,8 +2,7 @@ package api
 
 import (
 	"errors"
-	"strings"
-	"unicode/utf8"
+	"time"
 
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/cloudevents"
@@ -17,6 +16,8 @@ type Request struct {
 	Name            string // as typed
 	Owner           string
 	Mode            claims.Mode
+	TTLSeconds      *int64
+	Replaces        *Replaced
 	ExpectedVersion *int64
 	OnConflict      claims.OnConflict
 	Metadata        map[string]string
@@ -26,70 +27,128 @@ type Request struct {
 	ClaimID        uuid.UUID
 	IdempotencyKey string
 
+	// Withdraw undoes the claim if its wait runs out.
+	Withdraw bool
+	// Rename: it was asked as one, of the name that it replaces.
+	Rename bool
+
 	// Trace is passed through as headers of the record.
 	Trace []cloudevents.Header
+}
+
+// Replaced is the name that a claim replaces. Without a version it is the one that it has now.
+type Replaced struct {
+	Name    string
+	Version *int64
 }
 
 // repeatable reports whether another request may have the same id.
 func (r *Request) repeatable() bool { return r.ClaimID != uuid.Nil || r.IdempotencyKey != "" }
 
+func (r *Request) operation() string {
+	if r.Rename {
+		return operationRename
+	}
+	return operationClaim
+}
+
 // check says what is wrong with the request as far as that can be known without the log, all of it at once. The error is
 // a *Refused.
-func (r *Request) check(policies names.Policies) (*claims.UsernameClaimed, names.Ref, error) {
-	refused := &Refused{Reason: InvalidRequest}
-	add := func(field, detail string) {
-		refused.Errors = append(refused.Errors, FieldError{Field: field, Detail: detail})
-	}
-	ref := names.Ref{Space: r.Space}
-	if policy := policies[r.Space]; policy == nil {
-		refused.Reason = UnknownSpace
-		add("space", "there is no such space")
-	} else {
-		var err error
-		if ref.Key, err = policy.Canonical(r.Name); err != nil {
-			refused.Reason = InvalidName
-			add("name", err.Error())
-		} else if policy.IsReserved(ref.Key) {
-			refused.Reason = ReservedWord
-			add("name", "is reserved")
-		}
+func (r *Request) check(policies names.Policies, wait time.Duration) (*claims.UsernameClaimed, names.Ref, error) {
+	found := newFindings()
+	ref, policy := found.name(policies, r.Space, r.Name)
+	if ref.Key != "" && policy.IsReserved(ref.Key) {
+		found.reason = ReservedWord
+		found.add("name", "is reserved")
 	}
 	claim := &claims.UsernameClaimed{
-		Space: r.Space, Spelling: r.Name, Owner: r.Owner, Mode: r.Mode,
+		Space: r.Space, Spelling: r.Name, Owner: r.Owner, Mode: r.Mode, TTLSeconds: r.TTLSeconds,
 		ExpectedVersion: r.ExpectedVersion, OnConflict: r.OnConflict, Metadata: r.Metadata,
 	}
-	before := len(refused.Errors)
-	r.checkFields(claim, add)
-	if len(refused.Errors) > before {
-		refused.Reason = InvalidRequest // a field is wrong whatever the name is
+	r.checkFields(claim, policy, found)
+	if r.Replaces != nil {
+		claim.Replaces = r.checkReplaces(ref, policy, found)
 	}
-	if len(refused.Errors) > 0 {
-		return nil, names.Ref{}, refused
+	if r.Withdraw && wait <= 0 {
+		found.field("on_timeout", "needs a wait: it does not go with respond-async or wait=0")
+	}
+	if err := found.refused(); err != nil {
+		return nil, names.Ref{}, r.fields(err)
 	}
 	return claim, ref, nil
 }
 
-// checkFields checks everything but space and name.
-func (r *Request) checkFields(claim *claims.UsernameClaimed, add func(field, detail string)) {
+// fields calls what is wrong by the names that its caller knows.
+func (r *Request) fields(err error) error {
+	var refused *Refused
+	if !r.Rename || !errors.As(err, &refused) {
+		return err
+	}
+	for i := range refused.Errors {
+		switch f := &refused.Errors[i].Field; *f {
+		case "name":
+			*f = "to"
+		case "replaces.name":
+			*f = "name"
+		case "replaces.version":
+			*f = "expected_version"
+		}
+	}
+	return refused
+}
+
+// checkReplaces checks what is given up. A version that is left out is 0 until it is looked up.
+func (r *Request) checkReplaces(ref names.Ref, policy *names.Policy, found *findings) *claims.Replaces {
+	replaces := &claims.Replaces{Name: r.Replaces.Name}
+	if v := r.Replaces.Version; v != nil {
+		if replaces.Version = *v; *v < 1 {
+			found.field("replaces.version", "must be 1 or more")
+		}
+	}
+	if policy == nil {
+		return replaces
+	}
+	key, err := policy.Canonical(replaces.Name)
+	switch {
+	case err != nil:
+		found.field("replaces.name", err.Error())
+	case key == ref.Key && r.Mode == claims.ModeReserve:
+		found.field("replaces.name", `is the name itself: that does not go with mode "reserve"`)
+	}
+	return replaces
+}
+
+// checkFields checks everything but space, name, and what is given up.
+func (r *Request) checkFields(claim *claims.UsernameClaimed, policy *names.Policy, found *findings) {
 	rest := *claim
-	if rest.Mode != claims.ModeRegister {
-		add("mode", `must be "register"`)
-		rest.Mode = claims.ModeRegister
+	if rest.Mode != claims.ModeRegister && rest.Mode != claims.ModeReserve {
+		found.field("mode", `must be "register" or "reserve"`)
+		rest.Mode = claims.ModeReserve
 	}
 	for k, v := range r.Metadata {
 		if !text(k) || !text(v) {
-			add("metadata", "must be UTF-8 without NUL")
+			found.field("metadata", "must be UTF-8 without NUL")
 			rest.Metadata = nil
 			break
 		}
 	}
+	if rest.TTLSeconds != nil && rest.Mode == claims.ModeReserve {
+		shortest := time.Duration(0)
+		if policy != nil {
+			shortest = policy.ShortestTTL
+		}
+		found.ttl(policy, *rest.TTLSeconds, shortest)
+		rest.TTLSeconds = nil
+	}
 	// Validate names one field at a time: what it names is reported, put right and asked again.
 	var invalid *claims.InvalidError
 	for errors.As(rest.Validate(), &invalid) {
-		add(invalid.Field, invalid.Detail)
+		found.field(invalid.Field, invalid.Detail)
 		switch invalid.Field {
 		case "owner":
 			rest.Owner = "-"
+		case "ttl_seconds":
+			rest.TTLSeconds = nil
 		case "on_conflict":
 			rest.OnConflict = claims.OnConflictReject
 		case "expected_version":
@@ -101,12 +160,9 @@ func (r *Request) checkFields(claim *claims.UsernameClaimed, add func(field, det
 		}
 	}
 	if id := r.ClaimID; id != uuid.Nil && (id.Variant() != uuid.RFC4122 || id.Version() != 4 && id.Version() != 7) {
-		add("claim_id", "must be a UUID of version 4 or 7")
+		found.field("claim_id", "must be a UUID of version 4 or 7")
 	}
 	if r.ClaimID != uuid.Nil && r.IdempotencyKey != "" {
-		add("claim_id", "cannot be combined with an Idempotency-Key: each of them is the identity of the claim")
+		found.field("claim_id", "cannot be combined with an Idempotency-Key: each of them is the identity of the claim")
 	}
 }
-
-// text reports whether s can be in a record.
-func text(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }

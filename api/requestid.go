@@ -12,7 +12,11 @@ import (
 var requestIDs = uuid.MustParse("cd54bd74-4d68-5cb0-950e-e2f44a030a1c")
 
 // What an Idempotency-Key is for: the same key for two operations makes two requests.
-const operationClaim = "claim"
+const (
+	operationClaim    = "claim"
+	operationRename   = "rename"
+	operationWithdraw = "withdraw"
+)
 
 // derivedID is the request id of an operation that came with an Idempotency-Key: version 5 over the parts, each with its
 // length before it, so that no two lists of parts look alike. claim is the id in the path, empty where there is none.

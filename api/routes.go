@@ -26,8 +26,18 @@ var routes = map[string]route{
 	"POST /v1/claims":              {scope: auth.ScopeClaim, body: func() any { return new(ClaimRequest) }},
 	"GET /v1/claims/{id}":          {scope: auth.ScopeRead},
 	"GET /v1/names/{space}/{name}": {scope: auth.ScopeRead},
-	"GET /problems/{reason}":       {public: true},
-	"GET /openapi.yaml":            {public: true},
+
+	"POST /v1/claims/{id}/confirm":             {scope: auth.ScopeClaim, body: func() any { return new(ConfirmRequest) }},
+	"POST /v1/claims/{id}/extend":              {scope: auth.ScopeClaim, body: func() any { return new(ExtendRequest) }},
+	"POST /v1/claims/{id}/withdraw":            {scope: auth.ScopeClaim, body: func() any { return new(WithdrawRequest) }},
+	"POST /v1/names/{space}/{name}/release":    {scope: auth.ScopeClaim, body: func() any { return new(HolderRequest) }},
+	"POST /v1/names/{space}/{name}/rename":     {scope: auth.ScopeClaim, body: func() any { return new(RenameRequest) }},
+	"POST /v1/names/{space}/{name}/transfer":   {scope: auth.ScopeClaim, body: func() any { return new(TransferRequest) }},
+	"POST /v1/names/{space}/{name}/deactivate": {scope: auth.ScopeClaim, body: func() any { return new(HolderRequest) }},
+	"POST /v1/names/{space}/{name}/reactivate": {scope: auth.ScopeClaim, body: func() any { return new(HolderRequest) }},
+
+	"GET /problems/{reason}": {public: true},
+	"GET /openapi.yaml":      {public: true},
 }
 
 //go:embed openapi.yaml

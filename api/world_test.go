@@ -15,7 +15,6 @@ import (
 
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/auth"
-	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
@@ -46,9 +45,12 @@ type world struct {
 func newWorld(t *testing.T, change ...func(*setup)) *world {
 	t.Helper()
 	s := setup{keys: auth.None{}, memory: newMemory()}
-	s.claimer = api.ClaimerConfig{Partitions: partitions, Policies: names.Builtin()}
+	s.claimer = api.ClaimerConfig{Partitions: partitions, Policies: policies()}
 	for _, c := range change {
 		c(&s)
+	}
+	if s.claimer.Now == nil {
+		s.claimer.Now = s.memory.now
 	}
 	w := &world{t: t, memory: s.memory, metrics: prometheus.NewRegistry()}
 	s.claimer.Registerer, s.server.Registerer = w.metrics, w.metrics

@@ -78,8 +78,8 @@ func strangers(partition, partitions int, next func() string) []strange {
 		r.Value = []byte(`{"space":"username","name":"-","owner":"u-1","mode":"register"}`)
 	}), fate{"o", "invalid_name"})
 	add("no owner", with(func(r *produced) { r.Value = bytes.Replace(r.Value, []byte(`"u-1"`), []byte(`""`), 1) }), fate{"o", "invalid_request"})
-	add("a reservation, which is for later", with(func(r *produced) {
-		r.Value = bytes.Replace(r.Value, []byte(`"register"`), []byte(`"reserve"`), 1)
+	add("a mode that there is not", with(func(r *produced) {
+		r.Value = bytes.Replace(r.Value, []byte(`"register"`), []byte(`"borrow"`), 1)
 	}), fate{"o", "invalid_request"})
 	add("unknown fields", with(func(r *produced) { r.Value = bytes.Replace(r.Value, []byte(`{`), []byte(`{"colour":"red",`), 1) }), accepted)
 	big := bytes.Repeat([]byte("x"), 1<<20-2<<10)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dibs-hq/dibs/auth"
 	"github.com/dibs-hq/dibs/config"
 	"github.com/dibs-hq/dibs/kafka"
 	"github.com/dibs-hq/dibs/names"
@@ -41,6 +42,8 @@ type Deployment struct {
 	Kafka    *kafka.Client
 	Record   *postgres.Record
 	Policies names.Policies
+	// Keys are what requests are signed with; without any, nothing here signs or checks.
+	Keys auth.RequestKeys
 	// Contract is set once prepared.
 	Contract postgres.Contract
 	// Claims and Waiter work in WithClaims and in a running process.
@@ -77,6 +80,13 @@ func PostgresConfig(cfg config.Config, log *slog.Logger) postgres.Config {
 
 // Open builds what a deployment needs, and connects to nothing. Close it.
 func Open(cfg config.Config, log *slog.Logger, registry prometheus.Registerer) (*Deployment, error) {
+	var keys auth.RequestKeys
+	if path := cfg.Security.RequestKeysFile; path != "" {
+		var err error
+		if keys, err = auth.ReadRequestKeys(path); err != nil {
+			return nil, fmt.Errorf("security.request_keys_file: %w", err)
+		}
+	}
 	record, err := postgres.New(PostgresConfig(cfg, log))
 	if err != nil {
 		return nil, err
@@ -88,7 +98,7 @@ func Open(cfg config.Config, log *slog.Logger, registry prometheus.Registerer) (
 	}
 	producer := kafka.NewProducer(client, kafka.ProducerConfig{})
 	return &Deployment{
-		Config: cfg, Kafka: client, Record: record, Policies: names.Builtin(), log: log, registry: registry,
+		Config: cfg, Kafka: client, Record: record, Policies: names.Builtin(), Keys: keys, log: log, registry: registry,
 		producer: producer, Claims: producer.Claims(),
 		Waiter: registrations.NewWaiter(registrations.WaiterConfig{Max: cfg.API.MaxWaiting, Record: record, Log: log}),
 	}, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dibs-hq/dibs/auth"
 	"github.com/dibs-hq/dibs/dibstest"
 	"github.com/dibs-hq/dibs/dibstest/checker"
 	"github.com/jackc/pgx/v5"
@@ -25,6 +27,7 @@ type deployment struct {
 	database   *dibstest.Database
 	partitions int
 	topic      *topics
+	keys       string // file
 	// calm fails the test for everything that a process calls an error: nothing may halt, and nothing be dead.
 	calm bool
 
@@ -47,6 +50,10 @@ func prepare(t testing.TB, kafka *dibstest.Broker, database *dibstest.Database, 
 	t.Helper()
 	d := &deployment{t: t, kafka: kafka, database: database, partitions: partitions, started: make(map[string]int)}
 	d.topic = newTopics(t, kafka)
+	d.keys = filepath.Join(t.TempDir(), "request-keys.yaml")
+	if err := auth.MakeRequestKeys(d.keys, "k1"); err != nil {
+		t.Fatal(err)
+	}
 	return d
 }
 
@@ -63,6 +70,7 @@ func (d *deployment) env(name string) []string {
 		"DIBS_KAFKA_BROKERS=" + strings.Join(d.kafka.Addrs, ","), "DIBS_KAFKA_TOPIC_PREFIX=" + d.kafka.Prefix,
 		"DIBS_POSTGRES_DSN=" + dsn.String(), "DIBS_POSTGRES_SCHEMA=" + d.database.Schema,
 		"DIBS_API_ADDR=127.0.0.1:0", "DIBS_API_AUTH=none", "DIBS_OPS_ADDR=127.0.0.1:0", "DIBS_LOG_FORMAT=json",
+		"DIBS_SECURITY_REQUEST_KEYS_FILE=" + d.keys,
 	}
 }
 

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/dibs-hq/dibs/auth"
 	"github.com/dibs-hq/dibs/dev"
 	"github.com/dibs-hq/dibs/kafka"
 	"github.com/dibs-hq/dibs/postgres"
@@ -52,6 +54,12 @@ func Dev(ctx context.Context, o DevOptions) (err error) {
 	o.Config.Kafka.Brokers = []string{broker.Addr()}
 	o.Config.Postgres.DSN = database.DSN()
 	o.API, o.Processor, o.Dev = true, true, true
+	if o.Config.Security.RequestKeysFile == "" {
+		o.Config.Security.RequestKeysFile = filepath.Join(dir, "request-keys.yaml")
+		if err := auth.MakeRequestKeys(o.Config.Security.RequestKeysFile, "dev"); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
 	if err := prepareDev(ctx, o); err != nil {
 		if ctx.Err() != nil {
 			return nil

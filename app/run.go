@@ -149,6 +149,10 @@ func (d *Deployment) deliver(ctx context.Context, partition int32, r cloudevents
 }
 
 func (r *running) startProcessor(ctx context.Context) error {
+	if len(r.d.Keys.All) == 0 {
+		return errors.New("security.request_keys_file is not set: the processor signs its own requests (a renamed name's release, an expiry) " +
+			"with a key of that file, and all processes of a deployment have the same. Make one with dibs keys request FILE")
+	}
 	cfg := r.Config.Processor
 	lanes := cfg.Lanes
 	if lanes == 0 {
@@ -164,10 +168,11 @@ func (r *running) startProcessor(ctx context.Context) error {
 	group := kafka.NewGroup(r.d.Kafka, kafka.GroupConfig{ID: r.Config.Kafka.TopicPrefix + cfg.Group})
 	r.parts.start(ctx, "group", group.Run)
 	p, err := processor.New(processor.Config{
-		Rules:  processor.Rules{Partitions: r.d.Contract.Partitions, Policies: r.d.Policies},
-		Topic:  r.d.Kafka.Claims(),
-		Limits: processor.Limits{Batch: cfg.BatchMax},
-		Log:    r.Log, Metrics: r.registry,
+		Rules:   processor.Rules{Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Keys: r.d.Keys.All},
+		Signing: r.d.Keys.Signing,
+		Topic:   r.d.Kafka.Claims(),
+		Limits:  processor.Limits{Batch: cfg.BatchMax},
+		Log:     r.Log, Metrics: r.registry,
 	}, group, r.d.Record, r.d.producer.Publisher(), sources...)
 	if err != nil {
 		return err
@@ -192,11 +197,19 @@ func (d *Deployment) leaderAnswers(partition int32) error {
 	return nil
 }
 
+// clockBound is how far ahead of the brokers' a producer's clock may run, as the topics were made.
+func (d *Deployment) clockBound() time.Duration {
+	if d.dev {
+		return devClockBound
+	}
+	return kafka.MaxClockBound
+}
+
 // startClaimer starts what claims names in this process.
 func (r *running) startClaimer(ctx context.Context) (err error) {
 	r.claimer, err = api.NewClaimer(api.ClaimerConfig{
 		Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Registerer: r.registry, Log: r.Log,
-		Check: r.d.leaderAnswers,
+		Check: r.d.leaderAnswers, ClockBound: r.d.clockBound(),
 	}, r.d.Claims, r.d.Record, r.d.Waiter)
 	if err != nil {
 		return err

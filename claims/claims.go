@@ -14,9 +14,6 @@ import (
 	"github.com/google/uuid"
 )
 
-// TypeUsernameClaimed is the ce_type of the request UsernameClaimed. (A historical name: every space uses it.)
-const TypeUsernameClaimed = "dibs.UsernameClaimed.v1"
-
 // Rerouted marks a record that a processor has forwarded to its right partition: it is forwarded once, not twice.
 const Rerouted = "dibs-rerouted"
 
@@ -60,6 +57,14 @@ type Body interface {
 	Type() string
 	// Name is the space and the name, as typed, that the request is about.
 	Name() (names.Space, string)
+	// Until is the deadline of the request; zero: it is decided however late.
+	Until() time.Time
+	// Privileged reports whether the request must be signed: who may write to the topic may not ask it for that alone.
+	Privileged() bool
+	// Validate checks what can be checked without the space's policy. Its error is an *InvalidError.
+	Validate() error
+
+	fields() fields
 }
 
 // UsernameClaimed asks for a name.
@@ -88,12 +93,25 @@ func (*UsernameClaimed) Type() string { return TypeUsernameClaimed }
 // Name implements Body.
 func (c *UsernameClaimed) Name() (names.Space, string) { return c.Space, c.Spelling }
 
+// Until implements Body.
+func (c *UsernameClaimed) Until() time.Time { return c.Deadline }
+
+// Privileged implements Body.
+func (c *UsernameClaimed) Privileged() bool { return false }
+
+func (c *UsernameClaimed) fields() fields {
+	return fields{
+		claim: true, Space: c.Space, Spelling: c.Spelling, Owner: c.Owner, Mode: c.Mode, TTLSeconds: c.TTLSeconds, Replaces: c.Replaces,
+		ExpectedVersion: c.ExpectedVersion, OnConflict: c.OnConflict, Deadline: c.Deadline, Metadata: c.Metadata,
+	}
+}
+
 // InvalidError says which field of a readable request asks for something that cannot be had.
 type InvalidError struct{ Field, Detail string }
 
 func (e *InvalidError) Error() string { return e.Field + " " + e.Detail }
 
-// Validate checks what can be checked without the space's policy. Its error is an *InvalidError.
+// Validate implements Body.
 func (c *UsernameClaimed) Validate() error {
 	if err := ValidOwner(c.Owner); err != nil {
 		return err
@@ -106,8 +124,19 @@ func (c *UsernameClaimed) Validate() error {
 	if c.OnConflict != OnConflictReject && c.OnConflict != OnConflictReturn {
 		return &InvalidError{"on_conflict", `must be "return_existing" or left out`}
 	}
-	if c.ExpectedVersion != nil && *c.ExpectedVersion < 0 {
-		return &InvalidError{"expected_version", "must be 0 or more"}
+	if err := validVersion(c.ExpectedVersion); err != nil {
+		return err
+	}
+	if c.TTLSeconds != nil {
+		if c.Mode == ModeRegister {
+			return &InvalidError{"ttl_seconds", `does not go with mode "register"`}
+		}
+		if err := validTTL(*c.TTLSeconds); err != nil {
+			return err
+		}
+	}
+	if c.Replaces != nil && c.Replaces.Version < 1 {
+		return &InvalidError{"replaces.version", "must be 1 or more"}
 	}
 	if len(c.Metadata) > 0 && len(appendMetadata(nil, c.Metadata)) > MaxMetadata {
 		return &InvalidError{"metadata", fmt.Sprintf("is larger than %d bytes of JSON", MaxMetadata)}
@@ -142,3 +171,6 @@ func ValidID(id uuid.UUID) bool {
 	v := id.Version()
 	return id.Variant() == uuid.RFC4122 && (v == 4 || v == 5 || v == 7)
 }
+
+// OwnID reports whether the id is one that dibs derives for its own requests. Unsigned it is nobody's.
+func OwnID(id uuid.UUID) bool { return id.Variant() == uuid.RFC4122 && id.Version() == 8 }

@@ -13,6 +13,7 @@ import (
 	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
 )
 
 // UnanswerableError says that nobody could be told the outcome of this record, or that its type means nothing to us. It
@@ -40,10 +41,10 @@ func Read(r cloudevents.Record) (Request, error) {
 	if err != nil {
 		return req, &UnanswerableError{err.Error()}
 	}
-	if req.Type != TypeUsernameClaimed {
+	if _, ok := bodies[req.Type]; !ok {
 		return req, &UnanswerableError{fmt.Sprintf("ce_type %.64q is unknown", req.Type)}
 	}
-	if !ValidID(req.ID) {
+	if !ValidID(req.ID) && !OwnID(req.ID) {
 		return req, &UnanswerableError{"ce_id must be a UUID of version 4, 5 or 7"}
 	}
 	_, req.Rerouted = r.Header(Rerouted)
@@ -54,11 +55,9 @@ func Read(r cloudevents.Record) (Request, error) {
 		req.Principal = ""
 		return req, &MalformedError{cloudevents.Principal, "is not printable ASCII"}
 	}
-	claim, err := decodeClaim(r.Value)
-	if err != nil {
+	if req.Body, err = decodeBody(req.Type, r.Value); err != nil {
 		return req, err
 	}
-	req.Body = claim
 	return req, nil
 }
 
@@ -70,46 +69,16 @@ type decoder struct {
 	bytes bytes.Buffer
 }
 
-func decodeClaim(value []byte) (*UsernameClaimed, error) {
+func decodeBody(kind string, value []byte) (Body, error) {
 	d := decoders.Get().(*decoder)
 	defer decoders.Put(d)
 	d.bytes.Reset()
 	d.bytes.Write(value)
 	d.json.Reset(&d.bytes)
 
-	var c UsernameClaimed
-	var seen struct{ space, name, owner, mode bool }
-	err := d.object("", func(field string) (err error) {
-		switch field {
-		case "space":
-			seen.space = true
-			c.Space, err = readString[names.Space](d, field)
-		case "name":
-			seen.name = true
-			c.Spelling, err = readString[string](d, field)
-		case "owner":
-			seen.owner = true
-			c.Owner, err = readString[string](d, field)
-		case "mode":
-			seen.mode = true
-			c.Mode, err = readString[Mode](d, field)
-		case "ttl_seconds":
-			c.TTLSeconds, err = d.integer(field)
-		case "replaces":
-			c.Replaces, err = d.replaces()
-		case "expected_version":
-			c.ExpectedVersion, err = d.integer(field)
-		case "on_conflict":
-			c.OnConflict, err = readString[OnConflict](d, field)
-		case "deadline":
-			c.Deadline, err = d.time(field)
-		case "metadata":
-			c.Metadata, err = d.strings(field)
-		default:
-			err = d.skip()
-		}
-		return err
-	})
+	var f fields
+	var seen seenFields
+	err := d.object("", func(field string) error { return d.field(&f, &seen, field) })
 	if err != nil {
 		return nil, err
 	}
@@ -119,15 +88,78 @@ func decodeClaim(value []byte) (*UsernameClaimed, error) {
 	if hasNUL(value) { // in a field that is passed over
 		return nil, containsNUL
 	}
-	for _, must := range []struct {
-		field string
-		seen  bool
-	}{{"space", seen.space}, {"name", seen.name}, {"owner", seen.owner}, {"mode", seen.mode}} {
-		if !must.seen {
-			return nil, &MalformedError{must.field, "is missing"}
+	body := bodies[kind]
+	for _, must := range [][]string{{"space", "name"}, body.must} {
+		for _, field := range must {
+			if !seen.has(field) {
+				return nil, &MalformedError{field, "is missing"}
+			}
 		}
 	}
-	return &c, nil
+	return body.of(&f), nil
+}
+
+// seenFields says which of the fields that some request must have are there.
+type seenFields uint16
+
+var fieldBits = map[string]seenFields{
+	"space": 1 << 0, "name": 1 << 1, "owner": 1 << 2, "mode": 1 << 3, "claim_id": 1 << 4, "ttl_seconds": 1 << 5,
+	"new_owner": 1 << 6, "actor": 1 << 7, "reason": 1 << 8, "expires_at": 1 << 9,
+}
+
+func (s seenFields) has(field string) bool { return s&fieldBits[field] != 0 }
+
+// field reads the value of one field. A field that another type of request has is read all the same, and then ignored as
+// an unknown one is.
+func (d *decoder) field(f *fields, seen *seenFields, field string) (err error) {
+	*seen |= fieldBits[field]
+	switch field {
+	case "space":
+		f.Space, err = readString[names.Space](d, field)
+	case "name":
+		f.Spelling, err = readString[string](d, field)
+	case "claim_id":
+		f.ClaimID, err = d.id(field)
+	case "owner":
+		f.Owner, err = readString[string](d, field)
+	case "new_owner":
+		f.NewOwner, err = readString[string](d, field)
+	case "mode":
+		f.Mode, err = readString[Mode](d, field)
+	case "ttl_seconds":
+		f.TTLSeconds, err = d.integer(field)
+	case "replaces":
+		f.Replaces, err = d.replaces()
+	case "expected_version":
+		f.ExpectedVersion, err = d.integer(field)
+	case "expires_at":
+		f.ExpiresAt, err = d.time(field)
+	case "on_conflict":
+		f.OnConflict, err = readString[OnConflict](d, field)
+	case "actor":
+		f.Actor, err = readString[string](d, field)
+	case "reason":
+		f.Reason, err = readString[string](d, field)
+	case "deadline":
+		f.Deadline, err = d.time(field)
+	case "metadata":
+		f.Metadata, err = d.strings(field)
+	default:
+		err = d.skip()
+	}
+	return err
+}
+
+func (d *decoder) id(field string) (uuid.UUID, error) {
+	text, err := readString[string](d, field)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != 36 || id == uuid.Nil {
+		return uuid.Nil, &MalformedError{field, "is not a UUID"}
+	}
+	return id, nil
 }
 
 // object reads an object and calls member for each name, which must read its value.

@@ -26,7 +26,6 @@ func edited(name string, value []byte) cloudevents.Record {
 
 // What nobody can be told the outcome of.
 func TestReadUnanswerable(t *testing.T) {
-	derived := uuid.MustParse("6f0c3a52-8f4e-8c1d-9b7a-2f6d1e5c4b3a")
 	for name, test := range map[string]struct {
 		record cloudevents.Record
 		detail string
@@ -50,7 +49,6 @@ func TestReadUnanswerable(t *testing.T) {
 		"a long type, cut":        {edited("ce_type", []byte(strings.Repeat("x", 9000))), `ce_type "` + strings.Repeat("x", 64) + `" is unknown`, claimID},
 		"a type that is no text":  {edited("ce_type", []byte{0xff, 0, '\n'}), `ce_type "\xff\x00\n" is unknown`, claimID},
 		"id nil":                  {edited("ce_id", []byte(uuid.Nil.String())), "version 4, 5 or 7", uuid.Nil},
-		"id of version 8":         {edited("ce_id", []byte(derived.String())), "version 4, 5 or 7", derived},
 		"id of another variant":   {edited("ce_id", []byte("6f0c3a52-8f4e-4c1d-1b7a-2f6d1e5c4b3a")), "version 4, 5 or 7", uuid.MustParse("6f0c3a52-8f4e-4c1d-1b7a-2f6d1e5c4b3a")},
 		"id all ones":             {edited("ce_id", []byte(uuid.Max.String())), "version 4, 5 or 7", uuid.Max},
 		"unreadable, bad id too":  {func() cloudevents.Record { r := edited("ce_id", nil); r.Value = nil; return r }(), "ce_id is not a UUID", uuid.Nil},
@@ -69,12 +67,13 @@ func TestReadUnanswerable(t *testing.T) {
 	}
 }
 
+// Version 8 reads as well: whether such an id is dibs' own shows in its signature, which is not checked here.
 func TestReadID(t *testing.T) {
 	for version := byte(0); version < 16; version++ {
 		id := claimID
 		id[6] = id[6]&0x0f | version<<4
 		_, err := claims.Read(edited("ce_id", []byte(id.String())))
-		if want := version == 4 || version == 5 || version == 7; want != (err == nil) {
+		if want := version == 4 || version == 5 || version == 7 || version == 8; want != (err == nil) {
 			t.Errorf("version %d: %v", version, err)
 		}
 	}

@@ -10,40 +10,29 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Record writes a claim of the name ref as the record to be produced. The event's type and subject are filled in; extra
-// headers (trace context) are passed through behind ours. Its Time is left zero: the writer stamps it when it sends.
+// Record writes a claim of the name ref as the record to be produced: see NewRecord.
 func (c *UsernameClaimed) Record(e cloudevents.Event, ref names.Ref, extra ...cloudevents.Header) cloudevents.Record {
-	e.Type = TypeUsernameClaimed
+	return NewRecord(c, e, ref, extra...)
+}
+
+// NewRecord writes a request about the name ref as the record to be produced. The event's type and subject are filled in;
+// extra headers (trace context) are passed through behind ours. Its Time is left zero: the writer stamps it when it
+// sends.
+func NewRecord(body Body, e cloudevents.Event, ref names.Ref, extra ...cloudevents.Header) cloudevents.Record {
+	e.Type = body.Type()
 	e.Subject = ref.String()
+	f := body.fields()
 	return cloudevents.Record{
 		Key:     []byte(e.Subject),
-		Value:   c.AppendJSON(make([]byte, 0, 128+len(c.Spelling)+len(c.Owner))),
+		Value:   f.appendJSON(make([]byte, 0, 160+len(f.Spelling)+len(f.Owner))),
 		Headers: append(e.Headers(len(extra)), extra...),
 	}
 }
 
 // AppendJSON appends the claim as the value of its record.
 func (c *UsernameClaimed) AppendJSON(b []byte) []byte {
-	b = appendString(append(b, `{"space":`...), string(c.Space))
-	b = appendString(append(b, `,"name":`...), c.Spelling)
-	b = appendString(append(b, `,"owner":`...), c.Owner)
-	b = appendString(append(b, `,"mode":`...), string(c.Mode))
-	b = appendInt(b, `,"ttl_seconds":`, c.TTLSeconds)
-	if r := c.Replaces; r != nil {
-		b = appendString(append(b, `,"replaces":{"name":`...), r.Name)
-		b = append(appendInt(b, `,"version":`, &r.Version), '}')
-	}
-	b = appendInt(b, `,"expected_version":`, c.ExpectedVersion)
-	if c.OnConflict != OnConflictReject {
-		b = appendString(append(b, `,"on_conflict":`...), string(c.OnConflict))
-	}
-	if !c.Deadline.IsZero() {
-		b = append(cloudevents.AppendTime(append(b, `,"deadline":"`...), c.Deadline), '"')
-	}
-	if len(c.Metadata) > 0 {
-		b = appendMetadata(append(b, `,"metadata":`...), c.Metadata)
-	}
-	return append(b, '}')
+	f := c.fields()
+	return f.appendJSON(b)
 }
 
 func appendInt(b []byte, label string, n *int64) []byte {

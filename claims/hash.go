@@ -14,38 +14,13 @@ type Hash [sha256.Size]byte
 
 // Hash computes the hash of a claim of the name ref, made by principal.
 func (c *UsernameClaimed) Hash(ref names.Ref, principal string, policies names.Policies) Hash {
-	b := append(make([]byte, 0, 256), '{')
-	// In the order of RFC 8785, which is alphabetical; what is absent is left out.
-	b = appendInt(b, `"expected_version":`, c.ExpectedVersion)
-	if c.ExpectedVersion != nil {
-		b = append(b, ',')
-	}
-	b = appendString(append(b, `"key":`...), string(ref.Key))
-	if len(c.Metadata) > 0 {
-		b = appendMetadata(append(b, `,"metadata":`...), c.Metadata)
-	}
-	b = appendString(append(b, `,"mode":`...), string(c.Mode))
-	if c.OnConflict != OnConflictReject {
-		b = appendString(append(b, `,"on_conflict":`...), string(c.OnConflict))
-	}
-	b = appendString(append(b, `,"owner":`...), c.Owner)
-	if principal != "" {
-		b = appendString(append(b, `,"principal":`...), principal)
-	}
-	if r := c.Replaces; r != nil {
-		old := r.Name
-		if p := policies[ref.Space]; p != nil {
-			if key, err := p.Canonical(old); err == nil {
-				old = string(key)
-			}
-		}
-		b = appendString(append(b, `,"replaces":{"name":`...), old)
-		b = append(appendInt(b, `,"version":`, &r.Version), '}')
-	}
-	b = appendString(append(b, `,"space":`...), string(ref.Space))
-	b = appendInt(b, `,"ttl_seconds":`, c.TTLSeconds)
-	b = appendString(append(b, `,"type":`...), TypeUsernameClaimed)
-	return sha256.Sum256(append(b, '}'))
+	return HashOf(c, ref, principal, policies)
+}
+
+// HashOf computes the hash of a request about the name ref, made by principal.
+func HashOf(body Body, ref names.Ref, principal string, policies names.Policies) Hash {
+	f := body.fields()
+	return f.hash(body.Type(), ref, principal, policies)
 }
 
 // HashUnread is the hash of a record whose value cannot be read: over its bytes and its principal as they are, so that a

@@ -1,9 +1,9 @@
-// Package client claims names over HTTP.
+// Package client claims names over HTTP, and does what else can be done with them.
 //
 //	c, err := client.New("http://127.0.0.1:8080", client.WithKey(key))
 //	result, err := c.Claim(ctx, client.Claim{Name: "Alice", Owner: "u-17"})
 //
-// It promises that a claim is repeated under one identity only, so that trying again never makes two of it; that a
+// It promises that a request is repeated under one identity only, so that trying again never makes two of it; that a
 // rejection is a result, not an error; and that an error says whether the claim may still be decided (ErrUndecided). It
 // keeps nothing: whoever may crash between asking and hearing gives the claim an IdempotencyKey or ID of its own and asks
 // again.
@@ -119,8 +119,9 @@ type Problem struct {
 	Reason        string // such as invalid_name: the last part of the problem's type
 	Title, Detail string
 	Errors        []FieldError
-	// ClaimID is the claim that is, or may be, in the log.
+	// ClaimID is the claim that is, or may be, in the log, or that what is there is about; RequestID is what is there.
 	ClaimID    string
+	RequestID  string
 	RetryAfter time.Duration
 }
 

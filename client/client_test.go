@@ -40,6 +40,7 @@ type step struct {
 type seen struct {
 	at                                   time.Duration
 	method, url, prefer, key, body, auth string
+	match                                string
 }
 
 func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -49,7 +50,7 @@ func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
 		body, _ = io.ReadAll(r.Body)
 	}
 	n := len(s.seen)
-	s.seen = append(s.seen, seen{time.Since(s.start), r.Method, r.URL.RequestURI(), r.Header.Get("Prefer"), r.Header.Get("Idempotency-Key"), string(body), r.Header.Get("Authorization")})
+	s.seen = append(s.seen, seen{time.Since(s.start), r.Method, r.URL.RequestURI(), r.Header.Get("Prefer"), r.Header.Get("Idempotency-Key"), string(body), r.Header.Get("Authorization"), r.Header.Get("If-Match")})
 	st := s.steps[min(n, len(s.steps)-1)]
 	s.mu.Unlock()
 	if st.hangs {
@@ -106,7 +107,7 @@ func TestClaim(t *testing.T) {
 		version := int64(0)
 		r, err := c.Claim(t.Context(), client.Claim{Space: "username", Name: "Alice", Owner: "u-17", ExpectedVersion: &version, ReturnExisting: true,
 			Metadata: map[string]string{"a": "b"}, IdempotencyKey: "k"})
-		want := client.Result{ID: id, State: client.Accepted, Space: "username", Name: "Alice", Key: "alice", Owner: "u-17", Version: 1,
+		want := client.Result{ID: id, Type: "UsernameClaimed", State: client.Accepted, Space: "username", Name: "Alice", Key: "alice", Owner: "u-17", Version: 1,
 			DecidedAt: time.Date(2026, 11, 21, 10, 0, 0, 123e6, time.UTC), Position: "7-1-4711", Replayed: true}
 		if err != nil || r != want {
 			t.Errorf("%+v, %v", r, err)

@@ -109,6 +109,126 @@ func ExampleClient_Await() {
 	// accepted
 }
 
+// A name is reserved while something else is done, and confirmed when that went well.
+func ExampleClient_Reserve() {
+	url, stop := startTiny(nil)
+	defer stop()
+	c, ctx := must(client.New(url)), context.Background()
+
+	reserved := must(c.Reserve(ctx, client.Claim{Name: "Alice", Owner: "u-17"}, 10*time.Minute))
+	name := must(c.Name(ctx, "username", "alice"))
+	fmt.Println(reserved.State, name.State, reserved.ExpiresAt.Equal(name.ExpiresAt))
+
+	extended := must(c.Extend(ctx, reserved.ID, "u-17", time.Hour))
+	fmt.Println(extended.State, extended.ExpiresAt.After(reserved.ExpiresAt))
+	confirmed := must(c.Confirm(ctx, reserved.ID, "u-17"))
+	name = must(c.Name(ctx, "username", "alice"))
+	fmt.Println(confirmed.State, name.State, name.Version)
+	// Output:
+	// accepted reserved true
+	// accepted true
+	// accepted registered 3
+}
+
+// What was to be done with the name did not go well: it is free again, at once.
+func ExampleClient_Withdraw() {
+	url, stop := startTiny(nil)
+	defer stop()
+	c, ctx := must(client.New(url)), context.Background()
+
+	reserved := must(c.Reserve(ctx, client.Claim{Name: "Alice", Owner: "u-17"}, 10*time.Minute))
+	must(c.Withdraw(ctx, reserved.ID, "u-17"))
+	fmt.Println(must(c.Name(ctx, "username", "alice")).Available)
+	late := must(c.Confirm(ctx, reserved.ID, "u-17"))
+	fmt.Println(late.State, late.Reason)
+	// Output:
+	// true
+	// rejected unknown_claim
+}
+
+// A name is given up for another: there is no moment with neither.
+func ExampleClient_Rename() {
+	url, stop := startTiny(nil)
+	defer stop()
+	c, ctx := must(client.New(url)), context.Background()
+
+	must(c.Claim(ctx, client.Claim{Name: "Alice", Owner: "u-17"}))
+	renamed := must(c.Rename(ctx, "username", "Alice", "u-17", "Alicia"))
+	fmt.Println(renamed.State, renamed.Name)
+	fmt.Println(must(c.Name(ctx, "username", "alice")).Available, must(c.Name(ctx, "username", "alicia")).Owner)
+
+	again := must(c.Rename(ctx, "username", "Alice", "u-17", "Alma"))
+	fmt.Println(again.State, again.Reason)
+	// Output:
+	// accepted Alicia
+	// true u-17
+	// rejected not_owner
+}
+
+// A change of e-mail, or of anything else that takes a while: the new name is reserved, and the old one released when the
+// new one is confirmed.
+func ExampleClient_Reserve_rename() {
+	url, stop := startTiny(nil)
+	defer stop()
+	c, ctx := must(client.New(url)), context.Background()
+
+	must(c.Claim(ctx, client.Claim{Name: "Alice", Owner: "u-17"}))
+	reserved := must(c.Reserve(ctx, client.Claim{Name: "Alicia", Owner: "u-17", Replaces: &client.Replaces{Name: "Alice"}}, time.Hour))
+	fmt.Println(must(c.Name(ctx, "username", "alice")).State)
+	must(c.Confirm(ctx, reserved.ID, "u-17"))
+	fmt.Println(must(c.Name(ctx, "username", "alice")).State)
+	// Output:
+	// registered
+	// free
+}
+
+// A name is handed over, made inactive, and given up.
+func ExampleClient_Transfer() {
+	url, stop := startTiny(nil)
+	defer stop()
+	c, ctx := must(client.New(url)), context.Background()
+
+	must(c.Claim(ctx, client.Claim{Name: "Alice", Owner: "u-17"}))
+	for _, result := range []client.Result{
+		must(c.Transfer(ctx, "username", "alice", "u-17", "u-18")),
+		must(c.Deactivate(ctx, "username", "alice", "u-18", client.IfVersion(2))),
+		must(c.Reactivate(ctx, "username", "alice", "u-18", client.IdempotencyKey("back-4711"))),
+		must(c.Release(ctx, "username", "alice", "u-17")),
+		must(c.Release(ctx, "username", "alice", "u-18")),
+	} {
+		fmt.Printf("%s %d %q\n", result.State, result.Version, result.Reason)
+	}
+	// Output:
+	// accepted 2 ""
+	// accepted 3 ""
+	// accepted 4 ""
+	// rejected 0 "not_owner"
+	// accepted 5 ""
+}
+
+// Somebody is faster: the name is read again, and what is to be done is decided again.
+func ExampleClient_Update() {
+	url, stop := startTiny(nil)
+	defer stop()
+	c, ctx := must(client.New(url)), context.Background()
+	must(c.Claim(ctx, client.Claim{Name: "Alice", Owner: "u-17"}))
+
+	faster := true
+	result := must(c.Update(ctx, "username", "alice", func(ctx context.Context, n client.Name) (client.Result, error) {
+		fmt.Println("version", n.Version)
+		if faster {
+			must(c.Rename(ctx, "username", "alice", "u-17", "ALICE"))
+			faster = false
+		}
+		return c.Transfer(ctx, "username", "alice", n.Owner, "u-18", client.IfVersion(n.Version))
+	}))
+	fmt.Println(result.State, result.Owner, result.Version)
+	// Output:
+	// version 1
+	// version 2
+	// accepted u-18 3
+}
+
 // Who holds a name is advice: only a claim decides.
 func ExampleClient_Name() {
 	url, stop := startTiny(nil)

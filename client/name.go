@@ -21,6 +21,8 @@ type Name struct {
 	Owner     string `json:"owner,omitempty"` // where the key may know
 	Version   int64  `json:"version"`         // 0 for a name never held
 	ClaimID   string `json:"claim_id,omitempty"`
+	// ExpiresAt is until when it is reserved, or cools down.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
 // Name reads who holds a name.
@@ -42,6 +44,6 @@ func (c *Client) Name(ctx context.Context, space, name string) (Name, error) {
 	}
 	return Name{
 		Space: n.Space, Name: n.Name, Key: n.Key, Available: n.Available, Reason: string(value(n.Reason)), State: string(n.State),
-		Owner: value(n.Owner), Version: n.Version, ClaimID: value(n.ClaimID),
+		Owner: value(n.Owner), Version: n.Version, ClaimID: value(n.ClaimID), ExpiresAt: value(n.ExpiresAt),
 	}, nil
 }

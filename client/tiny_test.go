@@ -12,25 +12,32 @@ import (
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
 )
 
-// tiny is a dibs in memory behind the real API: the first claim of a name gets it.
+// tiny is a dibs in memory behind the real API: it decides by the rule that a processor decides by.
 type tiny struct {
-	mu       sync.Mutex
-	offset   int64
-	holdings map[names.Ref]registrations.Holding
-	outcomes map[uuid.UUID]registrations.Outcome
-	waiter   *registrations.Waiter
-	slow     chan struct{} // if set, nothing is decided before it is closed
+	mu      sync.Mutex
+	offset  int64
+	known   processor.Known
+	rules   processor.Rules
+	signing claims.SigningKey
+	waiter  *registrations.Waiter
+	slow    chan struct{} // if set, nothing is decided before it is closed
 }
 
 // startTiny serves it; stop ends it.
 func startTiny(slow chan struct{}) (url string, stop func()) {
+	signing := claims.SigningKey{ID: "test", Secret: []byte("of a test")}
 	t := &tiny{
-		holdings: make(map[names.Ref]registrations.Holding), outcomes: make(map[uuid.UUID]registrations.Outcome),
-		waiter: registrations.NewWaiter(registrations.WaiterConfig{}), slow: slow,
+		known: processor.Known{
+			Holdings: make(map[names.Ref]registrations.Holding), Outcomes: make(map[processor.Request]registrations.Outcome),
+			Marks: make(map[processor.Mark]struct{}),
+		},
+		rules:   processor.Rules{Partitions: 1, Policies: names.Builtin(), Keys: claims.Keys{signing.ID: signing.Secret}},
+		signing: signing, waiter: registrations.NewWaiter(registrations.WaiterConfig{}), slow: slow,
 	}
 	claimer, err := api.NewClaimer(api.ClaimerConfig{Partitions: 1, Policies: names.Builtin()}, t, t, t.waiter)
 	if err != nil {
@@ -70,55 +77,57 @@ var closed = func() chan struct{} {
 	return c
 }()
 
-func (t *tiny) Start(partition int32, r cloudevents.Record) (api.Publication, error) {
-	req, err := claims.Read(r)
-	if err != nil {
-		panic(err)
-	}
+func (t *tiny) Start(_ int32, r cloudevents.Record) (api.Publication, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	offset := t.offset
 	t.offset++
 	if t.slow == nil {
-		t.decide(req, names.ParseRef(string(r.Key)), partition, offset)
+		t.decide(r, offset)
 		return written(offset), nil
 	}
 	go func() {
 		<-t.slow
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.decide(req, names.ParseRef(string(r.Key)), partition, offset)
+		t.decide(r, offset)
 	}()
 	return written(offset), nil
 }
 
-func (t *tiny) decide(req claims.Request, ref names.Ref, partition int32, offset int64) {
-	c := req.Body.(*claims.UsernameClaimed)
-	o, again := t.outcomes[req.ID]
-	if !again {
-		h := t.holdings[ref]
-		o = registrations.Outcome{
-			Type: registrations.Rejected, Reason: registrations.Taken, RequestID: req.ID, ClaimID: req.ID, Ref: ref, Name: c.Spelling, Owner: c.Owner,
-			LogTime: time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC), RequestHash: c.Hash(ref, req.Principal, names.Builtin()),
-			Partition: partition, LogEpoch: 1, Offset: offset,
-		}
-		switch {
-		case c.ExpectedVersion != nil && *c.ExpectedVersion != h.Version:
-			o.Reason, o.CurrentVersion = registrations.VersionConflict, h.Version
-		case !h.Held():
-			o.Type, o.Reason, o.State, o.Version = registrations.Accepted, "", registrations.Registered, h.Version+1
-			t.holdings[ref] = registrations.Holding{State: o.State, Name: o.Name, Owner: o.Owner, ClaimID: req.ID, Version: o.Version}
-		}
-		t.outcomes[req.ID] = o
+func (t *tiny) decide(r cloudevents.Record, offset int64) {
+	r.Time = time.Now().Truncate(time.Millisecond)
+	received := processor.Receive(processor.Message{Offset: offset, Record: r}, t.rules)
+	d := processor.Decide(processor.Ledger{LogEpoch: 1, Rules: t.rules, Known: t.known}, []processor.Received{received})
+	for _, c := range d.Changes {
+		t.known.Holdings[c.Ref] = c.Holding
 	}
-	t.waiter.Deliver(o)
+	for _, row := range d.Rows {
+		switch row.Kind {
+		case processor.KindOutcome:
+			t.known.Outcomes[processor.Request{ID: row.RequestID}] = row.Outcome
+			t.waiter.Deliver(row.Outcome)
+		case processor.KindDuplicate:
+			t.waiter.Deliver(row.Outcome)
+		case processor.KindMark:
+			t.known.Marks[processor.Mark{Claim: row.RequestID, Owner: row.Outcome.Owner}] = struct{}{}
+		}
+		if f := row.FollowUp; f != nil {
+			release := &claims.ReleaseRequested{
+				About: claims.About{Space: f.Ref.Space, Spelling: string(f.Ref.Key)}, Owner: f.Owner, ExpectedVersion: &f.Version,
+			}
+			event := cloudevents.Event{ID: claims.ReleaseID(f.Claim, row.Outcome.Ref), Source: "test", Principal: claims.Principal}
+			t.offset++
+			t.decide(t.signing.Sign(claims.NewRecord(release, event, f.Ref)), t.offset-1)
+		}
+	}
 }
 
 func (t *tiny) Decided(_ context.Context, ids []uuid.UUID) (found []registrations.Outcome, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, id := range ids {
-		if o, ok := t.outcomes[id]; ok {
+		if o, ok := t.known.Outcomes[processor.Request{ID: id}]; ok {
 			found = append(found, o)
 		}
 	}
@@ -128,13 +137,13 @@ func (t *tiny) Decided(_ context.Context, ids []uuid.UUID) (found []registration
 func (t *tiny) Name(_ context.Context, ref names.Ref) (registrations.Holding, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.holdings[ref], nil
+	return t.known.Holdings[ref], nil
 }
 
 func (t *tiny) Partitions(context.Context) ([]api.Partition, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return []api.Partition{{LogEpoch: 1, NextOffset: int64(len(t.outcomes))}}, nil
+	return []api.Partition{{LogEpoch: 1, NextOffset: t.offset}}, nil
 }
 
 // must is for examples.

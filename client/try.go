@@ -144,14 +144,15 @@ type answer struct {
 	problem *Problem // of a status of 400 and more
 }
 
-// claim reads the answer to a claim. A problem with the id of a claim is its rejection by the log.
+// claim reads the answer to a claim, or to another request. A problem with the id of a claim is its rejection by the log;
+// one without an id may be what the API knows beforehand that the log would say.
 func (a *answer) claim() (Result, error) {
 	replayed := a.header.Get("Idempotent-Replayed") == "true"
 	if p := a.problem; p != nil {
 		switch p.Status {
 		case http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed:
-			if p.ClaimID != "" {
-				r := Result{ID: p.ClaimID, State: Rejected, Reason: p.Reason, Detail: p.Detail, Replayed: replayed}
+			if p.ClaimID != "" || foreseen[p.Reason] {
+				r := Result{ID: p.ClaimID, RequestID: p.RequestID, State: Rejected, Reason: p.Reason, Detail: p.Detail, Replayed: replayed}
 				var body wire.Problem
 				if json.Unmarshal(a.body, &body) == nil {
 					r.CurrentVersion = value(body.CurrentVersion)
@@ -166,11 +167,15 @@ func (a *answer) claim() (Result, error) {
 		return Result{}, errors.Join(errNotDibs, err)
 	}
 	return Result{
-		ID: c.ClaimID, State: State(c.State), Space: value(c.Space), Name: value(c.Name), Key: value(c.Key), Owner: value(c.Owner),
+		ID: c.ClaimID, RequestID: c.RequestID, Type: string(value(c.Type)), State: State(c.State), ExpiresAt: value(c.ExpiresAt),
+		Space: value(c.Space), Name: value(c.Name), Key: value(c.Key), Owner: value(c.Owner),
 		Version: value(c.Version), Reason: string(value(c.Reason)), Detail: value(c.Detail), CurrentVersion: value(c.CurrentVersion),
 		DecidedAt: value(c.DecidedAt), Position: fmt.Sprintf("%d-%d-%d", c.Partition, c.LogEpoch, c.Offset), Replayed: replayed,
 	}, nil
 }
+
+// foreseen are the rejections that may come without a claim: nothing was published.
+var foreseen = map[string]bool{"not_owner": true, "version_conflict": true, "wrong_state": true}
 
 // readProblem reads a problem, or makes one of what a proxy in between has said.
 func readProblem(resp *http.Response, body []byte) *Problem {
@@ -182,7 +187,7 @@ func readProblem(resp *http.Response, body []byte) *Problem {
 	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") || json.Unmarshal(body, &w) != nil {
 		return p
 	}
-	p.Reason, p.Title, p.Detail, p.ClaimID = w.Reason, w.Title, value(w.Detail), value(w.ClaimID)
+	p.Reason, p.Title, p.Detail, p.ClaimID, p.RequestID = w.Reason, w.Title, value(w.Detail), value(w.ClaimID), value(w.RequestID)
 	for _, e := range w.Errors {
 		p.Errors = append(p.Errors, FieldError{Field: e.Field, Detail: e.Detail})
 	}

@@ -18,6 +18,7 @@ type Config struct {
 	Postgres  Postgres  `mapstructure:"postgres"`
 	API       API       `mapstructure:"api"`
 	Ops       Ops       `mapstructure:"ops"`
+	Security  Security  `mapstructure:"security"`
 	Processor Processor `mapstructure:"processor"`
 	Log       Log       `mapstructure:"log"`
 }
@@ -64,6 +65,11 @@ type API struct {
 // Ops is the operations side: health and metrics.
 type Ops struct {
 	Addr string `mapstructure:"addr"`
+}
+
+// Security is what privileged requests are trusted by.
+type Security struct {
+	RequestKeysFile string `mapstructure:"request_keys_file"`
 }
 
 // Processor is the deciding side.
@@ -113,6 +119,7 @@ var keys = []key{
 	{name: "api.rate_per_second", value: 0.0, help: "claims per second and principal; 0 for no limit"},
 	{name: "api.rate_burst", value: 100, help: "claims that a principal may make at once under the limit"},
 	{name: "ops.addr", value: ":8081", help: "address of /livez, /readyz and /metrics"},
+	{name: "security.request_keys_file", value: "", help: "file of the keys that dibs' own and privileged requests are signed with; dibs keys request makes one"},
 	{name: "processor.group", value: "dibs", help: "consumer group that deals out the partitions"},
 	{name: "processor.lanes", value: 0, help: "pipelines that the owned partitions are spread over; 0: one per core"},
 	{name: "processor.batch_max", value: 8000, help: "records decided in one transaction, at most"},

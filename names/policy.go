@@ -1,5 +1,16 @@
 package names
 
+import "time"
+
+// Among says whom names are unique among.
+type Among string
+
+// The ways in which names are unique.
+const (
+	AmongAll    Among = "all"    // a deactivated owner keeps the name
+	AmongActive Among = "active" // a deactivated owner's name is free, and comes back if it still is
+)
+
 // Policy is what a space asks of its names. Policies become valid through the log, so that a decision depends on
 // nothing else; a Policy is never changed once it is in use.
 type Policy struct {
@@ -9,6 +20,14 @@ type Policy struct {
 	MinLength, MaxLength int
 	// Reserved holds the canonical forms that nobody gets.
 	Reserved map[Key]struct{}
+	// TTL is how long a reservation holds that does not say, ShortestTTL the least one can ask for, and LongestTTL how long
+	// one can hold, extensions included.
+	TTL, ShortestTTL, LongestTTL time.Duration
+	// CoolDown is how long a released name is nobody else's; in that time its previous owner may claim it, if
+	// PreviousMayReturn.
+	CoolDown          time.Duration
+	PreviousMayReturn bool
+	UniqueAmong       Among
 }
 
 // Policies are the policies that hold at one position of a partition, by space.
@@ -28,6 +47,9 @@ var usernameV1 = &Policy{
 		// Names that programs take for somebody or nobody.
 		"root", "admin", "system", "null", "undefined",
 	),
+	TTL: 15 * time.Minute, LongestTTL: 7 * 24 * time.Hour,
+	PreviousMayReturn: true,
+	UniqueAmong:       AmongAll,
 }
 
 func reservedSet(words ...Key) map[Key]struct{} {

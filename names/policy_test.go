@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dibs-hq/dibs/names"
 	"pgregory.net/rapid"
@@ -19,6 +20,9 @@ func TestBuiltin(t *testing.T) {
 	policies := names.Builtin()
 	if len(policies) != 1 || policy.Space != names.Username || policy.Version != 1 {
 		t.Errorf("the policies from the start are %+v, want version 1 of the space username", policies)
+	}
+	if policy.TTL != 15*time.Minute || policy.LongestTTL != 7*24*time.Hour || policy.CoolDown != 0 || !policy.PreviousMayReturn || policy.UniqueAmong != names.AmongAll {
+		t.Errorf("the life of a name in the space username is %+v", policy)
 	}
 }
 

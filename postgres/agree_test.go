@@ -1,10 +1,12 @@
 package postgres_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -74,7 +76,9 @@ func (p *pair) step() {
 		}
 		cursor := []processor.Cursor{{Fence: s.Fence, Through: s.NextOffset - 2 + int64(p.rand.IntN(4))}}
 		p.same("published", nil, nil, p.postgres.Published(p.Context(), cursor), p.memory.Published(p.Context(), cursor))
-	case x < 87:
+	case x < 86:
+		p.due()
+	case x < 88:
 		s, ok := p.any(partition)
 		if !ok {
 			return
@@ -164,6 +168,9 @@ func (p *pair) batch(s processor.Standing) processor.Batch {
 		switch x := p.rand.IntN(20); {
 		case x < 2:
 			row.Kind, row.Detail, row.Raw = processor.KindDead, "why", &cloudevents.Record{Value: []byte("v"), Time: logTime}
+		case x == 2 && len(p.requests) > 0:
+			row.Kind, row.RequestID = processor.KindMark, p.requests[p.rand.IntN(len(p.requests))].RequestID
+			row.Outcome = registrations.Outcome{Owner: fmt.Sprint("u-", p.rand.IntN(3))}
 		case x < 4:
 			row.Kind, row.Raw = processor.KindForwarded, &cloudevents.Record{Key: []byte("k"), Time: logTime}
 		default:
@@ -175,6 +182,12 @@ func (p *pair) batch(s processor.Standing) processor.Batch {
 			row.Outcome = registrations.Outcome{
 				Type: registrations.Accepted, RequestID: row.RequestID, ClaimID: row.RequestID, Ref: ref(key), Name: key, Owner: "u", State: registrations.Registered,
 				Version: 1, PolicyVersion: 1, LogTime: b.LogTime, Partition: s.Partition, LogEpoch: s.LogEpoch, Offset: row.Offset,
+			}
+			if p.rand.IntN(3) == 0 {
+				o := &row.Outcome
+				o.Type, o.State = pairTypes[p.rand.IntN(len(pairTypes))], pairStates[p.rand.IntN(len(pairStates))]
+				o.ExpiresAt, o.Version, row.Actor, row.Why = p.expiry(), int64(p.rand.IntN(4)), "ops", "because"
+				row.FollowUp = &processor.FollowUp{Claim: o.ClaimID, Ref: ref("old"), Owner: o.Owner, Version: int64(p.rand.IntN(2))}
 			}
 			p.requests = append(p.requests, row)
 			if r := row.Outcome.Ref; !changed[r] && p.rand.IntN(2) == 0 {
@@ -202,8 +215,13 @@ func (p *pair) change(partition int32, r names.Ref, row processor.Row) processor
 		read += int64(p.rand.IntN(3)) - 1
 		read = max(read, 0)
 	}
+	var h registrations.Holding
+	if p.rand.IntN(2) == 0 {
+		h = registrations.Holding{ExpiresAt: p.expiry(), Settled: p.rand.IntN(2) == 0, Previous: "u-0", Replaces: "old", ReplacesVersion: int64(p.rand.IntN(2))}
+	}
 	return processor.Change{Ref: r, Version: read, Holding: registrations.Holding{
-		State: registrations.Registered, Name: string(r.Key), Owner: fmt.Sprint("u-", p.ids), ClaimID: row.RequestID, Version: read + 1, PolicyVersion: 1,
+		ExpiresAt: h.ExpiresAt, Settled: h.Settled, Previous: h.Previous, Replaces: h.Replaces, ReplacesVersion: h.ReplacesVersion,
+		State: pairStates[p.rand.IntN(len(pairStates))], Name: string(r.Key), Owner: fmt.Sprint("u-", p.ids), ClaimID: row.RequestID, Version: read + 1, PolicyVersion: 1,
 		Since: row.Outcome.LogTime, Partition: partition,
 	}}
 }
@@ -226,6 +244,46 @@ func (p *pair) look() {
 	a, errA := p.postgres.Look(p.Context(), fences, refs, requests)
 	b, errB := p.memory.Look(p.Context(), fences, refs, requests)
 	p.same("look", a, b, errA, errB)
+}
+
+// pairTypes and pairStates are those of what happens to names.
+var (
+	pairTypes  = []registrations.Type{registrations.Confirmed, registrations.Extended, registrations.Released, registrations.Expired, registrations.Unchanged}
+	pairStates = []registrations.State{
+		registrations.Free, registrations.Reserved, registrations.Registered, registrations.Inactive, registrations.Cooling, registrations.StateBlocked,
+	}
+)
+
+// expiry is one of few, so that times meet.
+func (p *pair) expiry() time.Time {
+	return logTime.Add(time.Duration(1+p.rand.IntN(20)) * time.Millisecond)
+}
+
+// due asks for all that is over, and for the first few: which of those that are over at the same time is nobody's promise.
+func (p *pair) due() {
+	partitions := []int32{int32(p.rand.IntN(pairPartitions)), int32(p.rand.IntN(pairPartitions))}
+	at := p.expiry()
+	both := func(most int) (a, b []processor.Due) {
+		a, errA := p.postgres.Due(p.Context(), partitions, at, most)
+		b, errB := p.memory.Due(p.Context(), partitions, at, most)
+		if errA != nil || errB != nil || len(a) != len(b) {
+			p.Fatalf("due: %v, %v in postgres, %v, %v in memory", a, errA, b, errB)
+		}
+		return a, b
+	}
+	a, b := both(1000)
+	for _, d := range [][]processor.Due{a, b} {
+		slices.SortFunc(d, func(a, b processor.Due) int {
+			return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), cmp.Compare(a.Ref.String(), b.Ref.String()))
+		})
+	}
+	p.same("due", a, b, nil, nil)
+	a, b = both(1 + p.rand.IntN(3))
+	for i := range a {
+		if !a[i].ExpiresAt.Equal(b[i].ExpiresAt) {
+			p.Fatalf("due: %v in postgres, %v in memory", a, b)
+		}
+	}
 }
 
 func (p *pair) id() uuid.UUID {

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -18,15 +20,16 @@ const copyFromRows = 128
 var advance = &statement{"advance", `SELECT advance($1::text, $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::uuid[],
 	$7::bigint[], $8::timestamptz[], $9::bigint[], $10::bigint[], $11::bigint[])`}
 
+// Rows are written with the rare columns where one of them has something there.
 var (
-	insertDecisions   = insert("insert_decisions", "decisions", decisionColumns)
-	insertDeadLetters = insert("insert_dead_letters", "dead_letters", deadLetterColumns)
-	insertNames       = insert("insert_names", "names", nameColumns)
-	changeNames       = &statement{"change_names", `SELECT change_names($1::bigint[], $2::bigint[], $3::timestamptz[], $4::integer[], $5::integer[],
-	$6::"char"[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[])`}
+	usualDecisions = newTable("insert_decisions", "decisions", decisionColumns)
+	anyDecisions   = newTable("insert_any_decisions", "decisions", decisionColumns, rareDecisionColumns)
+	usualNames     = newTable("insert_names", "names", nameColumns)
+	anyNames       = newTable("insert_any_names", "names", nameColumns, rareNameColumns, firstClaimColumn)
+	deadLetters    = newTable("insert_dead_letters", "dead_letters", deadLetterColumns)
 
-	copyDecisions = copyFrom("decisions", decisionColumns)
-	copyNames     = copyFrom("names", nameColumns)
+	changeNames = &statement{"change_names", `SELECT change_names($1::bigint[], $2::bigint[], $3::timestamptz[], $4::integer[], $5::integer[],
+	$6::"char"[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::boolean[], $14::text[], $15::text[], $16::bigint[])`}
 )
 
 var batchColumns = []column[*processor.Batch]{
@@ -49,10 +52,13 @@ type writing struct {
 	dead      []deadLetter
 	added     []change // names without a row
 	changed   []change
+
+	toDecisions *table[decision]
+	toNames     *table[change]
 }
 
 func newWriting(batches []processor.Batch) (*writing, error) {
-	w := &writing{batches: make([]*processor.Batch, len(batches))}
+	w := &writing{batches: make([]*processor.Batch, len(batches)), toDecisions: usualDecisions, toNames: usualNames}
 	rows := 0
 	for i := range batches {
 		w.batches[i] = &batches[i]
@@ -68,6 +74,9 @@ func newWriting(batches []processor.Batch) (*writing, error) {
 			if err != nil {
 				return nil, err
 			}
+			if !d.usual() {
+				w.toDecisions = anyDecisions
+			}
 			w.decisions = append(w.decisions, d)
 			if row.Kind == processor.KindDead {
 				w.dead = append(w.dead, deadLetter{d.partition, d.logEpoch, d.offset, storable(row.Detail), row.Raw})
@@ -79,6 +88,9 @@ func newWriting(batches []processor.Batch) (*writing, error) {
 				return nil, err
 			}
 			if c.Change.Version == 0 {
+				if c.first = firstClaim(b, c.Change); !c.usual() {
+					w.toNames = anyNames
+				}
 				w.added = append(w.added, c)
 			} else {
 				w.changed = append(w.changed, c)
@@ -86,6 +98,24 @@ func newWriting(batches []processor.Batch) (*writing, error) {
 		}
 	}
 	return w, nil
+}
+
+// firstClaim finds, for a new name that has changed again within its batch, the claim that made its first version: it
+// may be none that the name is left with. There are few of them, so the rows are searched for each.
+func firstClaim(b *processor.Batch, c *processor.Change) uuid.UUID {
+	if c.Holding.Version == 1 {
+		return uuid.Nil
+	}
+	for i := range b.Rows {
+		o := &b.Rows[i].Outcome
+		if o.Version == 1 && o.Type == registrations.Accepted && o.Ref == c.Ref && b.Rows[i].Kind == processor.KindOutcome {
+			if o.RequestID == c.ClaimID {
+				return uuid.Nil
+			}
+			return o.RequestID
+		}
+	}
+	return uuid.Nil
 }
 
 // Commit implements processor.Record.
@@ -113,7 +143,7 @@ func (r *Record) advance(w *writing) step {
 func (r *Record) commitInOne(ctx context.Context, c *pgx.Conn, w *writing) error {
 	steps := []step{r.advance(w)}
 	if len(w.decisions) > 0 {
-		steps = append(steps, step{insertDecisions, arrays(decisionColumns, w.decisions), nil})
+		steps = append(steps, w.toDecisions.inserting(w.decisions))
 	}
 	return pipeline(ctx, c, w.rest(steps, len(w.added) > 0)...)
 }
@@ -125,14 +155,14 @@ func (r *Record) commitByCopy(ctx context.Context, c *pgx.Conn, w *writing) (err
 	if err := pipeline(ctx, c, step{statement: begin}, r.advance(w)); err != nil {
 		return rollback(ctx, c, err)
 	}
-	b := appendCopy(make([]byte, 0, 256*len(w.decisions)), decisionColumns, w.decisions)
-	if _, err := c.PgConn().CopyFrom(ctx, bytes.NewReader(b), copyDecisions); err != nil {
+	b := appendCopy(make([]byte, 0, 256*len(w.decisions)), w.toDecisions.columns, w.decisions)
+	if _, err := c.PgConn().CopyFrom(ctx, bytes.NewReader(b), w.toDecisions.copy); err != nil {
 		return rollback(ctx, c, fmt.Errorf("copy decisions: %w", err))
 	}
 	byCopy := len(w.added) >= r.copyFrom
 	if byCopy {
-		b = appendCopy(b[:0], nameColumns, w.added)
-		if _, err := c.PgConn().CopyFrom(ctx, bytes.NewReader(b), copyNames); err != nil {
+		b = appendCopy(b[:0], w.toNames.columns, w.added)
+		if _, err := c.PgConn().CopyFrom(ctx, bytes.NewReader(b), w.toNames.copy); err != nil {
 			return rollback(ctx, c, fmt.Errorf("copy names: %w", err))
 		}
 	}
@@ -146,10 +176,10 @@ func (r *Record) commitByCopy(ctx context.Context, c *pgx.Conn, w *writing) (err
 // rest appends what comes behind the decisions.
 func (w *writing) rest(steps []step, insertNew bool) []step {
 	if len(w.dead) > 0 {
-		steps = append(steps, step{insertDeadLetters, arrays(deadLetterColumns, w.dead), nil})
+		steps = append(steps, deadLetters.inserting(w.dead))
 	}
 	if insertNew {
-		steps = append(steps, step{insertNames, arrays(nameColumns, w.added), nil})
+		steps = append(steps, w.toNames.inserting(w.added))
 	}
 	if len(w.changed) > 0 {
 		steps = append(steps, step{changeNames, arrays(changeColumns, w.changed), nil})

@@ -15,6 +15,8 @@ import (
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/postgres"
 	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
 )
 
 // TestRefusedData: what the database cannot hold is ErrData, leaves nothing, and costs the neighbours nothing once it
@@ -43,6 +45,32 @@ func TestRefusedData(t *testing.T) {
 		"a holding's policy version":  func(b *processor.Batch) { b.Changes[0].PolicyVersion = 1 << 31 },
 		"an outcome of another place": func(b *processor.Batch) { b.Rows[0].Outcome.Offset++ },
 		"a fact said to be an answer": func(b *processor.Batch) { b.Rows[0].Outcome.Fact = true },
+		"NUL in an actor":             func(b *processor.Batch) { b.Rows[0].Actor = "a\x00b" },
+		"a reason that is not UTF-8":  func(b *processor.Batch) { b.Rows[0].Why = "\xff" },
+		"NUL in a previous owner":     func(b *processor.Batch) { b.Changes[0].Previous = "a\x00b" },
+		"NUL in a replaced name":      func(b *processor.Batch) { b.Changes[0].Replaces = "a\x00b" },
+		"an outcome's endless expiry": func(b *processor.Batch) { b.Rows[0].Outcome.ExpiresAt = time.UnixMilli(math.MaxInt64 / 10) },
+		"a name's endless expiry":     func(b *processor.Batch) { b.Changes[0].ExpiresAt = time.UnixMilli(math.MaxInt64 / 10) },
+		"a mark's owner":              func(b *processor.Batch) { b.Rows[0] = marking(0, "\xff") },
+		"NUL in a follow-up":          func(b *processor.Batch) { b.Rows[0].FollowUp = following(b, "a\x00b") },
+		"a follow-up of no name":      func(b *processor.Batch) { b.Rows[0].FollowUp = following(b, "") },
+		"another claim's follow-up":   func(b *processor.Batch) { b.Rows[0].FollowUp = following(b, "old"); b.Rows[0].FollowUp.Claim[0]++ },
+		"another owner's follow-up":   func(b *processor.Batch) { b.Rows[0].FollowUp = following(b, "old"); b.Rows[0].FollowUp.Owner = "u-2" },
+		"another space's follow-up": func(b *processor.Batch) {
+			b.Rows[0].FollowUp = following(b, "old")
+			b.Rows[0].FollowUp.Ref.Space = "email"
+		},
+		"what follows a mark": func(b *processor.Batch) {
+			f := following(b, "old")
+			b.Rows[0] = marking(0, "u")
+			b.Rows[0].FollowUp = f
+		},
+		"who marked":          func(b *processor.Batch) { b.Rows[0] = marking(0, "u"); b.Rows[0].Actor = "ops" },
+		"why there is a mark": func(b *processor.Batch) { b.Rows[0] = marking(0, "u"); b.Rows[0].Why = "because" },
+		"what follows a death": func(b *processor.Batch) {
+			f := following(b, "old")
+			b.Rows[0] = processor.Row{Kind: processor.KindDead, FollowUp: f}
+		},
 	} {
 		for _, size := range []int{1, 600} {
 			partition++
@@ -63,6 +91,16 @@ func TestRefusedData(t *testing.T) {
 	if !errors.Is(err, processor.ErrData) {
 		t.Errorf("look: %v", err)
 	}
+}
+
+func marking(offset int64, owner string) processor.Row {
+	return processor.Row{Offset: offset, Kind: processor.KindMark, RequestID: uuid.New(), Outcome: registrations.Outcome{Owner: owner}}
+}
+
+// following is what the first row of a batch leads to: the release of a key.
+func following(b *processor.Batch, key string) *processor.FollowUp {
+	o := &b.Rows[0].Outcome
+	return &processor.FollowUp{Claim: o.ClaimID, Ref: ref(key), Owner: o.Owner, Version: 1}
 }
 
 // long is a text that an index cannot hold, however it is compressed.

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dibs-hq/dibs/cloudevents"
@@ -27,8 +28,11 @@ type decision struct {
 	requestID uuid.UUID
 	principal string
 	*registrations.Outcome
-	detail string
-	raw    *cloudevents.Record
+	detail   string
+	followUp *processor.FollowUp
+	actor    string
+	why      string
+	raw      *cloudevents.Record
 }
 
 // newDecision checks what the columns cannot hold. An outcome repeats what its row says, and the row is what is read
@@ -43,6 +47,10 @@ func newDecision(f processor.Fence, row *processor.Row) (d decision, err error) 
 	}
 	if d.kind, err = kinds.letter(row.Kind); err != nil {
 		return d, err
+	}
+	answers := row.Kind == processor.KindOutcome || row.Kind == processor.KindFact
+	if !answers && (row.FollowUp != nil || row.Actor != "" || row.Why != "") {
+		return d, fmt.Errorf("%w: offset %d of partition %d leads to something and decides nothing", processor.ErrData, row.Offset, f.Partition)
 	}
 	switch row.Kind {
 	case processor.KindOutcome, processor.KindFact:
@@ -62,7 +70,13 @@ func newDecision(f processor.Fence, row *processor.Row) (d decision, err error) 
 				return d, err
 			}
 		}
+		if !follows(row.FollowUp, o) {
+			return d, fmt.Errorf("%w: the follow-up of offset %d of partition %d is of another claim", processor.ErrData, row.Offset, f.Partition)
+		}
 		d.Outcome, d.detail = o, o.Detail
+		d.followUp, d.actor, d.why = row.FollowUp, row.Actor, row.Why
+	case processor.KindMark:
+		d.Outcome = &registrations.Outcome{Owner: row.Outcome.Owner}
 	case processor.KindForwarded:
 		d.raw = row.Raw
 		d.principal = storable(d.principal)
@@ -74,6 +88,20 @@ func newDecision(f processor.Fence, row *processor.Row) (d decision, err error) 
 }
 
 var noOutcome registrations.Outcome
+
+// follows reports whether a follow-up repeats what its outcome says: only the rest of it is stored.
+func follows(f *processor.FollowUp, o *registrations.Outcome) bool {
+	return f == nil || f.Claim == o.ClaimID && f.Owner == o.Owner && f.Ref.Space == o.Ref.Space && f.Ref.Key != ""
+}
+
+func readFollowUp(key, version []byte, o *registrations.Outcome) *processor.FollowUp {
+	if key == nil {
+		return nil
+	}
+	return &processor.FollowUp{
+		Claim: o.ClaimID, Ref: names.Ref{Space: o.Ref.Space, Key: names.Key(key)}, Owner: o.Owner, Version: fields{version}.int8(0),
+	}
+}
 
 // storable makes a text of bytes that a text column can hold.
 func storable(s string) string {
@@ -129,11 +157,32 @@ var decisionColumns = []column[decision]{
 	}},
 }
 
+// rareDecisionColumns come behind them, in a batch that has something to say there: nulls in a claim's way are not free
+// either.
+var rareDecisionColumns = []column[decision]{
+	{"expires_at", oidTimestamptz, "timestamptz[]", func(b []byte, d *decision) []byte { return appendTime(b, d.ExpiresAt) }},
+	{"follow_key", oidText, "text[]", func(b []byte, d *decision) []byte {
+		if d.followUp == nil {
+			return appendNull(b)
+		}
+		return appendText(b, d.followUp.Ref.Key)
+	}},
+	{"follow_version", oidInt8, "bigint[]", func(b []byte, d *decision) []byte {
+		if d.followUp == nil {
+			return appendNull(b)
+		}
+		return appendInt8OrNull(b, d.followUp.Version)
+	}},
+	{"request", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.Outcome.Request) }},
+	{"actor", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.actor) }},
+	{"why", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.why) }},
+}
+
 // outcomeFields is what readOutcome reads, of the table or alias d.
 const (
 	outcomeFields = `d.partition, d.log_epoch, d."offset", d.seq, d.rules, d.kind, d.outcome, d.state, d.version, d.current_version,
-	d.log_time, d.policy_version, d.request_id, d.claim_id, d.request_hash, d.reason, d.detail, d.space, d.key, d.name, d.owner`
-	outcomeWidth = 21
+	d.log_time, d.policy_version, d.request_id, d.claim_id, d.request_hash, d.reason, d.detail, d.space, d.key, d.name, d.owner, d.expires_at, d.request`
+	outcomeWidth = 23
 )
 
 func readOutcome(f fields) (o registrations.Outcome, err error) {
@@ -145,7 +194,7 @@ func readOutcome(f fields) (o registrations.Outcome, err error) {
 		Version: f.int8(8), CurrentVersion: f.int8(9), LogTime: f.time(10), PolicyVersion: int(f.int4(11)),
 		RequestID: f.uuid(12), ClaimID: f.uuid(13), Reason: registrations.Reason(f.text(15)), Detail: f.text(16),
 		Ref:  names.Ref{Space: names.Space(f.text(17)), Key: names.Key(f.text(18))},
-		Name: f.text(19), Owner: f.text(20),
+		Name: f.text(19), Owner: f.text(20), ExpiresAt: f.time(21), Request: f.text(22),
 	}
 	kind, err := kinds.value(f.char(5))
 	if err != nil {
@@ -170,6 +219,11 @@ func readOutcome(f fields) (o registrations.Outcome, err error) {
 	return o, nil
 }
 
+// readMark reads the fields of an outcome as a mark, if that is what the row is.
+func readMark(f fields) (processor.Mark, bool) {
+	return processor.Mark{Partition: f.int4(0), Claim: f.uuid(12), Owner: f.text(20)}, f.char(5) == 'm'
+}
+
 // deadLetter is a row on its way into the table dead_letters.
 type deadLetter struct {
 	partition int32
@@ -191,6 +245,24 @@ var deadLetterColumns = []column[deadLetter]{
 		return appendBytes(b, appendRaw(nil, d.raw))
 	}},
 }
+
+func (d *decision) usual() bool {
+	return d.ExpiresAt.IsZero() && d.Outcome.Request == "" && d.followUp == nil && d.actor == "" && d.why == ""
+}
+
+// table is how rows of a table are written: those columns of it.
+type table[T any] struct {
+	columns []column[T]
+	insert  *statement
+	copy    string
+}
+
+func newTable[T any](insertName, name string, columns ...[]column[T]) *table[T] {
+	all := slices.Concat(columns...)
+	return &table[T]{all, insert(insertName, name, all), copyFrom(name, all)}
+}
+
+func (t *table[T]) inserting(rows []T) step { return step{t.insert, arrays(t.columns, rows), nil} }
 
 // insert is the statement that writes rows given as one array for each column.
 func insert[T any](name, table string, columns []column[T]) *statement {

@@ -7,8 +7,8 @@ func (r *Record) SetCopyFrom(rows int) { r.copyFrom = rows }
 func Statements() map[string]string {
 	all := make(map[string]string)
 	for _, s := range []*statement{
-		lookNames, lookRequests, standing, decided, unpublished, ownStanding,
-		advance, changeNames, insertDecisions, insertNames, insertDeadLetters, publishedThrough,
+		lookNames, lookRequests, due, ownedNames, historyFirst, history, standing, decided, unpublished, ownStanding,
+		advance, changeNames, usualDecisions.insert, anyDecisions.insert, usualNames.insert, anyNames.insert, deadLetters.insert, publishedThrough,
 	} {
 		all[s.name] = s.sql
 	}

@@ -2,9 +2,12 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 
+	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
 )
 
 // change is a row on its way into the table names.
@@ -12,6 +15,7 @@ type change struct {
 	partition int32
 	state     byte
 	*processor.Change
+	first uuid.UUID // the claim that first held a name that is new
 }
 
 func newChange(partition int32, c *processor.Change) (change, error) {
@@ -22,7 +26,7 @@ func newChange(partition int32, c *processor.Change) (change, error) {
 	if c.PolicyVersion != int(int32(c.PolicyVersion)) {
 		return change{}, fmt.Errorf("%w: policy version %d is too large", processor.ErrData, c.PolicyVersion)
 	}
-	return change{partition, state, c}, nil
+	return change{partition: partition, state: state, Change: c}, nil
 }
 
 // nameColumns are written in this order for a name without a row, and behind the version that was read for one with a
@@ -45,14 +49,33 @@ var nameColumns = []column[change]{
 	{"owner", oidText, "text[]", func(b []byte, c *change) []byte { return appendTextOrNull(b, c.Owner) }},
 }
 
-var changeColumns = append([]column[change]{
+// rareNameColumns come behind them: for a name without a row only in a batch that has something to say there.
+var rareNameColumns = []column[change]{
+	{"expires_at", oidTimestamptz, "timestamptz[]", func(b []byte, c *change) []byte { return appendTime(b, c.ExpiresAt) }},
+	{"settled", oidBool, "boolean[]", func(b []byte, c *change) []byte { return appendTrueOrNull(b, c.Settled) }},
+	{"previous", oidText, "text[]", func(b []byte, c *change) []byte { return appendTextOrNull(b, c.Previous) }},
+	{"replaces", oidText, "text[]", func(b []byte, c *change) []byte { return appendTextOrNull(b, c.Replaces) }},
+	{"replaces_version", oidInt8, "bigint[]", func(b []byte, c *change) []byte { return appendInt8OrNull(b, c.ReplacesVersion) }},
+}
+
+// firstClaimColumn is that of a name without a row; change_names sees by itself when a name loses its first claim.
+var firstClaimColumn = []column[change]{
+	{"first_claim", oidUUID, "uuid[]", func(b []byte, c *change) []byte { return appendUUIDOrNull(b, c.first) }},
+}
+
+func (c *change) usual() bool {
+	return c.ExpiresAt.IsZero() && !c.Settled && c.Previous == "" && c.Replaces == "" && c.ReplacesVersion == 0 && c.first == uuid.Nil
+}
+
+var changeColumns = slices.Concat([]column[change]{
 	{"was", oidInt8, "bigint[]", func(b []byte, c *change) []byte { return appendInt8(b, c.Change.Version) }},
-}, nameColumns...)
+}, nameColumns, rareNameColumns)
 
 // holdingFields is what readHolding reads, of the table or alias n.
 const (
-	holdingFields = `n.version, n.since, n.partition, n.policy_version, n.state, n.claim_id, n.name, n.owner`
-	holdingWidth  = 8
+	holdingFields = `n.version, n.since, n.partition, n.policy_version, n.state, n.claim_id, n.name, n.owner,
+	n.expires_at, n.settled, n.previous, n.replaces, n.replaces_version`
+	holdingWidth = 13
 )
 
 // readHolding reads the holding of a key.
@@ -60,6 +83,7 @@ func readHolding(f fields, key string) (h registrations.Holding, err error) {
 	h = registrations.Holding{
 		Version: f.int8(0), Since: f.time(1), Partition: f.int4(2), PolicyVersion: int(f.int4(3)),
 		ClaimID: f.uuid(5), Name: f.text(6), Owner: f.text(7),
+		ExpiresAt: f.time(8), Settled: f.bool(9), Previous: f.text(10), Replaces: names.Key(f.text(11)), ReplacesVersion: f.int8(12),
 	}
 	if f[6] == nil {
 		h.Name = key

@@ -18,11 +18,16 @@ var lookNames = &statement{"look_names", `
 	FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (space, key, i)
 	CROSS JOIN LATERAL (SELECT * FROM names n WHERE n.space = k.space AND n.key = k.key LIMIT 1) n`}
 
+// lookRequests finds the outcome of each request, and beside it the marks: several owners may have withdrawn one claim
+// id, all but one of them in vain, and OFFSET 0 does for them what LIMIT 1 does for the outcome. One statement is cheaper
+// than two for a claim that is alone.
 var lookRequests = &statement{"look_requests", `
 	SELECT ` + outcomeFields + `
 	FROM unnest($1::integer[], $2::uuid[]) AS k (partition, id)
 	CROSS JOIN LATERAL (
-		SELECT * FROM decisions d WHERE d.request_id = k.id AND d.partition = k.partition AND d.kind = 'o' LIMIT 1
+		(SELECT * FROM decisions d WHERE d.request_id = k.id AND d.partition = k.partition AND d.kind = 'o' LIMIT 1)
+		UNION ALL
+		(SELECT * FROM decisions d WHERE d.request_id = k.id AND d.partition = k.partition AND d.kind = 'm' OFFSET 0)
 	) d`}
 
 // standing counts the partitions whose fence stands.
@@ -64,6 +69,7 @@ func (r *Record) Look(ctx context.Context, fences []processor.Fence, refs []name
 		known = processor.Known{
 			Holdings: make(map[names.Ref]registrations.Holding),
 			Outcomes: make(map[processor.Request]registrations.Outcome),
+			Marks:    make(map[processor.Mark]struct{}),
 		}
 		return pipeline(ctx, c,
 			step{statement: beginSnapshot},
@@ -80,6 +86,10 @@ func (r *Record) Look(ctx context.Context, fences []processor.Fence, refs []name
 			step{lookRequests, arrays(requestColumns, requests), func(f fields) error {
 				if err := f.must(outcomeWidth); err != nil {
 					return err
+				}
+				if m, ok := readMark(f); ok {
+					known.Marks[m] = struct{}{}
+					return nil
 				}
 				o, err := readOutcome(f)
 				known.Outcomes[processor.Request{Partition: o.Partition, ID: o.RequestID}] = o

@@ -11,7 +11,8 @@ import (
 // unpublished reads the rows of a partition from an offset on. What a row publishes is its own outcome, or for a
 // duplicate that of the row that decided its request, which may be of an earlier log.
 var unpublished = &statement{"unpublished", `
-	SELECT r."offset", r.seq, r.kind, r.request_id, r.principal, coalesce(r.raw, x.raw), x.reason, ` + outcomeFields + `
+	SELECT r."offset", r.seq, r.kind, r.request_id, r.principal, coalesce(r.raw, x.raw), x.reason,
+		r.follow_key, r.follow_version, r.actor, r.why, r.owner, ` + outcomeFields + `
 	FROM decisions r
 	LEFT JOIN LATERAL (
 		SELECT r.* WHERE r.kind IN ('o', 'f')
@@ -63,21 +64,25 @@ func (r *Record) Unpublished(ctx context.Context, at processor.Fence, from int64
 }
 
 func readRow(f fields) (row processor.Row, err error) {
-	if err := f.must(7 + outcomeWidth); err != nil {
+	const own = 12 // fields of the row, before those of the outcome
+	if err := f.must(own + outcomeWidth); err != nil {
 		return row, err
 	}
-	row = processor.Row{Offset: f.int8(0), Seq: int(f.int2(1)), RequestID: f.uuid(3), Principal: f.text(4), Detail: f.text(6)}
+	row = processor.Row{Offset: f.int8(0), Seq: int(f.int2(1)), RequestID: f.uuid(3), Principal: f.text(4), Detail: f.text(6), Actor: f.text(9), Why: f.text(10)}
 	if row.Kind, err = kinds.value(f.char(2)); err != nil {
 		return row, err
 	}
 	switch row.Kind {
 	case processor.KindDuplicate:
-		if f[7] == nil {
+		if f[own] == nil {
 			return row, fmt.Errorf("%w: the request that offset %d repeats has no outcome", processor.ErrConflict, row.Offset)
 		}
-		row.Outcome, err = readOutcome(f[7:])
+		row.Outcome, err = readOutcome(f[own:])
 	case processor.KindOutcome, processor.KindFact:
-		row.Outcome, err = readOutcome(f[7:])
+		row.Outcome, err = readOutcome(f[own:])
+		row.FollowUp = readFollowUp(f[7], f[8], &row.Outcome)
+	case processor.KindMark:
+		row.Outcome.Owner = f.text(11)
 	case processor.KindForwarded, processor.KindDead:
 		if f[5] == nil {
 			return row, nil

@@ -14,6 +14,7 @@ import (
 
 // The type ids that our columns have.
 const (
+	oidBool        = 16
 	oidBytea       = 17
 	oidChar        = 18
 	oidInt8        = 20
@@ -73,6 +74,13 @@ func appendInt8OrNull(b []byte, v int64) []byte {
 		return appendNull(b)
 	}
 	return appendInt8(b, v)
+}
+
+func appendTrueOrNull(b []byte, v bool) []byte {
+	if !v {
+		return appendNull(b)
+	}
+	return append(b, 0, 0, 0, 1, 1)
 }
 
 func appendCharOrNull(b []byte, c byte) []byte {
@@ -187,6 +195,8 @@ func (f fields) char(i int) byte {
 	}
 	return f[i][0]
 }
+
+func (f fields) bool(i int) bool { return len(f[i]) == 1 && f[i][0] == 1 }
 
 func (f fields) text(i int) string { return string(f[i]) }
 

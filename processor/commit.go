@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dibs-hq/dibs/names"
+	"github.com/google/uuid"
 )
 
 // run is what was read of one partition and is to be decided: all of [From, Next), read records and gaps alike.
@@ -141,6 +142,9 @@ func (l *lane) batches(ctx context.Context, runs []run) ([]Batch, error) {
 				continue // it is dead whatever is known, and it may be the question that the database refuses
 			}
 			requests = append(requests, Request{t.Partition, r.Request.ID})
+			if id := r.aboutClaim(); id != uuid.Nil {
+				requests = append(requests, Request{t.Partition, id})
+			}
 			if r.Policy != nil && r.nameErr == nil {
 				refs = append(refs, r.Ref)
 			}

@@ -17,6 +17,10 @@ type Rules struct {
 	// Partitions is the pinned count of the routing contract.
 	Partitions int
 	Policies   names.Policies
+	// Keys are what privileged requests may be signed with.
+	Keys claims.Keys
+	// SignedOnly refuses every request that is not signed, not only the privileged ones.
+	SignedOnly bool
 }
 
 // Received is one record as the decision sees it: read, with the name it is about and the place where it belongs.
@@ -28,6 +32,7 @@ type Received struct {
 	Policy *names.Policy // of the space; nil for an unknown one and for a record that cannot be read
 	Hash   claims.Hash
 
+	signed  bool
 	err     error // of reading: *claims.MalformedError or *claims.UnanswerableError
 	nameErr error // of the policy: why the name is none
 }
@@ -39,6 +44,11 @@ func Receive(m Message, rules Rules) Received {
 	if unanswerable(r.err) {
 		return r
 	}
+	r.signed = rules.Keys.Signed(m.Record)
+	if ours := r.signed && r.Request.Principal == claims.Principal; claims.OwnID(r.Request.ID) && !ours {
+		r.err = &claims.UnanswerableError{Detail: "ce_id is of version 8, which is for dibs' own requests, and is not signed as one"}
+		return r
+	}
 	computed := r.compute(rules.Policies)
 	if !computed {
 		if !usableKey(m.Key) {
@@ -47,19 +57,33 @@ func Receive(m Message, rules Rules) Received {
 		}
 		r.Ref = names.ParseRef(string(m.Key))
 	}
-	switch body := r.Request.Body.(type) {
-	case nil:
+	body := r.Request.Body
+	if body == nil {
 		r.Hash = claims.HashUnread(r.Request.Event, m.Record)
-	case *claims.UsernameClaimed:
-		asked := r.Ref
-		if !computed {
-			// What is asked for has no key: it is the name as typed, under the record's own key. NUL keeps the two
-			// apart, and this hash from that of any name that has a key.
-			asked = names.Ref{Space: body.Space, Key: names.Key(string(m.Key) + "\x00" + body.Spelling)}
-		}
-		r.Hash = body.Hash(asked, r.Request.Principal, rules.Policies)
+		return r
 	}
+	asked := r.Ref
+	if !computed {
+		// What is asked for has no key: it is the name as typed, under the record's own key. NUL keeps the two apart, and
+		// this hash from that of any name that has a key.
+		space, spelling := body.Name()
+		asked = names.Ref{Space: space, Key: names.Key(string(m.Key) + "\x00" + spelling)}
+	}
+	r.Hash = claims.HashOf(body, asked, r.Request.Principal, rules.Policies)
 	return r
+}
+
+// aboutClaim is the id of the claim that the request names; zero for none.
+func (r *Received) aboutClaim() uuid.UUID {
+	switch b := r.Request.Body.(type) {
+	case *claims.ConfirmRequested:
+		return b.ClaimID
+	case *claims.ExtendRequested:
+		return b.ClaimID
+	case *claims.WithdrawRequested:
+		return b.ClaimID
+	}
+	return uuid.Nil
 }
 
 // compute finds the name that a readable record is about, and reports whether it has one.
@@ -126,6 +150,7 @@ func Decide(l Ledger, records []Received) Decision {
 		rows:    make([]Row, 0, len(records)),
 		decided: make(map[uuid.UUID]int, len(records)),
 		changed: make(map[names.Ref]int, len(records)),
+		marked:  make(map[Mark]struct{}),
 	}
 	for i := range records {
 		d.record(&records[i])
@@ -140,6 +165,7 @@ type deciding struct {
 	decided map[uuid.UUID]int // index in rows
 	changes []Change
 	changed map[names.Ref]int // index in changes
+	marked  map[Mark]struct{}
 }
 
 // latest is the last CreateTime that moves log time: a later one cannot be spelt (RFC 3339), and only a topic without
@@ -176,108 +202,39 @@ func (d *deciding) record(r *Received) {
 		return
 	}
 	if before, ok := d.seen(r.Request.ID); ok {
-		if before.RequestHash != r.Hash {
+		// What is unsigned is not what was signed: it is nobody's to have the answer repeated.
+		if before.RequestHash != r.Hash || d.unsigned(r) && before.Reason != registrations.NotAllowed {
 			d.dead(r, "ce_id was used before for a request with other content")
 			return
 		}
 		d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindDuplicate, RequestID: r.Request.ID, Principal: r.Request.Principal, Outcome: before})
 		return
 	}
-	o := d.outcome(r)
-	switch body := r.Request.Body.(type) {
-	case nil:
-		d.reject(&o, registrations.Malformed, r.err.Error())
-	case *claims.UsernameClaimed:
-		d.claim(r, body, &o)
-	}
-	d.decided[o.RequestID] = len(d.rows)
-	d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindOutcome, RequestID: o.RequestID, Principal: r.Request.Principal, Outcome: o})
+	a := answering{deciding: d, received: r, o: d.outcome(r)}
+	a.answer()
+	a.o.Seq = a.seq
+	d.decided[a.o.RequestID] = len(d.rows)
+	row := Row{Offset: r.Offset, Seq: a.seq, Kind: KindOutcome, RequestID: a.o.RequestID, Principal: r.Request.Principal, Outcome: a.o}
+	row.FollowUp, row.Actor, row.Why = a.followUp, a.actor, a.why
+	d.rows = append(d.rows, row)
 }
 
-// claim decides UsernameClaimed.
-func (d *deciding) claim(r *Received, c *claims.UsernameClaimed, o *registrations.Outcome) {
-	o.Name = c.Spelling
-	if claims.ValidOwner(c.Owner) == nil { // else it is not repeated: it may be anything, of any length
-		o.Owner = c.Owner
-	}
-	if r.Policy == nil {
-		d.reject(o, registrations.UnknownSpace, "")
-		return
-	}
-	if !c.Deadline.IsZero() && d.LogTime.After(c.Deadline) {
-		d.reject(o, registrations.DeadlinePassed, "")
-		return
-	}
-	if r.nameErr != nil {
-		d.reject(o, registrations.InvalidName, "the name "+r.nameErr.Error())
-		return
-	}
-	if err := c.Validate(); err != nil {
-		d.reject(o, registrations.InvalidRequest, err.Error())
-		return
-	}
-	if detail := notInTheseRules(c); detail != "" {
-		d.reject(o, registrations.InvalidRequest, detail)
-		return
-	}
-	if r.Policy.IsReserved(r.Ref.Key) {
-		d.reject(o, registrations.ReservedWord, "")
-		return
-	}
-	held := d.holding(r.Ref)
-	if want := c.ExpectedVersion; want != nil && *want != held.Version && (*want != 0 || held.Held()) {
-		o.CurrentVersion = held.Version
-		d.reject(o, registrations.VersionConflict, fmt.Sprintf("the name is at version %d", held.Version))
-		return
-	}
-	switch {
-	case !held.Held():
-		next := registrations.Holding{
-			State: registrations.Registered, Name: c.Spelling, Owner: c.Owner, ClaimID: o.RequestID,
-			Version: held.Version + 1, PolicyVersion: r.Policy.Version, Since: d.LogTime, Partition: d.Partition,
-		}
-		d.change(r.Ref, held.Version, next)
-		d.accept(o, next)
-	case c.OnConflict == claims.OnConflictReturn && held.State == registrations.Registered && held.Owner == c.Owner:
-		d.accept(o, held)
-	default:
-		d.reject(o, registrations.Taken, "")
-	}
-}
-
-// notInTheseRules says what of a claim this version of the rules cannot do. It refuses rather than ignore: a claim that
-// asks for a reservation must not become a registration.
-func notInTheseRules(c *claims.UsernameClaimed) string {
-	switch {
-	case c.Mode != claims.ModeRegister:
-		return `mode must be "register"`
-	case c.TTLSeconds != nil:
-		return `ttl_seconds does not go with mode "register"`
-	case c.Replaces != nil:
-		return "replaces is not supported"
-	}
-	return ""
+// unsigned reports whether a request should be signed, and is not.
+func (d *deciding) unsigned(r *Received) bool {
+	body := r.Request.Body
+	return body != nil && !r.signed && (d.Rules.SignedOnly || body.Privileged())
 }
 
 // outcome starts the outcome of a record decided here.
 func (d *deciding) outcome(r *Received) registrations.Outcome {
 	o := registrations.Outcome{
-		RequestID: r.Request.ID, ClaimID: r.Request.ID, Ref: r.Ref,
+		RequestID: r.Request.ID, Ref: r.Ref,
 		LogTime: d.LogTime, RequestHash: r.Hash, Partition: d.Partition, LogEpoch: d.LogEpoch, Offset: r.Offset,
 	}
 	if r.Policy != nil {
 		o.PolicyVersion = r.Policy.Version
 	}
 	return o
-}
-
-func (d *deciding) reject(o *registrations.Outcome, why registrations.Reason, detail string) {
-	o.Type, o.Reason, o.Detail = registrations.Rejected, why, detail
-}
-
-// accept answers with a holding: the one just made, or the one that stood.
-func (d *deciding) accept(o *registrations.Outcome, h registrations.Holding) {
-	o.Type, o.State, o.Version, o.ClaimID, o.Name = registrations.Accepted, h.State, h.Version, h.ClaimID, h.Name
 }
 
 func (d *deciding) dead(r *Received, why string) {
@@ -297,6 +254,15 @@ func (d *deciding) seen(id uuid.UUID) (registrations.Outcome, bool) {
 	}
 	o, ok := d.Known.Outcomes[Request{d.Partition, id}]
 	return o, ok
+}
+
+// withdrawn reports whether a claim was withdrawn before it came.
+func (d *deciding) withdrawn(m Mark) bool {
+	if _, ok := d.marked[m]; ok {
+		return true
+	}
+	_, ok := d.Known.Marks[m]
+	return ok
 }
 
 func (d *deciding) holding(ref names.Ref) registrations.Holding {

@@ -7,8 +7,7 @@ import (
 	"github.com/dibs-hq/dibs/registrations"
 )
 
-// Two changes of one name in a run are one over the version that was read, which is what the record compares. (No two
-// requests of these rules do that to a name: the first leaves it held.)
+// Two changes of one name in a run are one over the version that was read, which is what the record compares.
 func TestChangeTwice(t *testing.T) {
 	ref, other := names.Ref{Space: "username", Key: "alice"}, names.Ref{Space: "username", Key: "bob"}
 	d := deciding{changed: make(map[names.Ref]int)}

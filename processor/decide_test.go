@@ -17,7 +17,7 @@ import (
 
 var (
 	tenOClock = time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
-	rules48   = processor.Rules{Partitions: 48, Policies: names.Builtin()}
+	rules48   = processor.Rules{Partitions: 48, Policies: names.Builtin(), Keys: testKeys}
 	aliceRef  = names.Ref{Space: names.Username, Key: "alice"}
 	onAlice   = claims.Partition("username/alice", 48)
 )
@@ -72,6 +72,10 @@ func carried(l processor.Ledger, d processor.Decision) processor.Ledger {
 	known := processor.Known{
 		Holdings: make(map[names.Ref]registrations.Holding),
 		Outcomes: make(map[processor.Request]registrations.Outcome),
+		Marks:    make(map[processor.Mark]struct{}),
+	}
+	for k := range l.Known.Marks {
+		known.Marks[k] = struct{}{}
 	}
 	for k, v := range l.Known.Holdings {
 		known.Holdings[k] = v
@@ -83,8 +87,11 @@ func carried(l processor.Ledger, d processor.Decision) processor.Ledger {
 		known.Holdings[c.Ref] = c.Holding
 	}
 	for _, row := range d.Rows {
-		if row.Kind == processor.KindOutcome {
+		switch row.Kind {
+		case processor.KindOutcome:
 			known.Outcomes[processor.Request{Partition: l.Partition, ID: row.RequestID}] = row.Outcome
+		case processor.KindMark:
+			known.Marks[processor.Mark{Partition: l.Partition, Claim: row.RequestID, Owner: row.Outcome.Owner}] = struct{}{}
 		}
 	}
 	if !d.LogTime.IsZero() {
@@ -158,7 +165,7 @@ func TestDecideClaim(t *testing.T) {
 		"free, to return":          {[]processor.Change{freeAt(4)}, returnExisting, accepted(5), 4},
 		"one's own, wrong version": {[]processor.Change{heldBy("u-1", 3)}, both(returnExisting, expecting(2)), conflict(3), 0},
 		"one's own, right version": {[]processor.Change{heldBy("u-1", 3)}, both(returnExisting, expecting(3)), existing, 0},
-		"one's own in a state that these rules do not know": {
+		"one's own, of who is not active": {
 			[]processor.Change{{Ref: aliceRef, Holding: registrations.Holding{State: "inactive", Owner: "u-1", Version: 3}}}, returnExisting, rejected(registrations.Taken, ""), 0,
 		},
 		"deadline to come":       {nil, func(c *claims.UsernameClaimed) { c.Deadline = tenOClock.Add(time.Second) }, accepted(1), 0},
@@ -167,12 +174,13 @@ func TestDecideClaim(t *testing.T) {
 		"metadata":               {nil, func(c *claims.UsernameClaimed) { c.Metadata = map[string]string{"a": "b"} }, accepted(1), 0},
 		"too much metadata":      {nil, func(c *claims.UsernameClaimed) { c.Metadata = map[string]string{"a": strings.Repeat("b", 1100)} }, rejected(registrations.InvalidRequest, "metadata is larger than 1024 bytes of JSON"), 0},
 		"mode unknown":           {nil, func(c *claims.UsernameClaimed) { c.Mode = "borrow" }, rejected(registrations.InvalidRequest, `mode must be "register" or "reserve"`), 0},
-		"mode reserve":           {nil, func(c *claims.UsernameClaimed) { c.Mode = claims.ModeReserve }, rejected(registrations.InvalidRequest, `mode must be "register"`), 0},
+		"ttl longer than can be": {nil, func(c *claims.UsernameClaimed) { c.Mode, c.TTLSeconds = claims.ModeReserve, new(int64(604801)) }, rejected(registrations.InvalidRequest, "ttl_seconds must be at most 604800 in this space"), 0},
 		"ttl":                    {nil, func(c *claims.UsernameClaimed) { c.TTLSeconds = new(int64(60)) }, rejected(registrations.InvalidRequest, `ttl_seconds does not go with mode "register"`), 0},
-		"replaces":               {nil, func(c *claims.UsernameClaimed) { c.Replaces = &claims.Replaces{Name: "bob", Version: 1} }, rejected(registrations.InvalidRequest, "replaces is not supported"), 0},
+		"replaces no name":       {nil, func(c *claims.UsernameClaimed) { c.Replaces = &claims.Replaces{Name: "-ab", Version: 1} }, rejected(registrations.InvalidRequest, "replaces.name must start and end with a letter or a digit"), 0},
+		"replaces no version":    {nil, func(c *claims.UsernameClaimed) { c.Replaces = &claims.Replaces{Name: "bob"} }, rejected(registrations.InvalidRequest, "replaces.version must be 1 or more"), 0},
 		"on_conflict unknown":    {nil, func(c *claims.UsernameClaimed) { c.OnConflict = "fight" }, rejected(registrations.InvalidRequest, `on_conflict must be "return_existing" or left out`), 0},
 		"expecting less than 0":  {nil, expecting(-1), rejected(registrations.InvalidRequest, "expected_version must be 0 or more"), 0},
-		"reserve, of a held one": {[]processor.Change{heldBy("u-2", 1)}, func(c *claims.UsernameClaimed) { c.Mode = claims.ModeReserve }, rejected(registrations.InvalidRequest, `mode must be "register"`), 0},
+		"reserve, of a held one": {[]processor.Change{heldBy("u-2", 1)}, func(c *claims.UsernameClaimed) { c.Mode = claims.ModeReserve }, rejected(registrations.Taken, ""), 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := receiveAll(rules48, 4711, asking{id: "c1", name: "Alice", owner: "u-1", principal: "gateway", more: test.more})
@@ -225,15 +233,23 @@ func TestDecideInvalidOwner(t *testing.T) {
 	}
 }
 
+// trial is a claim that fails some checks.
+type trial struct {
+	asking
+	ledger processor.Ledger
+	front  []cloudevents.Header
+	seen   bool
+	away   bool // on a partition that is not the name's
+}
+
+func (s *trial) held(h registrations.Holding) {
+	for _, key := range []names.Key{"alice", "admin"} {
+		s.ledger.Known.Holdings[names.Ref{Space: names.Username, Key: key}] = h
+	}
+}
+
 // The checks in the order of the design. A record that fails several is answered by the first: every pair.
 func TestDecideChecksInOrder(t *testing.T) {
-	type trial struct {
-		asking
-		ledger processor.Ledger
-		front  []cloudevents.Header
-		seen   bool
-		away   bool // on a partition that is not the name's
-	}
 	checks := []struct {
 		name   string
 		fail   func(*trial)
@@ -246,8 +262,14 @@ func TestDecideChecksInOrder(t *testing.T) {
 		{"forward", func(s *trial) { s.away = true }, processor.KindForwarded, ""},
 		{"seen before", func(s *trial) { s.seen = true }, processor.KindDuplicate, ""},
 		{"malformed", func(s *trial) { s.value = []byte("hello") }, processor.KindOutcome, registrations.Malformed},
+		{"not_allowed", func(s *trial) { s.ledger.Rules.SignedOnly = true }, processor.KindOutcome, registrations.NotAllowed},
 		{"unknown_space", func(s *trial) { s.change(func(c *claims.UsernameClaimed) { c.Space = "nope" }) }, processor.KindOutcome, registrations.UnknownSpace},
 		{"deadline_passed", func(s *trial) { s.change(func(c *claims.UsernameClaimed) { c.Deadline = tenOClock.Add(-1) }) }, processor.KindOutcome, registrations.DeadlinePassed},
+		{"withdrawn", func(s *trial) {
+			for p := range int32(48) {
+				s.ledger.Known.Marks[processor.Mark{Partition: p, Claim: idOf("c1"), Owner: "u-1"}] = struct{}{}
+			}
+		}, processor.KindOutcome, registrations.ClaimWithdrawn},
 		{"invalid_name", func(s *trial) { s.change(func(c *claims.UsernameClaimed) { c.Spelling = "-" }) }, processor.KindOutcome, registrations.InvalidName},
 		{"invalid_request", func(s *trial) { s.change(func(c *claims.UsernameClaimed) { c.Mode = "borrow" }) }, processor.KindOutcome, registrations.InvalidRequest},
 		{"reserved_word", func(s *trial) {
@@ -257,12 +279,12 @@ func TestDecideChecksInOrder(t *testing.T) {
 				}
 			})
 		}, processor.KindOutcome, registrations.ReservedWord},
+		{"blocked", func(s *trial) { s.held(registrations.Holding{State: registrations.StateBlocked, Version: 3}) }, processor.KindOutcome, registrations.NameBlocked},
 		{"version_conflict", func(s *trial) { s.change(expecting(7)) }, processor.KindOutcome, registrations.VersionConflict},
-		{"taken", func(s *trial) {
-			for _, key := range []names.Key{"alice", "admin"} {
-				s.ledger.Known.Holdings[names.Ref{Space: names.Username, Key: key}] = heldBy("u-2", 3).Holding
-			}
-		}, processor.KindOutcome, registrations.Taken},
+		{"cooling_down", func(s *trial) {
+			s.held(registrations.Holding{State: registrations.Cooling, Previous: "u-2", Version: 3, ExpiresAt: tenOClock.Add(1)})
+		}, processor.KindOutcome, registrations.CoolingDown},
+		{"taken", func(s *trial) { s.held(heldBy("u-2", 3).Holding) }, processor.KindOutcome, registrations.Taken},
 		{"none", func(*trial) {}, processor.KindOutcome, ""},
 	}
 	for i, first := range checks {
@@ -278,7 +300,7 @@ func TestDecideChecksInOrder(t *testing.T) {
 				r := processor.Receive(m, rules48)
 				s.ledger.Partition = claims.Partition(r.Ref.RecordKey(), 48)
 				if s.seen {
-					before := registrations.Outcome{Type: registrations.Accepted, RequestID: idOf("c1"), RequestHash: r.Hash}
+					before := registrations.Outcome{Type: registrations.Rejected, Reason: registrations.NotAllowed, RequestID: idOf("c1"), RequestHash: r.Hash}
 					s.ledger.Known.Outcomes[processor.Request{Partition: s.ledger.Partition, ID: idOf("c1")}] = before
 				}
 				if s.away {

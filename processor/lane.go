@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/google/uuid"
 )
 
@@ -19,6 +20,7 @@ import (
 type lane struct {
 	number    int
 	rules     Rules
+	signing   claims.SigningKey
 	topic     string
 	limits    Limits
 	source    Source
@@ -31,6 +33,8 @@ type lane struct {
 	// Owned by the decide stage.
 	retry    map[int32]*backoff // partitions to be taken over, after a failed attempt or a lost fence
 	lookedAt time.Time          // when the rows were last looked at without a reason
+	sweepAt  time.Time          // when to look again for what has expired
+	swept    map[uuid.UUID]time.Time
 
 	// beside runs a function beside the decide stage, which waits for it before it ends. A simulation has its own.
 	beside  func(func())
@@ -67,11 +71,14 @@ type tenure struct {
 	haltSaved  bool
 
 	// Under lane.mu.
-	queue  []pending
-	queued int   // rows in queue
-	acked  int64 // the outputs of all rows below are acknowledged
-	saved  int64 // of that, what the row says
-	high   int64 // the log's end, as far as we have heard
+	queue []pending
+	// questions are requests of ours that are to be published behind it. They are not kept anywhere: what is lost is asked
+	// again.
+	questions []Output
+	queued    int   // rows in queue
+	acked     int64 // the outputs of all rows below are acknowledged
+	saved     int64 // of that, what the row says
+	high      int64 // the log's end, as far as we have heard
 	// oldest is the time of the first record in hand, zero where there is none.
 	oldest time.Time
 }
@@ -80,6 +87,7 @@ func newLane(number int, cfg Config, source Source, record Record, publisher Pub
 	l := &lane{
 		number: number, rules: cfg.Rules, topic: cfg.Topic, limits: cfg.Limits, clock: cfg.Clock,
 		source: source, record: record, publisher: publisher, metrics: m, log: cfg.Log.With("lane", number),
+		signing: cfg.Signing, swept: make(map[uuid.UUID]time.Time),
 		retry: make(map[int32]*backoff), owned: make(map[int32]*tenure), wanted: make(map[int32]struct{}),
 		publishing: make(map[int32]time.Time),
 		wake:       make(chan struct{}, 1), committed: make(chan struct{}, 1), published: make(chan struct{}, 1),
@@ -166,6 +174,7 @@ func (l *lane) reconcile(ctx context.Context) {
 		}
 	}
 	l.lookAtRows(ctx)
+	l.sweep(ctx)
 	l.setAside(ctx)
 	for _, p := range wanted {
 		if ctx.Err() != nil {

@@ -50,7 +50,7 @@ func withRig(t *testing.T, prepare, test func(*rig)) {
 		group <- processor.Assignment{Partitions: []int32{0, 1, 2}, Live: make(chan struct{})}
 		var err error
 		if r.processor, err = processor.New(processor.Config{
-			Rules: simRules, Topic: topicName, Metrics: r.registry, Limits: processor.Limits{Batch: 8, FencedPause: 10 * time.Second},
+			Rules: simRules, Signing: simSigning, Topic: topicName, Metrics: r.registry, Limits: processor.Limits{Batch: 8, FencedPause: 10 * time.Second},
 		}, group, r.record, r.publisher, r.logs); err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package processor_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +50,7 @@ func (m mutant) mustBeFound(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	run := exec.CommandContext(ctx, binary, "-test.run", "^TestSimulation$", "-sim.seeds", "3000", "-sim.failures", "1")
+	run := exec.CommandContext(ctx, binary, "-test.run", "^TestSimulation$", "-sim.seeds", strconv.Itoa(cmp.Or(*simSeeds, 3000)), "-sim.first", strconv.FormatUint(*simFirst, 10), "-sim.failures", "1")
 	began := time.Now()
 	out, err := run.CombinedOutput()
 	var exit *exec.ExitError
@@ -143,7 +145,7 @@ var mutants = []mutant{
 	{"no re-publication", []edit{{"lane.go", "if !broken && st.PublishedThrough < st.NextOffset {", "if false {"}}},
 	{"cursor before ack", []edit{{"commit.go", "PublishedThrough: l.acked(t),", "PublishedThrough: r.next,"}}},
 	{"idle cursor before ack", []edit{{"publish.go", "t.acked > t.saved && (last || t.queued == 0) {\n\t\t\tcursors = append(cursors, Cursor{t.Fence, t.acked})", "t.NextOffset > t.saved {\n\t\t\tcursors = append(cursors, Cursor{t.Fence, t.NextOffset})"}}},
-	{"acknowledged before published", []edit{{"publish.go", "if !l.publish(ctx, t, outputs) {", "if len(outputs) > 1 {\noutputs = outputs[:len(outputs)-1]\n}\nif !l.publish(ctx, t, outputs) {"}}},
+	{"acknowledged before published", []edit{{"publish.go", "if !l.publish(ctx, t, append(outputs, next.questions...)) {", "if len(outputs) > 1 {\noutputs = outputs[:len(outputs)-1]\n}\nif !l.publish(ctx, t, append(outputs, next.questions...)) {"}}},
 	{"unknown commit taken for committed", []edit{{"commit.go", "case err == nil:\n\t\t\tfor i := range runs {", "case err == nil || batches != nil && class(err) == \"other\":\n\t\t\tfor i := range runs {"}}},
 	{"unknown commit taken for failed", []edit{{"commit.go", "case ours && runs[i].sent != nil && now.NextOffset == runs[i].sent.Next:", "case false:"}, {"commit.go", "default:\n\t\t\tl.lose(ctx, t.Partition)", "default:\n\t\t\tagain = append(again, runs[i])"}}},
 	{"somebody else's commit taken for ours", []edit{{"commit.go", "ours := now.WriterID == t.WriterID && now.WriterEpoch == t.WriterEpoch && now.LogEpoch == t.LogEpoch", "ours := true"}}},
@@ -155,9 +157,9 @@ var mutants = []mutant{
 	{"no routes", []edit{noRoutes}},
 	{"forwarded twice", []edit{{"decide.go", "case r.Request.Rerouted:", "case false:"}}},
 	{"seen before checked after malformed", []edit{{"decide.go", seenOK, strings.Replace(seenOK, "; ok", "; ok && r.Request.Body != nil", 1)}}},
-	{"other content under a used id answered", []edit{{"decide.go", "if before.RequestHash != r.Hash {", "if false {"}}},
-	{"hash with the deadline", []edit{{"../claims/hash.go", "b := append(make([]byte, 0, 256), '{')", "b := append(make([]byte, 0, 256), c.Deadline.String()...)"}}},
-	{"deadline by the wall clock", []edit{{"decide.go", "d.LogTime.After(c.Deadline)", "time.Now().After(c.Deadline)"}}},
+	{"other content under a used id answered", []edit{{"decide.go", "if before.RequestHash != r.Hash || d.unsigned(r)", "if d.unsigned(r)"}}},
+	{"hash with the deadline", []edit{{"../claims/fields.go", "b = appendID(b, `,\"claim_id\":\"`, f.ClaimID)\n\tb = appendInt", "b = appendTime(appendID(b, `,\"claim_id\":\"`, f.ClaimID), `,\"deadline\":\"`, f.Deadline)\n\tb = appendInt"}}},
+	{"deadline by the wall clock", []edit{{"answer.go", "a.LogTime.After(until)", "time.Now().After(until)"}}},
 	{"log time not monotone", []edit{{"decide.go", "t.After(d.LogTime) && !t.After(latest)", "!t.After(latest)"}}},
 	{"log identity not checked", []edit{{"lane.go", "doubt, end, err := l.compare(ctx, t.Standing)", "doubt, end, err := l.compare(ctx, t.Standing)\nif err == nil {\ndoubt = \"\"\n}"}}},
 	{"log identity by offsets only", []edit{{"lane.go", "if !ok || last.Hash() != t.LastHash {", "if _ = last; !ok {"}}},
@@ -177,4 +179,47 @@ var mutants = []mutant{
 	{"refused dead letter retried for ever", []edit{{"publish.go", "errors.Is(err, ErrRefused) && outputs[0].Topic == ToDeadLetters", "false"}}},
 	{"refused record takes its neighbours along", []edit{{"commit.go", "case n > 1:", "case n > 1 && r.refused == nil:\nr.refused = make(map[int64]string)\nfor _, m := range r.records {\nr.refused[m.Offset] = err.Error()\n}\nl.decide(ctx, []run{r})\ncase n > 1:"}}},
 	{"gap at the end not passed", []edit{{"commit.go", "PublishedThrough: l.acked(t), Rows: d.Rows", "PublishedThrough: l.acked(t), Rows: d.Rows"}, {"commit.go", "if n := len(r.records); n > 0 {", "if n := len(r.records); n > 0 {\nb.Next = r.records[n-1].Offset + 1"}}},
+	// The life of a name.
+	{"follow-up not published again after a take-over", []edit{{"lane.go", "if !broken && st.PublishedThrough < st.NextOffset {", "for i := range rows {\nrows[i].FollowUp = nil\n}\nif !broken && st.PublishedThrough < st.NextOffset {"}}},
+	{"follow-up published before commit", []edit{{"commit.go", "err = l.record.Commit(", "for _, b := range batches {\nfor _, row := range b.Rows {\nif row.FollowUp != nil {\n_ = l.publisher.Publish(ctx, []Output{l.release(row.FollowUp, row.Outcome.Ref)})\n}\n}\n}\nerr = l.record.Commit("}}},
+	{"follow-up before its outcome is decided to stand", []edit{{"outputs.go", "if row.FollowUp != nil {", "if row.FollowUp != nil && i == 0 {"}}},
+	{"follow-up without the expected version", []edit{{"outputs.go", ", ExpectedVersion: &f.Version", ""}}},
+	{"follow-up unsigned", []edit{{"outputs.go", "l.signing.Sign(claims.NewRecord(body, event, ref))", "claims.NewRecord(body, event, ref)"}}},
+	{"no follow-up of a confirmed reservation", []edit{{"answer.go", "next.Settled = a.follow(h.Replaces, &claims.Replaces{Version: h.ReplacesVersion}, h.Owner)", "next.Settled = h.Replaces != \"\""}}},
+	{"a claim that gave up a name withdrawn", []edit{{"answer.go", "next.Settled = a.follow(replaces,", "a.follow(replaces,"}}},
+	{"expiry by the wall clock", []edit{{"answer.go", "!a.held.Due(a.LogTime)", "!a.held.Due(time.Now())"}}},
+	{"expiry by the time of the record", []edit{{"answer.go", "!a.held.Due(a.LogTime)", "!a.held.Due(a.received.Time)"}}},
+	{"expiry one instant late", []edit{{"../registrations/holding.go", "!at.Before(h.ExpiresAt)", "at.After(h.ExpiresAt)"}}},
+	{"confirmed after expiry", []edit{{"answer.go", "if !a.held.Due(a.LogTime) {", "if _, late := body.(*claims.ConfirmRequested); late || !a.held.Due(a.LogTime) {"}}},
+	{"expired without a fact", []edit{{"answer.go", "a.fact(registrations.Expired, was, lastOwner(&was))", "_ = was"}}},
+	{"fact taken for an outcome", []edit{{"answer.go", "f.Type, f.Fact, f.Seq = what, true, a.seq", "f.Type, f.Fact, f.Seq = what, false, a.seq"}}},
+	{"extended for ever", []edit{{"answer.go", "next.ExpiresAt.After(longest) {", "false && next.ExpiresAt.After(longest) {"}}},
+	{"mark of a withdrawal not looked up", []edit{{"decide.go", "_, ok := d.Known.Marks[m]", "_, ok := d.Known.Marks[Mark{Claim: m.Claim}]"}}},
+	{"mark of a withdrawal not kept in its batch", []edit{{"answer.go", "a.marked[mark] = struct{}{}", "_ = a.marked"}}},
+	{"named claim not looked up", []edit{{"commit.go", "id != uuid.Nil {", "id != uuid.Nil && false {"}}},
+	{"transferred name withdrawn by the first claim", []edit{{"answer.go", "case h.State == registrations.Registered && h.Settled, !may(", "case !may("}, {"answer.go", "Owner: b.NewOwner, ClaimID: a.o.RequestID,", "Owner: b.NewOwner, ClaimID: h.ClaimID,"}}},
+	{"dedup dropped after release", []edit{{"decide.go", "o, ok := d.Known.Outcomes[Request{d.Partition, id}]", "o, ok := d.Known.Outcomes[Request{d.Partition, id}]\nok = ok && d.Known.Holdings[o.Ref].State != registrations.Free"}}},
+	{"version reset by a release", []edit{{"life.go", "State: registrations.Free, Version: h.Version + 1,", "State: registrations.Free, Version: 1,"}}},
+	{"release without a look at the version", []edit{{"answer.go", "if !a.expects(expected) {", "if _ = expected; false {"}}},
+	{"cool-down for nobody", []edit{{"answer.go", "case h.State == registrations.Cooling && ", "case false && "}}},
+	{"blocked name keeps its holder", []edit{{"answer.go", "a.fact(registrations.Released, was, was.Owner)", "_ = was"}}},
+	{"privileged without a signature", []edit{{"decide.go", "return body != nil && !r.signed && (", "return body != nil && false && ("}}},
+	{"own ids for everybody", []edit{{"decide.go", "claims.OwnID(r.Request.ID) && !ours {", "false && claims.OwnID(r.Request.ID) && !ours {"}}},
+	{"nothing to do published", []edit{{"outputs.go", "if row.Outcome.Type != registrations.Unchanged {", "if true {"}}},
+	{"no sweeper", []edit{{"lane.go", "l.sweep(ctx)\n", "\n"}}},
+	{"question stamped later than compared", []edit{{"sweep.go", "l.own(body, id, d.Ref, now)", "l.own(body, id, d.Ref, now.Add(time.Second))"}}},
+	{"question stamped earlier than compared", []edit{{"sweep.go", "l.own(body, id, d.Ref, now)", "l.own(body, id, d.Ref, now.Add(-time.Second))"}}},
+	{"question without its time", []edit{{"sweep.go", "l.own(body, id, d.Ref, now)", "l.own(body, id, d.Ref, time.Time{})"}}},
+	{"question by another clock", []edit{{"sweep.go", "l.record.Due(ctx, partitions, now, maxDue)", "l.record.Due(ctx, partitions, now.Add(time.Second), maxDue)"}}},
+	{"question asked at every look", []edit{{"sweep.go", "if _, asked := l.swept[id]; asked {", "if false {"}}},
+	{"question asked for ever", []edit{{"publish.go", "t.questions = nil", "_ = t.questions"}}},
+	{"question asked once and never again", []edit{{"sweep.go", "if now.Sub(at) >= sweptFor {", "if now.Sub(at) < 0 {"}}},
+	{"refused question retried for ever", []edit{{"publish.go", "&& outputs[0].isQuestion():", "&& false:"}}},
+}
+
+// TestMutantsAreUpToDate: what they edit is there.
+func TestMutantsAreUpToDate(t *testing.T) {
+	for _, m := range mutants {
+		t.Run(strings.ReplaceAll(m.name, " ", "_"), func(t *testing.T) { m.overlay(t, t.TempDir()) })
+	}
 }

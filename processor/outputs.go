@@ -7,6 +7,8 @@ import (
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
 )
 
 // The headers that a dead letter carries besides its own.
@@ -32,7 +34,12 @@ func (l *lane) outputs(out []Output, at Fence, rows []Row) []Output {
 		row := &rows[i]
 		switch row.Kind {
 		case KindOutcome, KindFact, KindDuplicate:
-			out = append(out, Output{ToRegistrations, at.Partition, row.Outcome.Record()})
+			if row.Outcome.Type != registrations.Unchanged {
+				out = append(out, Output{ToRegistrations, at.Partition, row.Outcome.Record()})
+			}
+			if row.FollowUp != nil {
+				out = append(out, l.release(row.FollowUp, row.Outcome.Ref))
+			}
 		case KindForwarded:
 			to := claims.Partition(string(row.Raw.Key), l.rules.Partitions)
 			out = append(out, Output{ToClaims, to, *row.Raw})
@@ -43,6 +50,26 @@ func (l *lane) outputs(out []Output, at Fence, rows []Row) []Output {
 		}
 	}
 	return out
+}
+
+// release is the request that gives up what a claim of a name replaces.
+func (l *lane) release(f *FollowUp, of names.Ref) Output {
+	body := &claims.ReleaseRequested{
+		About: claims.About{Space: f.Ref.Space, Spelling: string(f.Ref.Key)}, Owner: f.Owner, ExpectedVersion: &f.Version,
+	}
+	return l.own(body, claims.ReleaseID(f.Claim, of), f.Ref, time.Time{})
+}
+
+// isQuestion reports whether an output is what a sweeper asks. It is the only one of ours on claims that has a time of its
+// own, which its topic may refuse; and no row stands behind it, so that it may be given up.
+func (o *Output) isQuestion() bool { return o.Topic == ToClaims && !o.Time.IsZero() }
+
+// own is a request that a processor makes itself: under a derived id, signed. Without a time the writer stamps it.
+func (l *lane) own(body claims.Body, id uuid.UUID, ref names.Ref, at time.Time) Output {
+	event := cloudevents.Event{ID: id, Source: registrations.Source, Principal: claims.Principal, Time: at}
+	r := l.signing.Sign(claims.NewRecord(body, event, ref))
+	r.Time = at
+	return Output{ToClaims, claims.Partition(ref.String(), l.rules.Partitions), r}
 }
 
 // rerouted is a record as it is forwarded: under the name it is about, marked, everything else as it was. Its time is

@@ -8,7 +8,9 @@ import (
 
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/registrations"
 )
 
 // What rows publish: each its own, in their order, and where it belongs.
@@ -25,7 +27,7 @@ func TestOutputs(t *testing.T) {
 		t.Fatalf("%s, want %s", got, want)
 	}
 	at := processor.Fence{Partition: onAlice, LogEpoch: 3}
-	got := processor.OutputsOf("dibs.claims", rules48, at, d.Rows)
+	got := processor.OutputsOf("dibs.claims", rules48, simSigning, at, d.Rows)
 
 	forwarded := r[2].Record
 	forwarded.Headers = append(forwarded.Headers[:len(forwarded.Headers):len(forwarded.Headers)], cloudevents.Header{Name: "dibs-rerouted", Value: []byte("1")})
@@ -55,7 +57,7 @@ func TestOutputs(t *testing.T) {
 		}
 	}
 	// The rows keep what they had: they may be published again.
-	if again := processor.OutputsOf("dibs.claims", rules48, at, d.Rows); !reflect.DeepEqual(again, got) {
+	if again := processor.OutputsOf("dibs.claims", rules48, simSigning, at, d.Rows); !reflect.DeepEqual(again, got) {
 		t.Error("published again it is something else")
 	}
 }
@@ -66,7 +68,7 @@ func TestOutputsBeyondTheCount(t *testing.T) {
 		d := processor.Decide(processor.Ledger{Partition: partition, Rules: rules48}, append(
 			receiveAll(rules48, 0, asking{id: "c1", name: "alice", owner: "u-1", headers: []cloudevents.Header{{Name: claims.Rerouted}}}),
 			processor.Receive(processor.Message{Offset: 1}, rules48)))
-		out := processor.OutputsOf("claims", rules48, processor.Fence{Partition: partition}, d.Rows)
+		out := processor.OutputsOf("claims", rules48, simSigning, processor.Fence{Partition: partition}, d.Rows)
 		if len(out) != 2 {
 			t.Errorf("of partition %d: %d outputs, want 2", partition, len(out))
 		}
@@ -90,10 +92,66 @@ func TestOutputsLeaveTheRecordAlone(t *testing.T) {
 	if kinds(forwarded) != "forwarded" || kinds(dead) != "dead" {
 		t.Fatalf("%s, %s", kinds(forwarded), kinds(dead))
 	}
-	processor.OutputsOf("claims", rules48, processor.Fence{}, dead.Rows)
+	processor.OutputsOf("claims", rules48, simSigning, processor.Fence{}, dead.Rows)
 	for _, h := range behind {
 		if h.Name != "" {
 			t.Errorf("%s was written behind the record's headers", h.Name)
 		}
+	}
+}
+
+// A rename publishes its outcome, and behind it the release of the old name: signed, under an id of its own, where the old
+// name is, and the same again after a take-over.
+func TestOutputsFollowUp(t *testing.T) {
+	rules := processor.Rules{Partitions: 48, Policies: simPolicies(), Keys: simKeys}
+	rename := asking{id: "c1", name: "alice", owner: "u-1", more: func(c *claims.UsernameClaimed) {
+		c.Replaces = &claims.Replaces{Name: "Bob", Version: 3}
+	}}
+	d := processor.Decide(processor.Ledger{Partition: onAlice, LogEpoch: 1, Rules: rules}, receiveAll(rules, 0, rename))
+	at := processor.Fence{Partition: onAlice, LogEpoch: 1}
+	out := processor.OutputsOf("claims", rules, simSigning, at, d.Rows)
+	if len(out) != 2 || out[0].Topic != processor.ToRegistrations || out[1].Topic != processor.ToClaims {
+		t.Fatalf("%d outputs: %+v", len(out), out)
+	}
+	onBob := claims.Partition("username/bob", 48)
+	r := out[1]
+	if r.Partition != onBob || string(r.Key) != "username/bob" || !r.Time.IsZero() {
+		t.Errorf("the follow-up is %s on partition %d at %s", r.Key, r.Partition, r.Time)
+	}
+	q, err := claims.Read(r.Record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	three := int64(3)
+	want := &claims.ReleaseRequested{About: claims.About{Space: "username", Spelling: "bob"}, Owner: "u-1", ExpectedVersion: &three}
+	if !reflect.DeepEqual(q.Body, claims.Body(want)) || q.ID != claims.ReleaseID(idOf("c1"), names.Ref{Space: names.Username, Key: "alice"}) || q.Principal != claims.Principal || !simKeys.Signed(r.Record) {
+		t.Errorf("the follow-up is %+v: %+v, signed %t", q.Event, q.Body, simKeys.Signed(r.Record))
+	}
+	if again := processor.OutputsOf("claims", rules, simSigning, at, d.Rows); !reflect.DeepEqual(again, out) {
+		t.Error("published again it is something else")
+	}
+
+	// Its partition takes it for what it is.
+	r.Time = tenOClock
+	got := processor.Decide(processor.Ledger{Partition: onBob, LogEpoch: 1, Rules: rules}, []processor.Received{processor.Receive(processor.Message{Record: r.Record}, rules)})
+	if kinds(got) != "not_owner" { // nobody has bob here
+		t.Errorf("it is decided %s", kinds(got))
+	}
+}
+
+// A mark and an answer that there is nothing to do are recorded, not published; a fact is published in its order.
+func TestOutputsNotPublished(t *testing.T) {
+	outcome := func(kind processor.Kind, what registrations.Type, seq int) processor.Row {
+		o := registrations.Outcome{Type: what, Fact: kind == processor.KindFact, Seq: seq, RequestID: idOf("r"), Ref: aliceRef, LogTime: tenOClock}
+		return processor.Row{Kind: kind, Seq: seq, RequestID: o.RequestID, Outcome: o}
+	}
+	rows := []processor.Row{
+		outcome(processor.KindFact, registrations.Expired, 0), outcome(processor.KindOutcome, registrations.Unchanged, 1),
+		{Kind: processor.KindMark, RequestID: idOf("c"), Outcome: registrations.Outcome{Owner: "u-1"}}, outcome(processor.KindOutcome, registrations.Withdrawn, 1),
+		outcome(processor.KindDuplicate, registrations.Unchanged, 1),
+	}
+	out := processor.OutputsOf("claims", rules48, simSigning, processor.Fence{Partition: onAlice}, rows)
+	if len(out) != 2 || !reflect.DeepEqual(out[0].Record, rows[0].Outcome.Record()) || !reflect.DeepEqual(out[1].Record, rows[3].Outcome.Record()) {
+		t.Errorf("%d outputs: %+v", len(out), out)
 	}
 }

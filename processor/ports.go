@@ -153,6 +153,7 @@ const (
 	KindDuplicate Kind = "duplicate" // a request decided before: its stored outcome is published again
 	KindForwarded Kind = "forwarded"
 	KindDead      Kind = "dead"
+	KindMark      Kind = "mark" // a claim that was withdrawn before it came: RequestID is the claim's, Outcome.Owner the owner
 )
 
 // Row is what one record left: decision, outbox and idempotency entry in one. (Offset, Seq) is unique within partition
@@ -167,10 +168,30 @@ type Row struct {
 	// Outcome is what is published, of an outcome, a fact or a duplicate. A duplicate's is that of the earlier row with
 	// its request id: it is not stored a second time.
 	Outcome registrations.Outcome
+	// FollowUp is what the outcome leads to elsewhere; nil for nothing.
+	FollowUp *FollowUp
+	// Actor did this, and Why; empty where it was the owner or nobody.
+	Actor, Why string
 	// Raw is the record as read, of a forwarded or dead row.
 	Raw *cloudevents.Record
 	// Detail says why a record is dead.
 	Detail string
+}
+
+// FollowUp is the name that a rename gives up: its owner's release of it is published to claims, from this row, under an id
+// that is derived from the claim.
+type FollowUp struct {
+	Claim   uuid.UUID
+	Ref     names.Ref
+	Owner   string
+	Version int64
+}
+
+// Mark says that a claim of an owner was withdrawn before it came to the partition.
+type Mark struct {
+	Partition int32
+	Claim     uuid.UUID
+	Owner     string
 }
 
 // Batch is what a run of records of one partition leaves, to be committed under its fence.
@@ -205,6 +226,8 @@ type Known struct {
 	Holdings map[names.Ref]registrations.Holding
 	// Outcomes has the requests that were decided, of the asked partition only.
 	Outcomes map[Request]registrations.Outcome
+	// Marks has the marks of the asked requests, of the asked partition only.
+	Marks map[Mark]struct{}
 }
 
 // What a Record answers besides success. Anything else means: unknown whether it was done.
@@ -232,6 +255,8 @@ type Record interface {
 	// Look reads the names and requests that a batch touches, in one snapshot with the partitions' rows. Where a row is
 	// not as its fence says the error is ErrFenced: what was read could be another writer's future.
 	Look(ctx context.Context, fences []Fence, refs []names.Ref, requests []Request) (Known, error)
+	// Due reads names of these partitions whose reservation or cool-down is over at a time, the longest over first.
+	Due(ctx context.Context, partitions []int32, at time.Time, most int) ([]Due, error)
 	// Commit writes batches of several partitions in one transaction, all or none. A halted partition is fenced.
 	Commit(ctx context.Context, batches []Batch) error
 	// Unpublished reads the rows of a partition from an offset on, in order, with what they publish. NextOffset is no part

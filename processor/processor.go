@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -35,6 +37,8 @@ type Limits struct {
 	HaltedPause time.Duration
 	// LookEvery is how often the rows of all partitions are looked at without a reason. Defaults to 5 s.
 	LookEvery time.Duration
+	// SweepEvery is how often reservations that have expired are looked for. Defaults to 500 ms.
+	SweepEvery time.Duration
 	// Drain is how long a stopping processor may take to publish what it has committed. Defaults to 1 s.
 	Drain time.Duration
 }
@@ -60,6 +64,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.FencedPause, time.Second)
 	def(&l.HaltedPause, 2*time.Second)
 	def(&l.LookEvery, 5*time.Second)
+	def(&l.SweepEvery, 500*time.Millisecond)
 	def(&l.Drain, time.Second)
 	return l
 }
@@ -70,6 +75,8 @@ type Config struct {
 	Rules Rules
 	// Topic is the full name of the topic claims, as dead letters cite it. Required.
 	Topic string
+	// Signing is what the processor's own requests are signed with; the key is one of the Rules'. Required.
+	Signing claims.SigningKey
 	// Limits default one by one.
 	Limits Limits
 	// Clock defaults to the machine's.
@@ -92,6 +99,9 @@ type Processor struct {
 func New(cfg Config, group Group, record Record, publisher Publisher, sources ...Source) (*Processor, error) {
 	if cfg.Rules.Partitions <= 0 || len(cfg.Rules.Policies) == 0 || cfg.Topic == "" {
 		return nil, errors.New("processor: the rules (partition count, policies) and the topic's name are required")
+	}
+	if key, ok := cfg.Rules.Keys[cfg.Signing.ID]; !ok || !bytes.Equal(key, cfg.Signing.Secret) {
+		return nil, errors.New("processor: a signing key that is one of the rules' keys is required")
 	}
 	if len(sources) == 0 {
 		return nil, errors.New("processor: at least one source is required")

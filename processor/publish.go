@@ -13,7 +13,7 @@ func (l *lane) publishQueued(ctx context.Context, partitions *sync.WaitGroup) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for p, t := range l.owned {
-		if _, busy := l.publishing[p]; busy || len(t.queue) == 0 {
+		if _, busy := l.publishing[p]; busy || len(t.queue) == 0 && len(t.questions) == 0 {
 			continue
 		}
 		l.publishing[p] = l.clock.Now()
@@ -26,9 +26,10 @@ func (l *lane) publishQueued(ctx context.Context, partitions *sync.WaitGroup) {
 
 // lot is what is published of a partition at once.
 type lot struct {
-	tenure  *tenure
-	entries []pending
-	rows    int
+	tenure    *tenure
+	entries   []pending
+	rows      int
+	questions []Output
 }
 
 // take says what of a partition is to be published next. Where there is nothing, nobody is publishing it from now on.
@@ -36,11 +37,11 @@ func (l *lane) take(p int32) (lot, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.owned[p]
-	if t == nil || len(t.queue) == 0 {
+	if t == nil || len(t.queue) == 0 && len(t.questions) == 0 {
 		delete(l.publishing, p)
 		return lot{}, false
 	}
-	next := lot{tenure: t}
+	next := lot{tenure: t, questions: t.questions}
 	n := 0
 	for _, q := range t.queue {
 		if n > 0 && next.rows+len(q.rows) > l.limits.Batch {
@@ -62,11 +63,11 @@ func (l *lane) publishNext(ctx context.Context, p int32) bool {
 		return false
 	}
 	t := next.tenure
-	outputs := make([]Output, 0, next.rows)
+	outputs := make([]Output, 0, next.rows+len(next.questions))
 	for _, q := range next.entries {
 		outputs = l.outputs(outputs, q.at, q.rows)
 	}
-	if !l.publish(ctx, t, outputs) {
+	if !l.publish(ctx, t, append(outputs, next.questions...)) {
 		if ctx.Err() == nil {
 			return true // the partition was lost; perhaps it is ours again
 		}
@@ -76,9 +77,12 @@ func (l *lane) publishNext(ctx context.Context, p int32) bool {
 		return false
 	}
 	l.mu.Lock()
-	t.queue = t.queue[len(next.entries):]
-	t.queued -= next.rows
-	t.acked = next.entries[len(next.entries)-1].through
+	t.questions = nil
+	if n := len(next.entries); n > 0 {
+		t.queue = t.queue[n:]
+		t.queued -= next.rows
+		t.acked = next.entries[n-1].through
+	}
 	l.mu.Unlock()
 	signal(l.published)
 	return true
@@ -118,6 +122,8 @@ func (l *lane) publishEach(ctx context.Context, t *tenure, outputs []Output) boo
 		case errors.Is(err, ErrRefused) && outputs[0].Topic == ToDeadLetters:
 			l.metrics.refusedLetters.Inc()
 			l.log.ErrorContext(ctx, "a dead letter is refused by its topic; it is kept in Postgres only", "partition", outputs[0].Partition, "err", err)
+		case errors.Is(err, ErrRefused) && outputs[0].isQuestion():
+			return true // it is too old, or our clock is off: as are those behind it, all questions too; they are asked again
 		case !l.waitToPublish(ctx, t, pause, err):
 			return false
 		default:

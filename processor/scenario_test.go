@@ -28,10 +28,18 @@ var updateScripts = flag.Bool("update", false, "write what the scripts of testda
 //	given Alice registered by u-1, version 3      or: given alice free, version 3
 //	10:00:00.000  c1: u-1 claims Alice   a claim with the id c1; more of it behind commas:
 //	    expecting version 3 · expecting it free · returning what exists · before 10:00:05 · in space email ·
-//	    as reserve · for 900 seconds · replacing bob at version 1 · from gateway
+//	    as reserve · for 900 seconds · replacing bob at version 1 · from gateway · signed · signed with an older key ·
+//	    signed with a wrong key
+//	10:00:00.000  r1: u-1 releases alice   also: confirms, extends, withdraws (by claim c1), deactivates, reactivates,
+//	    transfers (to u-2); and by an actor, because "of this", signed:
+//	10:00:00.000  r1: actor ada releases alice, because "of this", signed     also: transfers, blocks, unblocks
+//	10:00:00.000  e1: dibs asks about alice, by claim c1, due 10:15:00      what a sweeper asks; signed, but for: unsigned
 //	10:00:00.000  c2: sends hello        a record whose value is just that
 //	    and of both: keyed username/bob · on partition 3 · typed dibs.Other.v1 · rerouted
 //	restart                              whoever decides from here on knows only what is recorded
+//	then                                 what was sent so far is decided before the rest is sent, follow-ups and all
+//	policy cool-down 3600 seconds        of the space; also: previous owner may not return · unique among active ·
+//	    longest reservation 3600 seconds · shortest reservation 20 seconds · everything signed
 //
 // A name or value with a space or a comma is written as a Go string. What is forwarded is decided where it lands, after
 // what lay there before. Each script is played twice, in runs as long as they come and record by record.
@@ -76,14 +84,20 @@ type stage struct {
 	next    map[int32]int // in logs
 	runs    int
 	lines   map[int32][]string // what is printed, by partition
+	watch   func(processor.Ledger, []processor.Message, processor.Decision)
 }
 
 func playScript(t *testing.T, script string, single bool) string {
+	return play(t, script, single, nil).print()
+}
+
+// play plays a script to its end. Every decision is shown to watch.
+func play(t *testing.T, script string, single bool, watch func(processor.Ledger, []processor.Message, processor.Decision)) *stage {
 	s := &stage{
-		t: t, rules: processor.Rules{Partitions: 1, Policies: names.Builtin()}, single: single,
+		t: t, rules: processor.Rules{Partitions: 1, Policies: names.Builtin(), Keys: testKeys}, single: single,
 		labels:  make(map[uuid.UUID]string),
 		ledgers: make(map[int32]processor.Ledger), logs: make(map[int32][]processor.Message), next: make(map[int32]int),
-		lines: make(map[int32][]string),
+		lines: make(map[int32][]string), watch: watch,
 	}
 	for line := range strings.Lines(script) {
 		line = strings.TrimSpace(line)
@@ -93,14 +107,40 @@ func playScript(t *testing.T, script string, single bool) string {
 			s.rules.Partitions = int(s.number(rest))
 		case word == "given":
 			s.given(rest)
-		case word == "restart":
+		case word == "policy":
+			s.policy(rest)
+		case word == "restart", word == "then":
 			s.decideAll()
 		default:
 			s.send(line)
 		}
 	}
 	s.decideAll()
-	return s.print()
+	return s
+}
+
+// policy changes the policy of the space username, before anything is sent.
+func (s *stage) policy(text string) {
+	p := *s.rules.Policies[names.Username]
+	words := strings.Fields(text)
+	seconds := func(i int) time.Duration { return time.Duration(s.number(words[i])) * time.Second }
+	switch {
+	case words[0] == "cool-down":
+		p.CoolDown = seconds(1)
+	case text == "previous owner may not return":
+		p.PreviousMayReturn = false
+	case text == "unique among active":
+		p.UniqueAmong = names.AmongActive
+	case words[0] == "longest":
+		p.LongestTTL = seconds(2)
+	case words[0] == "shortest":
+		p.ShortestTTL = seconds(2)
+	case text == "everything signed":
+		s.rules.SignedOnly = true
+	default:
+		s.t.Fatalf("not a policy: %q", text)
+	}
+	s.rules.Policies = names.Policies{names.Username: &p}
 }
 
 func (s *stage) ledger(p int32) processor.Ledger {
@@ -126,7 +166,7 @@ func (s *stage) given(line string) {
 }
 
 var (
-	sentLine = regexp.MustCompile(`^(\d\d:\d\d:\d\d\.\d{3}) +(\S+): (?:(\S+) claims|sends) ("(?:[^"\\]|\\.)*"|[^\s,]+)((?:, .*)?)$`)
+	sentLine = regexp.MustCompile(`^(\d\d:\d\d:\d\d\.\d{3}) +(\S+): (?:(actor )?(\S+) (claims|confirms|extends|releases|withdraws|deactivates|reactivates|transfers|blocks|unblocks|asks about)|sends) ("(?:[^"\\]|\\.)*"|[^\s,]+)((?:, .*)?)$`)
 	clauses  = []struct {
 		form *regexp.Regexp
 		do   func(*stage, *asking, []string)
@@ -145,7 +185,7 @@ var (
 		{regexp.MustCompile(`^as (\S+)$`), func(_ *stage, a *asking, m []string) {
 			a.change(func(c *claims.UsernameClaimed) { c.Mode = claims.Mode(m[1]) })
 		}},
-		{regexp.MustCompile(`^for (\d+) seconds$`), func(s *stage, a *asking, m []string) {
+		{regexp.MustCompile(`^for (-?\d+) seconds$`), func(s *stage, a *asking, m []string) {
 			n := s.number(m[1])
 			a.change(func(c *claims.UsernameClaimed) { c.TTLSeconds = &n })
 		}},
@@ -166,23 +206,31 @@ var (
 // send puts a record on the topic: where its key leads, or where the script says.
 func (s *stage) send(line string) {
 	m := s.match(sentLine, line)
-	a := asking{id: m[2], at: s.time(m[1]).Sub(tenOClock), owner: m[3], name: s.text(m[4])}
+	a := asking{id: m[2], at: s.time(m[1]).Sub(tenOClock), owner: m[4], name: s.text(m[6])}
 	s.id(m[2])
 	if a.owner == "" {
 		a.value, a.name = []byte(a.name), ""
 	}
 	on, kind := int32(-1), ""
+	var sign *claims.SigningKey
+	said := make(map[string]string)
 next:
-	for clause := range strings.SplitSeq(strings.TrimPrefix(m[5], ", "), ", ") {
-		if clause == "" {
-			continue
-		}
+	for _, clause := range split(m[7]) {
 		if m := onPartition.FindStringSubmatch(clause); m != nil {
 			on = int32(s.number(m[1]))
 			continue
 		}
 		if m := typed.FindStringSubmatch(clause); m != nil {
 			kind = m[1]
+			continue
+		}
+		if key, ok := signed[clause]; ok {
+			sign = key
+			said["signed"] = clause
+			continue
+		}
+		if m := saying.FindStringSubmatch(clause); m != nil {
+			said[m[1]] = s.text(m[2])
 			continue
 		}
 		for _, c := range clauses {
@@ -194,6 +242,15 @@ next:
 		s.t.Fatalf("%q means nothing in %q", clause, line)
 	}
 	r := a.message(0).Record
+	if verb := m[5]; verb != "" && verb != "claims" {
+		r = s.request(verb, m[3] != "", a, said)
+		if verb == "asks about" && said["signed"] == "" {
+			sign = &testKey
+		}
+	}
+	if sign != nil {
+		r = sign.Sign(r)
+	}
 	if kind != "" {
 		r.Headers = append([]cloudevents.Header{{Name: cloudevents.Type, Value: []byte(kind)}}, r.Headers...)
 	}
@@ -201,6 +258,68 @@ next:
 		on = claims.Partition(string(r.Key), s.rules.Partitions)
 	}
 	s.append(on, r)
+}
+
+var (
+	signed = map[string]*claims.SigningKey{
+		"signed": &testKey, "signed with an older key": &olderKey, "signed with a wrong key": &unknownKey, "unsigned": nil,
+	}
+	saying = regexp.MustCompile(`^(by claim|to|because|due) ("(?:[^"\\]|\\.)*"|\S+)$`)
+)
+
+// split cuts what stands behind a name at its commas, but for those in a Go string.
+func split(text string) (clauses []string) {
+	quoted, from := false, 0
+	for i, c := range text {
+		switch {
+		case c == '"':
+			quoted = !quoted
+		case c == ',' && !quoted:
+			clauses = append(clauses, strings.TrimSpace(text[from:i]))
+			from = i + 1
+		}
+	}
+	return slices.DeleteFunc(append(clauses, strings.TrimSpace(text[from:])), func(c string) bool { return c == "" })
+}
+
+// request is the record of a request beside a claim. What it shares with a claim is said as of one.
+func (s *stage) request(verb string, byActor bool, a asking, said map[string]string) cloudevents.Record {
+	var c claims.UsernameClaimed
+	if a.more != nil {
+		a.more(&c)
+	}
+	about, owner, actor := claims.About{Space: names.Username, Spelling: a.name, Deadline: c.Deadline}, a.owner, ""
+	if byActor {
+		owner, actor = "", a.owner
+	}
+	claim, why := s.id(said["by claim"]), said["because"]
+	q := request{id: idOf(a.id), at: a.at, principal: a.principal}
+	switch verb {
+	case "confirms":
+		q.body = &claims.ConfirmRequested{About: about, ClaimID: claim, Owner: owner}
+	case "extends":
+		q.body = &claims.ExtendRequested{About: about, ClaimID: claim, Owner: owner, TTLSeconds: *c.TTLSeconds}
+	case "withdraws":
+		q.body = &claims.WithdrawRequested{About: about, ClaimID: claim, Owner: owner}
+	case "releases":
+		q.body = &claims.ReleaseRequested{About: about, Owner: owner, ExpectedVersion: c.ExpectedVersion, Actor: actor, Reason: why}
+	case "deactivates":
+		q.body = &claims.DeactivateRequested{About: about, Owner: owner, ExpectedVersion: c.ExpectedVersion}
+	case "reactivates":
+		q.body = &claims.ReactivateRequested{About: about, Owner: owner, ExpectedVersion: c.ExpectedVersion}
+	case "transfers":
+		q.body = &claims.TransferRequested{About: about, Owner: owner, NewOwner: said["to"], ExpectedVersion: c.ExpectedVersion, Actor: actor, Reason: why}
+	case "blocks":
+		q.body = &claims.BlockRequested{About: about, Actor: actor, Reason: why}
+	case "unblocks":
+		q.body = &claims.UnblockRequested{About: about, Actor: actor, Reason: why}
+	case "asks about":
+		due := s.time(said["due"] + ".000")
+		q.id, q.principal = claims.ExpiryID(claim, due), claims.Principal
+		s.labels[q.id] = a.id
+		q.body = &claims.ExpiryDue{About: about, ClaimID: claim, ExpiresAt: due}
+	}
+	return q.message(0).Record
 }
 
 func (s *stage) append(p int32, r cloudevents.Record) {
@@ -232,22 +351,42 @@ func (s *stage) decide(p int32, messages []processor.Message) {
 	l := s.ledger(p)
 	d := processor.Decide(l, receiveMessages(messages, s.rules))
 	s.ledgers[p] = carried(l, d)
-	for i, row := range d.Rows {
-		s.lines[p] = append(s.lines[p], s.describe(p, row))
-		if row.Kind == processor.KindForwarded {
-			r := *row.Raw
-			r.Time = messages[i].Time // the writer's clock
-			s.append(claims.Partition(string(r.Key), s.rules.Partitions), r)
+	if s.watch != nil {
+		s.watch(l, messages, d)
+	}
+	at := processor.Fence{Partition: p, LogEpoch: l.LogEpoch}
+	for i := range d.Rows {
+		row := &d.Rows[i]
+		s.lines[p] = append(s.lines[p], s.describe(p, *row))
+		if row.FollowUp != nil {
+			s.labels[claims.ReleaseID(row.FollowUp.Claim, row.Outcome.Ref)] = "follow-up of " + s.labels[row.FollowUp.Claim]
+		}
+		for _, o := range processor.OutputsOf("claims", s.rules, testKey, at, d.Rows[i:i+1]) {
+			if o.Topic == processor.ToClaims {
+				sent := slices.IndexFunc(messages, func(m processor.Message) bool { return m.Offset == row.Offset })
+				o.Time = messages[sent].Time // the writer's clock
+				s.append(o.Partition, o.Record)
+			}
 		}
 	}
 }
 
-// describe says what became of one record.
+// describe says what one row stands for.
 func (s *stage) describe(p int32, row processor.Row) string {
 	what := ""
 	switch o := row.Outcome; row.Kind {
 	case processor.KindOutcome:
 		what = s.outcome(o)
+		if row.Actor != "" {
+			what += fmt.Sprintf(", by actor %s because %q", row.Actor, row.Why)
+		}
+		if f := row.FollowUp; f != nil {
+			what += fmt.Sprintf(", and %s is to be released by %s at version %d", f.Ref, f.Owner, f.Version)
+		}
+	case processor.KindFact:
+		what = "fact: " + s.outcome(o)
+	case processor.KindMark:
+		what = fmt.Sprintf("marked: should this claim by %s come, it is withdrawn", o.Owner)
 	case processor.KindDuplicate:
 		what = fmt.Sprintf("again (offset %d): %s", o.Offset, s.outcome(o))
 	case processor.KindForwarded:
@@ -268,14 +407,36 @@ func (s *stage) describe(p int32, row processor.Row) string {
 
 func (s *stage) outcome(o registrations.Outcome) string {
 	at := o.LogTime.Format("15:04:05.000")
-	if o.Type == registrations.Rejected {
+	switch {
+	case o.Type == registrations.Rejected:
 		return fmt.Sprintf("%s  Rejected %s: %s: %s", at, o.Ref.RecordKey(), o.Reason, o.FullDetail())
+	case o.Type == registrations.Unchanged:
+		return fmt.Sprintf("%s  Unchanged %s: nothing to do, nothing is published", at, o.Ref)
+	case o.State == "":
+		return fmt.Sprintf("%s  %s %s: %s by %s, version %d", at, o.Type, o.Ref, s.labels[o.ClaimID], o.Owner, o.Version)
 	}
-	text := fmt.Sprintf("%s  %s %s: %s by %s as %q, version %d", at, o.Type, o.Ref, o.State, o.Owner, o.Name, o.Version)
-	if o.ClaimID != o.RequestID {
+	text := fmt.Sprintf("%s  %s %s: %s", at, o.Type, o.Ref, o.State)
+	switch held := (&registrations.Holding{State: o.State}).Held(); {
+	case held:
+		text += fmt.Sprintf(" by %s as %q", o.Owner, o.Name)
+	case o.Owner != "":
+		text += fmt.Sprintf(", was of %s", o.Owner)
+		if o.Name != "" {
+			text += fmt.Sprintf(" as %q", o.Name)
+		}
+	}
+	text += fmt.Sprintf(", version %d", o.Version)
+	if o.ClaimID != o.RequestID && o.ClaimID != uuid.Nil {
 		text += ", since " + s.labels[o.ClaimID]
 	}
-	return text
+	return text + until(o.ExpiresAt)
+}
+
+func until(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return ", until " + t.Format("15:04:05.000")
 }
 
 // print is the history of every partition, and who holds what in the end.
@@ -287,9 +448,15 @@ func (s *stage) print() string {
 			b.WriteString(line + "\n")
 		}
 		for ref, h := range s.ledgers[p].Known.Holdings {
-			line := fmt.Sprintf("%s is free, version %d", ref, h.Version)
+			line := fmt.Sprintf("%s is %s, version %d", ref, h.State, h.Version)
 			if h.Held() {
 				line = fmt.Sprintf("%s is %s by %s as %q, version %d, since %s", ref, h.State, h.Owner, h.Name, h.Version, s.labels[h.ClaimID])
+			}
+			if line += until(h.ExpiresAt); h.Previous != "" {
+				line += ", before by " + h.Previous
+			}
+			if h.Replaces != "" {
+				line += fmt.Sprintf(", in place of %s at version %d", h.Replaces, h.ReplacesVersion)
 			}
 			held = append(held, line)
 		}

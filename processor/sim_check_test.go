@@ -34,6 +34,9 @@ func simulate(seed uint64, steps int, keep bool) *world {
 		w.settle()
 	}
 	if len(w.violations) == 0 {
+		w.judge()
+	}
+	if len(w.violations) == 0 && w.rates.claimsOnly {
 		for _, v := range checker.Check(w.history()) {
 			w.violated("%s", v)
 		}
@@ -94,6 +97,7 @@ func (w *world) settle() {
 			w.operate()
 		}
 	}
+	w.linger(last)
 	w.say("done")
 }
 
@@ -129,7 +133,7 @@ func (w *world) mayHalt(t *topicLog, row processor.Standing) bool {
 func (w *world) history() checker.History {
 	h := checker.History{
 		Partitions: pinned, Topic: topicName, Answers: w.clients.answers,
-		Unstorable:    func(r checker.Record) bool { return bytes.Contains(r.Value, []byte(unstorableOwner)) },
+		Unstorable:    func(r checker.Record) bool { return unstorableRecord(cloudevents.Record{Value: r.Value}) },
 		Undeliverable: func(r checker.Record) bool { return bytes.HasSuffix(r.Value, []byte(undeliverableMark)) },
 	}
 	for n, t := range w.claims {

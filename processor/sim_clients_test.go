@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -23,17 +22,18 @@ func msec(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 type clients struct {
 	w       *world
 	skews   []time.Duration
-	asked   []request
+	asked   []sent
 	answers []checker.Answer
 	told    map[checker.Answer]bool
 }
 
-// request is a claim that was sent at least once.
-type request struct {
-	id    uuid.UUID
-	event cloudevents.Event
-	claim claims.UsernameClaimed
-	ref   names.Ref
+// sent is a request that was sent at least once.
+type sent struct {
+	id      uuid.UUID
+	event   cloudevents.Event
+	body    claims.Body
+	ref     names.Ref
+	signing signing
 }
 
 // clockBound is how far ahead of the broker's clock a record's may be; clockBehind, how far behind.
@@ -51,17 +51,27 @@ func newClients(w *world) *clients {
 	return c
 }
 
+// stamp is the time of some producer's clock.
+func (c *clients) stamp() time.Time {
+	return c.w.clock().Add(c.skews[c.w.r.IntN(len(c.skews))]).Truncate(time.Millisecond)
+}
+
+// write appends a record, if the topic takes it.
+func (c *clients) write(p int32, r cloudevents.Record) {
+	w := c.w
+	if ahead := r.Time.Sub(w.clock()); ahead > clockBound || -ahead > clockBehind {
+		return
+	}
+	offset := w.claims[p].append(r)
+	kind, _ := r.Header(cloudevents.Type)
+	w.say("claims %d@%d: %s %s %s", p, offset, r.Key, kind, shortened(r.Value))
+}
+
 // send produces a record: acknowledged, or lost, or late, or twice.
 func (c *clients) send(p int32, r cloudevents.Record) {
 	w := c.w
-	r.Time = w.clock().Add(c.skews[w.r.IntN(len(c.skews))]).Truncate(time.Millisecond)
-	write := func() {
-		if ahead := r.Time.Sub(w.clock()); ahead > clockBound || -ahead > clockBehind {
-			return // the topic refuses it
-		}
-		offset := w.claims[p].append(r)
-		w.say("claims %d@%d: %s %s", p, offset, r.Key, shortened(r.Value))
-	}
+	r.Time = c.stamp()
+	write := func() { c.write(p, r) }
 	f := w.rates.send
 	x := w.r.Float64()
 	if w.calm {
@@ -96,45 +106,47 @@ func (c *clients) spelling() string {
 	return s
 }
 
-// fresh is a request not made before.
-func (c *clients) fresh() request {
+// fresh is a claim not made before.
+func (c *clients) fresh() sent {
 	w := c.w
-	q := request{id: w.newID([]byte{4, 7, 5}[w.r.IntN(3)])}
-	q.event = cloudevents.Event{ID: q.id, Source: "test", Principal: []string{"", "gateway"}[w.r.IntN(2)]}
-	q.claim = claims.UsernameClaimed{Space: names.Username, Spelling: c.spelling(), Owner: fmt.Sprintf("u-%d", w.r.IntN(4)), Mode: claims.ModeRegister}
+	b := &claims.UsernameClaimed{Space: names.Username, Spelling: c.spelling(), Owner: c.owner(), Mode: claims.ModeRegister}
 	if w.r.IntN(4) == 0 {
-		q.claim.OnConflict = claims.OnConflictReturn
+		b.OnConflict = claims.OnConflictReturn
 	}
 	if w.r.IntN(5) == 0 {
 		n := int64(w.r.IntN(3))
-		q.claim.ExpectedVersion = &n
+		b.ExpectedVersion = &n
 	}
 	if w.r.IntN(5) == 0 {
-		q.claim.Deadline = w.clock().Add(w.upTo(20 * time.Second))
+		b.Deadline = w.clock().Add(w.upTo(20 * time.Second))
 	}
 	if w.r.IntN(6) == 0 {
-		q.claim.Metadata = map[string]string{"b": "2", "a": "1é\"", "\U0001F600": "x", "\uFFFD": "y"}
+		b.Metadata = map[string]string{"b": "2", "a": "1é\"", "\U0001F600": "x", "\uFFFD": "y"}
 	}
-	q.address()
+	return c.new(b)
+}
+
+// addressed finds the key of a request's name, as a producer does: by the policy, or as well as it can.
+func (q sent) addressed() sent {
+	space, spelling := q.body.Name()
+	q.ref = names.Ref{Space: space, Key: names.Key(strings.ToLower(spelling))}
 	return q
 }
 
-// address finds the key of a request's name, as a producer does: by the policy, or as well as it can.
-func (q *request) address() {
-	q.ref = names.Ref{Space: q.claim.Space, Key: names.Key(strings.ToLower(q.claim.Spelling))}
-}
+func (q *sent) partition() int32 { return claims.Partition(q.ref.RecordKey(), pinned) }
 
-func (q *request) partition() int32 { return claims.Partition(q.ref.RecordKey(), pinned) }
-
-func (q *request) record(extra ...cloudevents.Header) cloudevents.Record {
-	return q.claim.Record(q.event, q.ref, extra...)
+func (q *sent) record(extra ...cloudevents.Header) cloudevents.Record {
+	return q.seal(claims.NewRecord(q.body, q.event, q.ref, extra...))
 }
 
 // act is one thing that some producer does.
 func (c *clients) act() {
 	w := c.w
-	if w.r.IntN(10) < 5 || len(c.asked) == 0 {
+	if w.r.IntN(10) < 6 || len(c.asked) == 0 {
 		q := c.fresh()
+		if !w.rates.claimsOnly {
+			q = c.deed()
+		}
 		c.asked = append(c.asked, q)
 		c.send(q.partition(), q.record())
 		return
@@ -144,52 +156,57 @@ func (c *clients) act() {
 		c.large(q)
 		return
 	}
-	acts := []func(request){
+	acts := []func(sent){
 		c.again, c.again, c.again, c.otherContent, c.otherName, c.misrouted, c.misrouted, c.wrongKey, c.garbage, c.garbage,
 		c.unreadable, c.refusedWords, c.refusedWords, c.marker, c.unstorable,
+	}
+	if !w.rates.claimsOnly {
+		acts = append(acts, c.earlyWithdraw, c.earlyWithdraw, c.forged, c.lastMoment)
 	}
 	acts[w.r.IntN(len(acts))](q)
 }
 
 // again repeats a request: the same of it that counts, the rest different.
-func (c *clients) again(q request) {
-	q.claim.Deadline = c.w.clock().Add(c.w.upTo(time.Minute))
-	if c.w.r.IntN(2) == 0 {
-		q.claim.Spelling = strings.ToUpper(q.claim.Spelling)
+func (c *clients) again(q sent) {
+	q = q.with("Deadline", c.w.clock().Add(c.w.upTo(time.Minute)))
+	if _, spelling := q.body.Name(); c.w.r.IntN(2) == 0 {
+		q = q.with("Spelling", strings.ToUpper(spelling))
 	}
 	c.send(q.partition(), q.record(cloudevents.Header{Name: "traceparent", Value: []byte(c.w.newID(4).String())}))
 }
 
 // otherContent asks something else under a used id.
-func (c *clients) otherContent(q request) {
+func (c *clients) otherContent(q sent) {
 	switch c.w.r.IntN(3) {
 	case 0:
-		q.claim.Owner += "x"
+		q = q.with("Owner", ownerOf(q.body)+"x")
 	case 1:
 		q.event.Principal += "somebody"
 	default:
-		q.claim.Metadata = map[string]string{"other": "content"}
+		q = q.with("Metadata", map[string]string{"other": "content"})
 	}
 	c.send(q.partition(), q.record())
 }
 
 // otherName uses an id for another name as well.
-func (c *clients) otherName(q request) {
-	q.claim.Spelling = c.spelling()
-	q.address()
+func (c *clients) otherName(q sent) {
+	q = q.with("Spelling", c.spelling()).addressed()
 	c.send(q.partition(), q.record())
 }
 
 // misrouted sends a copy to a wrong partition, one that was forwarded before included.
-func (c *clients) misrouted(q request) {
+func (c *clients) misrouted(q sent) {
 	w := c.w
 	if w.r.IntN(2) == 0 { // never sent to the right one
-		q = c.fresh()
+		if q = c.fresh(); !w.rates.claimsOnly {
+			q = c.deed()
+		}
 		c.asked = append(c.asked, q)
 	}
 	r := q.record()
 	if w.r.IntN(3) == 0 {
-		r.Key = []byte(string(q.claim.Space) + "/" + q.claim.Spelling)
+		space, spelling := q.body.Name()
+		r.Key = []byte(string(space) + "/" + spelling)
 	}
 	if w.r.IntN(6) == 0 {
 		r.Headers = append(r.Headers, cloudevents.Header{Name: claims.Rerouted, Value: []byte("1")})
@@ -198,14 +215,14 @@ func (c *clients) misrouted(q request) {
 }
 
 // wrongKey sends a claim to the right partition under a key that is not its name's.
-func (c *clients) wrongKey(q request) {
+func (c *clients) wrongKey(q sent) {
 	r := q.record()
 	r.Key = [][]byte{nil, {}, []byte("username/somebody"), []byte("x"), {0xff, 0xfe}}[c.w.r.IntN(5)]
 	c.send(q.partition(), r)
 }
 
 // garbage puts a value that cannot be read under an id that is used, or under a new one.
-func (c *clients) garbage(q request) {
+func (c *clients) garbage(q sent) {
 	w := c.w
 	if w.r.IntN(2) == 0 {
 		q.event.ID = w.newID(7)
@@ -227,7 +244,7 @@ func (c *clients) garbage(q request) {
 }
 
 // unreadable sends what nobody could be told the outcome of.
-func (c *clients) unreadable(q request) {
+func (c *clients) unreadable(q sent) {
 	w := c.w
 	r := q.record()
 	set := func(name, value string) {
@@ -261,37 +278,37 @@ func (c *clients) unreadable(q request) {
 }
 
 // refusedWords asks for what nobody gets.
-func (c *clients) refusedWords(request) {
+func (c *clients) refusedWords(sent) {
 	w := c.w
 	q := c.fresh()
-	one := int64(1)
+	n := int64(1)
 	switch w.r.IntN(9) {
 	case 0:
-		q.claim.Spelling = "Root"
+		q = q.with("Spelling", "Root")
 	case 1:
-		q.claim.Spelling = []string{"ab", ".dot", "späß", "", strings.Repeat("n", 33)}[w.r.IntN(5)]
+		q = q.with("Spelling", one(w, "ab", ".dot", "späß", "", strings.Repeat("n", 33)))
 	case 2:
-		q.claim.Space = "invoice-number"
+		q = q.with("Space", "invoice-number")
 	case 3:
-		q.claim.Mode = claims.ModeReserve
+		q = q.with("Mode", "Reserve")
 	case 4:
-		q.claim.TTLSeconds = &one
+		q = q.with("TTLSeconds", &n)
 	case 5:
-		q.claim.Replaces = &claims.Replaces{Name: c.spelling(), Version: 1}
+		q = q.with("Replaces", &claims.Replaces{Name: c.spelling(), Version: 0})
 	case 6:
-		q.claim.Owner = strings.Repeat("o", 256)
+		q = q.with("Owner", strings.Repeat("o", 256))
 	case 7:
-		q.claim.Mode = "Register"
+		q = q.with("Mode", "Register")
 	default:
-		q.claim.Metadata = map[string]string{"long": strings.Repeat("m", 1024)}
+		q = q.with("Metadata", map[string]string{"long": strings.Repeat("m", 1024)})
 	}
-	q.address()
+	q = q.addressed()
 	c.asked = append(c.asked, q)
 	c.send(q.partition(), q.record())
 }
 
 // marker is what a transactional producer leaves: an offset without a record.
-func (c *clients) marker(q request) {
+func (c *clients) marker(q sent) {
 	c.w.claims[q.partition()].end += 1 + c.w.r.Int64N(3)
 }
 
@@ -303,13 +320,17 @@ const (
 )
 
 // unstorable asks for something that the database refuses.
-func (c *clients) unstorable(request) {
-	q := c.fresh()
-	q.claim.Owner = unstorableOwner
+func (c *clients) unstorable(sent) {
+	q := c.fresh().with("Owner", unstorableOwner)
 	if c.w.rates.neverStorable && c.w.r.IntN(3) == 0 {
-		q.claim.Owner = neverStorableOwner
+		q = q.with("Owner", neverStorableOwner)
 	}
 	c.send(q.partition(), q.record())
+}
+
+// unstorableRecord reports whether the outcome of a record cannot be stored.
+func unstorableRecord(r cloudevents.Record) bool {
+	return bytes.Contains(r.Value, []byte(unstorableOwner))
 }
 
 // unstorableRow is what the database says of a row.
@@ -324,7 +345,7 @@ func unstorableRow(row processor.Row) error {
 }
 
 // large sends a misrouted record that its topic takes, compressed, and would not take from a processor.
-func (c *clients) large(q request) {
+func (c *clients) large(q sent) {
 	r := q.record()
 	r.Headers = append(r.Headers, cloudevents.Header{Name: "large", Value: bytes.Repeat([]byte("x"), mostAppended)})
 	c.send((q.partition()+1)%pinned, r)
@@ -346,12 +367,18 @@ func refusedLetter(o *processor.Output) bool {
 
 // told is an outcome as a client reads it.
 type told struct {
-	RequestID string `json:"request_id"`
-	Space     string `json:"space"`
-	Key       string `json:"key"`
-	Outcome   string `json:"outcome"`
-	Reason    string `json:"reason"`
-	Version   int64  `json:"version"`
+	RequestID      string `json:"request_id"`
+	Cause          string `json:"cause"`
+	Space          string `json:"space"`
+	Key            string `json:"key"`
+	Owner          string `json:"owner"`
+	Outcome        string `json:"outcome"`
+	Reason         string `json:"reason"`
+	State          string `json:"state"`
+	Version        int64  `json:"version"`
+	CurrentVersion int64  `json:"current_version"`
+	LogEpoch       int64  `json:"log_epoch"`
+	Offset         int64  `json:"offset"`
 }
 
 func requestIDOf(value []byte) string {

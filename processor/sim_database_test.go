@@ -279,6 +279,15 @@ func (c *dbConn) Look(ctx context.Context, fences []processor.Fence, refs []name
 	return known, err
 }
 
+func (c *dbConn) Due(ctx context.Context, partitions []int32, at time.Time, most int) ([]processor.Due, error) {
+	var due []processor.Due
+	err := c.read(ctx, func() (err error) {
+		due, err = c.mem.Due(ctx, partitions, at, most)
+		return err
+	})
+	return due, err
+}
+
 func (c *dbConn) Commit(ctx context.Context, batches []processor.Batch) error {
 	d, fiber := c.database, c.w.running
 	partitions, fences := make([]int32, len(batches)), make([]processor.Fence, len(batches))
@@ -338,11 +347,19 @@ func (d *database) wrote(batches []processor.Batch) {
 				d.w.sometimes("forwarded")
 			case processor.KindDead:
 				d.w.sometimes("dead")
+			case processor.KindMark:
+				d.w.sometimes("mark")
+			case processor.KindFact:
+				d.w.sometimes("fact " + string(row.Outcome.Type))
 			case processor.KindOutcome:
 				d.w.sometimes(strings.TrimSpace("outcome " + string(row.Outcome.Type) + " " + string(row.Outcome.Reason)))
 			}
+			if row.FollowUp != nil {
+				d.w.sometimes("a follow-up")
+			}
+			d.checkRename(&row)
 			var prints []string
-			for _, o := range processor.OutputsOf(topicName, simRules, b.Fence, []processor.Row{row}) {
+			for _, o := range processor.OutputsOf(topicName, simRules, simSigning, b.Fence, []processor.Row{row}) {
 				print := printOf(&o)
 				d.committed[print] = true
 				if !refusedLetter(&o) {

@@ -1,6 +1,10 @@
 package processor
 
-import "context"
+import (
+	"context"
+
+	"github.com/dibs-hq/dibs/claims"
+)
 
 // Lane is one lane of a processor, for the simulation: it drives the stages step by step instead of letting Run do it.
 // (The simulation is an external test, because the record it runs on imports this package.)
@@ -31,7 +35,7 @@ func (l *lane) Queued(p int32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.owned[p]
-	return t != nil && len(t.queue) > 0
+	return t != nil && (len(t.queue) > 0 || len(t.questions) > 0)
 }
 
 // Owns lists the partitions that the lane takes for its own.
@@ -42,7 +46,7 @@ func (l *lane) Idle() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, t := range l.owned {
-		if t.queued > 0 || t.acked > t.saved {
+		if t.queued > 0 || len(t.questions) > 0 || t.acked > t.saved {
 			return false
 		}
 	}
@@ -50,7 +54,7 @@ func (l *lane) Idle() bool {
 }
 
 // OutputsOf is what rows publish.
-func OutputsOf(topic string, rules Rules, at Fence, rows []Row) []Output {
-	l := lane{topic: topic, rules: rules}
+func OutputsOf(topic string, rules Rules, signing claims.SigningKey, at Fence, rows []Row) []Output {
+	l := lane{topic: topic, rules: rules, signing: signing}
 	return l.outputs(nil, at, rows)
 }

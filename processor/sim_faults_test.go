@@ -13,13 +13,14 @@ type rates struct {
 	processes, partitions, batch, names int
 
 	slow, interrupt, brokerTrouble, stale        float64
-	send, publish, betweenOutputs                float64
+	send, publish, betweenOutputs, refuse        float64
 	readLost, writeLost, tamper, failOverAt      float64
 	loseLogAt, large                             float64
 	act, observe, arrive, land                   float64
 	crash, stop, hang, failOver, assign, overlap float64
 	logLoss                                      logLoss
 	resume, neverStorable                        bool
+	claimsOnly                                   bool // nothing but plain claims, which dibstest/checker judges too
 }
 
 // logLoss is a way to lose a log. Worlds that lose one lose no transactions: who loses both has lost what he was told.
@@ -37,12 +38,13 @@ func (w *world) swarm() rates {
 	f := rates{
 		processes: 2 + w.r.IntN(2), partitions: pinned, batch: 2 + w.r.IntN(7), names: 3 + w.r.IntN(6),
 		slow: often(0.01), interrupt: often(0.02), brokerTrouble: often(0.02), stale: often(0.2),
-		send: often(0.06), publish: often(0.04), betweenOutputs: 0.2,
+		send: often(0.06), publish: often(0.04), betweenOutputs: 0.2, refuse: often(0.15),
 		readLost: often(0.03), writeLost: often(0.04), tamper: often(0.01), failOverAt: often(0.01), loseLogAt: often(0.03),
 		act: 0.06 + 0.1*w.r.Float64(), observe: 0.03, arrive: 0.03, land: 0.02,
 		crash: often(0.003), stop: often(0.002), hang: often(0.004), failOver: often(0.004), assign: often(0.008), overlap: often(0.5),
 		neverStorable: w.r.IntN(20) == 0,
 	}
+	f.claimsOnly = w.r.IntN(5) == 0
 	if w.r.IntN(20) == 0 {
 		f.large = 0.02
 	}

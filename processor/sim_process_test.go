@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/google/uuid"
 )
@@ -17,7 +16,7 @@ const (
 	topicName = "claims"
 )
 
-var simRules = processor.Rules{Partitions: pinned, Policies: names.Builtin()}
+var simRules = processor.Rules{Partitions: pinned, Policies: simPolicies(), Keys: simKeys}
 
 // process is one simulated process: a lane, its stages as fibers, a clock of its own.
 type process struct {
@@ -34,8 +33,10 @@ type process struct {
 	stopping bool               // told to stop
 	decided  bool               // the decide stage has ended
 	drained  int                // partitions of which nothing more is to be published
-	assigned []int32
-	live     chan struct{} // of the generation; closed when that is over
+	// questions says when the sweeper has asked what.
+	questions map[uuid.UUID]time.Time
+	assigned  []int32
+	live      chan struct{} // of the generation; closed when that is over
 }
 
 func (p *process) String() string { return fmt.Sprintf("p%d", p.id) }
@@ -45,7 +46,7 @@ func (p *process) start() {
 	w := p.w
 	p.source = &source{w: w, proc: p}
 	lane, err := processor.NewLane(processor.Config{
-		Rules: simRules, Topic: topicName, Clock: (*procClock)(p), Log: slog.New(&logLines{p: p}),
+		Rules: simRules, Signing: simSigning, Topic: topicName, Clock: (*procClock)(p), Log: slog.New(&logLines{p: p}),
 		Limits: processor.Limits{
 			Batch: w.rates.batch, Unpublished: 3 * w.rates.batch, PollWait: 100 * time.Millisecond, VerifyEvery: 20 * time.Second,
 			FencedPause: 300 * time.Millisecond, HaltedPause: 500 * time.Millisecond, LookEvery: 2 * time.Second,
@@ -56,6 +57,7 @@ func (p *process) start() {
 	}
 	p.lane, p.up, p.stopping, p.decided, p.drained, p.pausedUntil = lane, true, false, false, 0, 0
 	p.assigned, p.live = nil, nil
+	p.questions = make(map[uuid.UUID]time.Time)
 	ctx, stop := context.WithCancel(context.Background())
 	hard, cut := context.WithCancel(context.Background())
 	p.stop = func() {

@@ -81,7 +81,41 @@ outcome Rejected deadline_passed
 outcome Rejected invalid_name
 outcome Rejected invalid_request
 outcome Rejected reserved_word
-outcome Rejected version_conflict`), "\n")
+outcome Rejected version_conflict
+outcome Rejected not_allowed
+outcome Rejected withdrawn
+outcome Rejected blocked
+outcome Rejected unknown_claim
+outcome Rejected reservation_expired
+outcome Rejected not_owner
+outcome Rejected wrong_state
+outcome Rejected cooling_down
+outcome Rejected limit_exceeded
+outcome Confirmed
+outcome Extended
+outcome Released
+outcome Withdrawn
+outcome Deactivated
+outcome Reactivated
+outcome Transferred
+outcome Blocked
+outcome Unblocked
+outcome Expired
+outcome Unchanged
+fact Expired
+fact Released
+mark
+a follow-up
+rename: the old name is released
+rename: the old name stays, not_owner
+rename: the old name stays, version_conflict
+rename: after a fail-over the old name was free before the new one was decided again
+asked: a rename
+asked: in the last moment
+asked: a withdrawal before its claim
+asked: under an id of dibs' own, forged
+the sweeper asks
+a question refused by its topic`), "\n")
 
 // TestSimulation runs the lane through many small worlds full of faults, and has an independent checker judge each.
 func TestSimulation(t *testing.T) {

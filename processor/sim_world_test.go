@@ -19,7 +19,9 @@ type world struct {
 	r     *rand.Rand
 	rates rates
 	calm  bool // faults are over
-	now   time.Duration
+	// lingering: everything is done; what is reserved is waited for.
+	lingering bool
+	now       time.Duration
 
 	claims  []*topicLog // by partition
 	past    []givenUp   // logs that operators have given up
@@ -38,6 +40,7 @@ type world struct {
 	keep       bool
 	sum        hash.Hash64
 	count      map[string]int
+	questions  int // of sweepers, on their topic
 	violations []string
 }
 
@@ -215,7 +218,7 @@ func newWorld(seed uint64, keep bool) *world {
 		sum: fnv.New64a(), count: make(map[string]int),
 	}
 	w.rates = w.swarm()
-	w.outputs = &outputs{w: w}
+	w.outputs = &outputs{w: w, refused: make(map[string]bool), refusedAt: make(map[string]time.Duration)}
 	w.db = newDatabase(w)
 	w.clients = newClients(w)
 	for p := range w.rates.partitions {

@@ -31,6 +31,7 @@ func (o *Outcome) AppendJSON(b []byte) []byte {
 	b = appendText(b, `,"key":`, string(o.Ref.Key))
 	b = appendText(b, `,"name":`, o.Name)
 	b = appendText(b, `,"owner":`, o.Owner)
+	b = appendText(b, `,"request":`, o.Request)
 	b = appendText(b, `,"outcome":`, string(o.Type))
 	if o.Type == Rejected {
 		b = appendText(b, `,"reason":`, string(o.Reason))
@@ -41,6 +42,9 @@ func (o *Outcome) AppendJSON(b []byte) []byte {
 	} else {
 		b = appendText(b, `,"state":`, string(o.State))
 		b = strconv.AppendInt(append(b, `,"version":`...), o.Version, 10)
+		if !o.ExpiresAt.IsZero() {
+			b = append(cloudevents.AppendTime(append(b, `,"expires_at":"`...), o.ExpiresAt), '"')
+		}
 	}
 	b = cloudevents.AppendTime(append(b, `,"log_time":"`...), o.LogTime)
 	b = strconv.AppendInt(append(b, `","policy_version":`...), int64(o.PolicyVersion), 10)
@@ -69,12 +73,14 @@ type wire struct {
 	Key            string `json:"key"`
 	Name           string `json:"name"`
 	Owner          string `json:"owner"`
+	Request        string `json:"request"`
 	Outcome        string `json:"outcome"`
 	Reason         string `json:"reason"`
 	Detail         string `json:"detail"`
 	CurrentVersion int64  `json:"current_version"`
 	State          string `json:"state"`
 	Version        int64  `json:"version"`
+	ExpiresAt      string `json:"expires_at"`
 	LogTime        string `json:"log_time"`
 	PolicyVersion  int    `json:"policy_version"`
 	RequestHash    string `json:"request_hash"`
@@ -90,7 +96,7 @@ func Decode(r cloudevents.Record) (Outcome, error) {
 		return Outcome{}, fmt.Errorf("decode outcome of %.64q: %w", r.Key, err)
 	}
 	o := Outcome{
-		Type: Type(w.Outcome), Fact: w.RequestID == "",
+		Type: Type(w.Outcome), Fact: w.RequestID == "", Request: w.Request,
 		Ref:  names.Ref{Space: names.Space(w.Space), Key: names.Key(w.Key)},
 		Name: w.Name, Owner: w.Owner, State: State(w.State), Version: w.Version,
 		Reason: Reason(w.Reason), Detail: w.Detail, CurrentVersion: w.CurrentVersion,
@@ -114,6 +120,11 @@ func Decode(r cloudevents.Record) (Outcome, error) {
 	}
 	if o.LogTime, err = time.Parse(time.RFC3339Nano, w.LogTime); err != nil {
 		return Outcome{}, fmt.Errorf("decode outcome of %.64q: log_time: %w", r.Key, err)
+	}
+	if w.ExpiresAt != "" {
+		if o.ExpiresAt, err = time.Parse(time.RFC3339Nano, w.ExpiresAt); err != nil {
+			return Outcome{}, fmt.Errorf("decode outcome of %.64q: expires_at: %w", r.Key, err)
+		}
 	}
 	hash, err := hex.DecodeString(w.RequestHash)
 	if err != nil || len(hash) != len(o.RequestHash) {

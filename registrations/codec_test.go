@@ -3,6 +3,7 @@ package registrations_test
 import (
 	"bytes"
 	"flag"
+	"maps"
 	"path/filepath"
 	"reflect"
 	"strconv"
@@ -37,6 +38,12 @@ func accepted() registrations.Outcome {
 	return o
 }
 
+func reserved() registrations.Outcome {
+	o := accepted()
+	o.State = registrations.Reserved
+	return o
+}
+
 func rejected(why registrations.Reason) registrations.Outcome {
 	o := accepted()
 	o.Type, o.State, o.Version, o.Reason = registrations.Rejected, "", 0, why
@@ -61,7 +68,7 @@ func golden() map[string]registrations.Outcome {
 	request.Detail = `mode must be "register" or "reserve"`
 	existing := accepted() // asked for with return_existing
 	existing.ClaimID, existing.Version = uuid.MustParse("0190163d-8694-739b-aea5-966c26f8ad91"), 4
-	return map[string]registrations.Outcome{
+	files := map[string]registrations.Outcome{
 		"accepted.json":                   accepted(),
 		"accepted_existing.json":          existing,
 		"rejected_taken.json":             rejected(registrations.Taken),
@@ -74,6 +81,71 @@ func golden() map[string]registrations.Outcome {
 		"rejected_invalid_request.json":   request,
 		"rejected_reserved_word.json":     rejected(registrations.ReservedWord),
 		"rejected_deadline_passed.json":   rejected(registrations.DeadlinePassed),
+	}
+	maps.Copy(files, goldenLife())
+	return files
+}
+
+// goldenLife is one outcome of each request beside a claim, of each shape it can have, and one of each fact.
+func goldenLife() map[string]registrations.Outcome {
+	claim := accepted().ClaimID
+	about := func(what registrations.Type, request string, state registrations.State, version int64) registrations.Outcome {
+		o := accepted()
+		o.RequestID = uuid.MustParse("0190163d-8694-739b-aea5-966c26f8ad91")
+		o.Type, o.Request, o.State, o.Version = what, request, state, version
+		return o
+	}
+	until := func(o registrations.Outcome, after time.Duration) registrations.Outcome {
+		o.ExpiresAt = decidedAt.Add(after)
+		return o
+	}
+	itself := func(o registrations.Outcome) registrations.Outcome { // the claim from now on
+		o.ClaimID = o.RequestID
+		return o
+	}
+	nobodys := func(o registrations.Outcome) registrations.Outcome {
+		o.ClaimID, o.Name, o.Owner = uuid.Nil, "", ""
+		return o
+	}
+	fact := func(o registrations.Outcome) registrations.Outcome {
+		o.Fact = true
+		return o
+	}
+	refused := func(why registrations.Reason, request, detail string) registrations.Outcome {
+		o := about(registrations.Rejected, request, "", 0)
+		o.Reason, o.Detail = why, detail
+		return o
+	}
+	mark := about(registrations.Withdrawn, "WithdrawRequested", "", 0)
+	mark.ClaimID = claim
+	transferred := itself(about(registrations.Transferred, "TransferRequested", registrations.Registered, 3))
+	transferred.Owner = "u-18"
+	return map[string]registrations.Outcome{
+		"accepted_reserved.json":            until(reserved(), 15*time.Minute),
+		"confirmed.json":                    about(registrations.Confirmed, "ConfirmRequested", registrations.Registered, 2),
+		"extended.json":                     until(about(registrations.Extended, "ExtendRequested", registrations.Reserved, 2), time.Hour),
+		"released.json":                     about(registrations.Released, "ReleaseRequested", registrations.Free, 2),
+		"released_cooling.json":             until(about(registrations.Released, "ReleaseRequested", registrations.Cooling, 2), 30*24*time.Hour),
+		"released_fact.json":                fact(about(registrations.Released, "", registrations.Free, 2)),
+		"withdrawn.json":                    about(registrations.Withdrawn, "WithdrawRequested", registrations.Free, 2),
+		"withdrawn_mark.json":               mark,
+		"deactivated.json":                  about(registrations.Deactivated, "DeactivateRequested", registrations.Inactive, 2),
+		"deactivated_free.json":             about(registrations.Deactivated, "DeactivateRequested", registrations.Free, 2),
+		"reactivated.json":                  itself(about(registrations.Reactivated, "ReactivateRequested", registrations.Registered, 3)),
+		"transferred.json":                  transferred,
+		"blocked.json":                      nobodys(about(registrations.Blocked, "BlockRequested", registrations.StateBlocked, 3)),
+		"unblocked.json":                    nobodys(about(registrations.Unblocked, "UnblockRequested", registrations.Free, 4)),
+		"expired.json":                      about(registrations.Expired, "ExpiryDue", registrations.Free, 2),
+		"expired_fact.json":                 fact(about(registrations.Expired, "", registrations.Free, 2)),
+		"rejected_not_allowed.json":         refused(registrations.NotAllowed, "BlockRequested", ""),
+		"rejected_withdrawn.json":           rejected(registrations.ClaimWithdrawn),
+		"rejected_blocked.json":             rejected(registrations.NameBlocked),
+		"rejected_unknown_claim.json":       refused(registrations.UnknownClaim, "ConfirmRequested", ""),
+		"rejected_reservation_expired.json": refused(registrations.ReservationExpired, "ConfirmRequested", ""),
+		"rejected_not_owner.json":           refused(registrations.NotOwner, "ReleaseRequested", ""),
+		"rejected_wrong_state.json":         refused(registrations.WrongState, "DeactivateRequested", "the name is reserved"),
+		"rejected_cooling_down.json":        rejected(registrations.CoolingDown),
+		"rejected_limit_exceeded.json":      refused(registrations.LimitExceeded, "ExtendRequested", "a reservation holds for at most 604800 seconds in this space"),
 	}
 }
 
@@ -102,10 +174,38 @@ func TestGolden(t *testing.T) {
 
 var everyReason = []registrations.Reason{
 	registrations.Malformed, registrations.NotAllowed, registrations.UnknownSpace, registrations.DeadlinePassed,
-	registrations.Withdrawn, registrations.InvalidName, registrations.InvalidRequest, registrations.ReservedWord,
-	registrations.Blocked, registrations.UnknownClaim, registrations.ReservationExpired, registrations.NotOwner,
+	registrations.ClaimWithdrawn, registrations.InvalidName, registrations.InvalidRequest, registrations.ReservedWord,
+	registrations.NameBlocked, registrations.UnknownClaim, registrations.ReservationExpired, registrations.NotOwner,
 	registrations.VersionConflict, registrations.WrongState, registrations.CoolingDown, registrations.Confusable,
 	registrations.Taken, registrations.LimitExceeded,
+}
+
+// everyType is every outcome and fact that is published, but for Rejected.
+var everyType = []registrations.Type{
+	registrations.Accepted, registrations.Confirmed, registrations.Extended, registrations.Released, registrations.Withdrawn,
+	registrations.Deactivated, registrations.Reactivated, registrations.Transferred, registrations.Blocked, registrations.Unblocked,
+	registrations.Expired,
+}
+
+// Every outcome, and every reason that these rules give, is in a golden file.
+func TestGoldenIsComplete(t *testing.T) {
+	types, reasons := make(map[registrations.Type]bool), make(map[registrations.Reason]bool)
+	for _, o := range golden() {
+		types[o.Type], reasons[o.Reason] = true, true
+	}
+	for _, what := range everyType {
+		if !types[what] {
+			t.Errorf("no file of %s", what)
+		}
+		if want := "dibs." + string(what) + ".v1"; what.EventType() != want {
+			t.Errorf("%s is %s", what, what.EventType())
+		}
+	}
+	for _, why := range everyReason {
+		if !reasons[why] && why != registrations.Confusable {
+			t.Errorf("no file of %s", why)
+		}
+	}
 }
 
 // The list is closed: callers switch on it.
@@ -143,8 +243,13 @@ func drawOutcome(t *rapid.T) registrations.Outcome {
 		}
 		o.Detail = text.Draw(t, "detail")
 	} else {
+		o.Type = rapid.SampledFrom(everyType).Draw(t, "type")
 		o.State, o.Version = registrations.State(text.Draw(t, "state")), number.Draw(t, "version")
+		if rapid.Bool().Draw(t, "expires") {
+			o.ExpiresAt = time.UnixMilli(rapid.Int64Range(0, 253402300799999).Draw(t, "expires at")).UTC()
+		}
 	}
+	o.Request = text.Draw(t, "request")
 	return o
 }
 
@@ -194,6 +299,14 @@ func TestUsualDetail(t *testing.T) {
 		registrations.UnknownSpace:   "there is no such space",
 		registrations.DeadlinePassed: "the request came after its deadline; use a new id or Idempotency-Key",
 		registrations.InvalidName:    "",
+
+		registrations.NotAllowed:         "the request must be signed, and has no signature that holds",
+		registrations.ClaimWithdrawn:     "the claim was withdrawn; use a new id or Idempotency-Key",
+		registrations.NameBlocked:        "the name is blocked",
+		registrations.UnknownClaim:       "the claim holds nothing here",
+		registrations.ReservationExpired: "the reservation has expired",
+		registrations.NotOwner:           "the name is not held by this owner",
+		registrations.CoolingDown:        "the name was released a short while ago",
 	} {
 		o := rejected(reason)
 		if got := o.FullDetail(); got != want {
@@ -343,10 +456,41 @@ func TestPeekRequestID(t *testing.T) {
 }
 
 func TestHeld(t *testing.T) {
-	for state, want := range map[registrations.State]bool{"": false, registrations.Free: false, registrations.Registered: true} {
+	for state, want := range map[registrations.State]bool{
+		"": false, registrations.Free: false, registrations.Registered: true, registrations.Reserved: true, registrations.Inactive: true,
+		registrations.Cooling: false, registrations.StateBlocked: false,
+	} {
 		if h := (registrations.Holding{State: state}); h.Held() != want {
 			t.Errorf("%q: held %v", state, h.Held())
 		}
+	}
+}
+
+// What holds a name for a while is over at that very time, and nothing else ever is.
+func TestDue(t *testing.T) {
+	for _, state := range []registrations.State{
+		"", registrations.Free, registrations.Registered, registrations.Reserved, registrations.Inactive, registrations.Cooling, registrations.StateBlocked,
+	} {
+		h := registrations.Holding{State: state, ExpiresAt: decidedAt}
+		passing := state == registrations.Reserved || state == registrations.Cooling
+		for after, want := range map[time.Duration]bool{-time.Millisecond: false, 0: passing, time.Hour: passing} {
+			if got := h.Due(decidedAt.Add(after)); got != want {
+				t.Errorf("%q, %v after its time: due %v", state, after, got)
+			}
+		}
+	}
+}
+
+func TestDecodeRefusesExpiry(t *testing.T) {
+	o := accepted()
+	o.ExpiresAt = decidedAt.Add(time.Hour)
+	r := o.Record()
+	if read, err := registrations.Decode(r); err != nil || read != o {
+		t.Fatalf("%+v, %v", read, err)
+	}
+	r.Value = bytes.Replace(r.Value, []byte(`"expires_at":"2026`), []byte(`"expires_at":"soon`), 1)
+	if read, err := registrations.Decode(r); err == nil || !strings.Contains(err.Error(), "expires_at") || read != (registrations.Outcome{}) {
+		t.Errorf("%+v, %v", read, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package registrations
 import (
 	"time"
 
+	"github.com/dibs-hq/dibs/names"
 	"github.com/google/uuid"
 )
 
@@ -10,13 +11,30 @@ import (
 type Holding struct {
 	State         State
 	Name          string // as typed
-	Owner         string
+	Owner         string // of a name that is held
 	ClaimID       uuid.UUID
 	Version       int64
 	PolicyVersion int
 	Since         time.Time // log time of the last change
 	Partition     int32     // whose writer may change it
+
+	// Settled: the name has changed since ClaimID registered it, or no claim did; nobody can withdraw it any more.
+	Settled bool
+	// ExpiresAt is when a reservation or a cool-down is over.
+	ExpiresAt time.Time
+	// Previous may come back: who released a name that is cooling, or deactivated one that is free since.
+	Previous string
+	// Replaces is what a reservation gives up when it is confirmed, at that version; empty for nothing.
+	Replaces        names.Key
+	ReplacesVersion int64
 }
 
 // Held reports whether somebody has the name.
-func (h *Holding) Held() bool { return h.State != "" && h.State != Free }
+func (h *Holding) Held() bool {
+	return h.State == Registered || h.State == Reserved || h.State == Inactive
+}
+
+// Due reports whether what holds the name for a while is over at a log time.
+func (h *Holding) Due(at time.Time) bool {
+	return (h.State == Reserved || h.State == Cooling) && !at.Before(h.ExpiresAt)
+}

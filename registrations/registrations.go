@@ -19,10 +19,22 @@ import (
 // Type says what an outcome or a fact is.
 type Type string
 
-// The outcomes of a claim.
+// The outcomes of requests, and Expired, which is a fact more often.
 const (
-	Accepted Type = "Accepted"
-	Rejected Type = "Rejected"
+	Accepted    Type = "Accepted"
+	Rejected    Type = "Rejected"
+	Confirmed   Type = "Confirmed"
+	Extended    Type = "Extended"
+	Released    Type = "Released"
+	Withdrawn   Type = "Withdrawn"
+	Deactivated Type = "Deactivated"
+	Reactivated Type = "Reactivated"
+	Transferred Type = "Transferred"
+	Blocked     Type = "Blocked"
+	Unblocked   Type = "Unblocked"
+	Expired     Type = "Expired"
+	// Unchanged is what a processor's own request finds where there is nothing to do. It is recorded, not published.
+	Unchanged Type = "Unchanged"
 )
 
 // EventType is the ce_type of the outcome's record.
@@ -33,8 +45,12 @@ type State string
 
 // The states of a name.
 const (
-	Free       State = "free"
-	Registered State = "registered"
+	Free         State = "free"
+	Reserved     State = "reserved" // until it expires, unless it is confirmed
+	Registered   State = "registered"
+	Inactive     State = "inactive" // held by an owner who is not active
+	Cooling      State = "cooling"  // nobody's, and for a while nobody else's
+	StateBlocked State = "blocked"  // nobody's until an actor says so
 )
 
 // Reason says why a request was rejected. The list is closed.
@@ -46,11 +62,11 @@ const (
 	NotAllowed         Reason = "not_allowed"
 	UnknownSpace       Reason = "unknown_space"
 	DeadlinePassed     Reason = "deadline_passed"
-	Withdrawn          Reason = "withdrawn"
+	ClaimWithdrawn     Reason = "withdrawn"
 	InvalidName        Reason = "invalid_name"
 	InvalidRequest     Reason = "invalid_request"
 	ReservedWord       Reason = "reserved_word"
-	Blocked            Reason = "blocked"
+	NameBlocked        Reason = "blocked"
 	UnknownClaim       Reason = "unknown_claim"
 	ReservationExpired Reason = "reservation_expired"
 	NotOwner           Reason = "not_owner"
@@ -68,6 +84,14 @@ var defaultDetail = map[Reason]string{
 	ReservedWord:   "the name is reserved",
 	UnknownSpace:   "there is no such space",
 	DeadlinePassed: "the request came after its deadline; use a new id or Idempotency-Key",
+
+	NotAllowed:         "the request must be signed, and has no signature that holds",
+	ClaimWithdrawn:     "the claim was withdrawn; use a new id or Idempotency-Key",
+	NameBlocked:        "the name is blocked",
+	UnknownClaim:       "the claim holds nothing here",
+	ReservationExpired: "the reservation has expired",
+	NotOwner:           "the name is not held by this owner",
+	CoolingDown:        "the name was released a short while ago",
 }
 
 // Outcome is the one answer to a request, or a fact that a decision made true beside it.
@@ -75,6 +99,8 @@ type Outcome struct {
 	Type Type
 	// RequestID is the request that was answered, or that caused the fact.
 	RequestID uuid.UUID
+	// Request is what was asked, as claims.ShortType has it; empty for a claim, and where it could not be read.
+	Request string
 	// Seq numbers the outputs of one decision: facts in their order, then the outcome.
 	Seq int
 	// Fact is set on a fact, which no waiter takes for its answer.
@@ -88,6 +114,8 @@ type Outcome struct {
 	// What an accepted request left.
 	State   State
 	Version int64
+	// ExpiresAt is when a reservation or a cool-down is over; zero in other states.
+	ExpiresAt time.Time
 
 	// Why a request was rejected. Detail is empty for the reason's usual text.
 	Reason Reason

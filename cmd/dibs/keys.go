@@ -9,7 +9,7 @@ import (
 )
 
 func newKeys() *cobra.Command {
-	cmd := &cobra.Command{Use: "keys", Short: "API keys"}
+	cmd := &cobra.Command{Use: "keys", Short: "API keys, and keys that requests are signed with"}
 	var spec auth.KeySpec
 	var expires time.Duration
 	make := &cobra.Command{
@@ -38,6 +38,27 @@ func newKeys() *cobra.Command {
 	f.StringSliceVar(&spec.Spaces, "spaces", []string{"*"}, "spaces it may use; * for all")
 	f.StringSliceVar(&spec.Owners, "owners", []string{"*"}, "owners it may act for, by prefix; * for all")
 	f.DurationVar(&expires, "expires-in", 0, "how long it works; for ever if not said")
-	cmd.AddCommand(make)
+	cmd.AddCommand(make, newRequestKey())
+	return cmd
+}
+
+func newRequestKey() *cobra.Command {
+	var id string
+	cmd := &cobra.Command{
+		Use: "request FILE", Short: "Make a security.request_keys_file: the key that privileged requests are signed with",
+		Long: `Make a file with a new key. A file that is there is left as it is.
+
+Every process of a deployment needs the same file. To replace a key, put the new one first on every process and keep the
+old one behind it for as long as requests signed with it may be on the topic claims.`,
+		Args: exactArgs(1, "the file to make"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := auth.MakeRequestKeys(args[0], id); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s is made: give it to every process as security.request_keys_file (DIBS_SECURITY_REQUEST_KEYS_FILE)\n", args[0])
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&id, "id", "k1", "id of the key, which signatures name")
 	return cmd
 }

@@ -6,7 +6,10 @@
 //	dibs topics check            compare the live settings with those
 //	dibs serve                   HTTP API and processor in one process
 //	dibs api | dibs processor    one of the two
-//	dibs claim NAME --owner ID   claim a name over HTTP
+//	dibs claim NAME --owner ID   claim a name over HTTP, or reserve it
+//	dibs confirm | extend CLAIM  make a registration of a reservation; let it hold for longer
+//	dibs withdraw CLAIM          undo a claim
+//	dibs release | rename | transfer NAME …   give a name up, for another one, to another owner
 //	dibs import FILE             claim the names of a file through Kafka
 //	dibs partitions              how far each partition is; resume one that is halted
 //	dibs keys new                make an API key

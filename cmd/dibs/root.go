@@ -33,7 +33,8 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newDev(), newServe(), newAPI(), newProcessor(),
 		newMigrate(), newTopics(), newPartitions(), newKeys(),
-		newClaim(), newImport(), newBench(), newConfig(), newVersion(),
+		newClaim(), newConfirm(), newExtend(), newWithdraw(), newRelease(), newRename(), newTransfer(),
+		newImport(), newBench(), newConfig(), newVersion(),
 	)
 	return root
 }

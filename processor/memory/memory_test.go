@@ -3,6 +3,7 @@ package memory_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
@@ -69,6 +70,81 @@ func TestLose(t *testing.T) {
 	if all := r.All(); len(all) != 0 {
 		t.Errorf("rows are left: %+v", all)
 	}
+}
+
+// TestLoseLife: marks, reservations and what is due go back with the rest, and come again as if nothing had been.
+func TestLoseLife(t *testing.T) {
+	r := memory.New()
+	s, err := r.Acquire(t.Context(), 0, uuid.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim, at := uuid.New(), time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	q := processor.Request{Partition: 0, ID: claim}
+	// write commits a mark of an owner, and a holding over a version.
+	write := func(owner string, read int64, h registrations.Holding) {
+		t.Helper()
+		h.Version, h.ClaimID, h.Partition = read+1, claim, 0
+		b := processor.Batch{
+			Fence: s.Fence, Next: s.NextOffset + 1, LastOffset: s.NextOffset,
+			Rows:    []processor.Row{{Offset: s.NextOffset, Kind: processor.KindMark, RequestID: claim, Outcome: registrations.Outcome{Owner: owner}}},
+			Changes: []processor.Change{{Ref: alice, Version: read, Holding: h}},
+		}
+		if err := r.Commit(t.Context(), []processor.Batch{b}); err != nil {
+			t.Fatal(err)
+		}
+		s, _ = r.Standing(0)
+	}
+	// is checks who has marked the claim, and when the name is due.
+	is := func(when string, due time.Time, owners ...string) {
+		t.Helper()
+		known, err := r.Look(t.Context(), []processor.Fence{s.Fence}, nil, []processor.Request{q})
+		if err != nil || len(known.Marks) != len(owners) {
+			t.Fatalf("%s: marks are %v, %v, want %v", when, known.Marks, err, owners)
+		}
+		for _, o := range owners {
+			if _, ok := known.Marks[processor.Mark{Partition: 0, Claim: claim, Owner: o}]; !ok {
+				t.Errorf("%s: the mark of %s is gone: %v", when, o, known.Marks)
+			}
+		}
+		found, err := r.Due(t.Context(), []int32{0}, at.AddDate(1, 0, 0), 10)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case due.IsZero() && len(found) > 0, !due.IsZero() && (len(found) != 1 || !found[0].ExpiresAt.Equal(due)):
+			t.Errorf("%s: due are %+v, want %v", when, found, due)
+		}
+	}
+	lose := func() {
+		t.Helper()
+		if n := r.Lose(1); n != 1 {
+			t.Fatalf("lost %d transactions, want 1", n)
+		}
+		s, _ = r.Standing(0)
+	}
+	reserved := registrations.Holding{State: registrations.Reserved, ExpiresAt: at, Replaces: "old", ReplacesVersion: 3}
+	extended := registrations.Holding{State: registrations.Reserved, ExpiresAt: at.Add(time.Hour)}
+	for range 2 {
+		is("before", time.Time{})
+		write("u-1", 0, reserved)
+		is("reserved", at, "u-1")
+		write("u-2", 1, extended)
+		is("extended", extended.ExpiresAt, "u-1", "u-2")
+		write("u-3", 2, registrations.Holding{State: registrations.Registered, Settled: true})
+		is("confirmed", time.Time{}, "u-1", "u-2", "u-3")
+		lose()
+		is("the confirmation is lost", extended.ExpiresAt, "u-1", "u-2")
+		lose()
+		is("the extension is lost", at, "u-1")
+		if h := r.Names()[alice]; h.Replaces != "old" || h.ReplacesVersion != 3 {
+			t.Errorf("what it replaces is lost: %+v", h)
+		}
+		write("u-2", 1, extended) // again, with another owner's mark not in its way
+		is("extended again", extended.ExpiresAt, "u-1", "u-2")
+		lose()
+		lose()
+	}
+	is("everything is lost", time.Time{})
 }
 
 // TestResume: an operator may go on only where all that was decided is published.

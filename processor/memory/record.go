@@ -6,10 +6,13 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
@@ -30,6 +33,7 @@ type Record struct {
 	holdings map[names.Ref]registrations.Holding
 	rows     map[int32][]Row
 	outcomes map[processor.Request]registrations.Outcome
+	marks    map[processor.Request][]processor.Mark
 	undo     []func() // of each transaction that wrote something, oldest first
 }
 
@@ -40,6 +44,7 @@ func New() *Record {
 		holdings: make(map[names.Ref]registrations.Holding),
 		rows:     make(map[int32][]Row),
 		outcomes: make(map[processor.Request]registrations.Outcome),
+		marks:    make(map[processor.Request][]processor.Mark),
 	}
 }
 
@@ -113,6 +118,7 @@ func (r *Record) Look(_ context.Context, fences []processor.Fence, refs []names.
 	known := processor.Known{
 		Holdings: make(map[names.Ref]registrations.Holding, len(refs)),
 		Outcomes: make(map[processor.Request]registrations.Outcome, len(requests)),
+		Marks:    make(map[processor.Mark]struct{}),
 	}
 	for _, ref := range refs {
 		if h, ok := r.holdings[ref]; ok {
@@ -123,8 +129,27 @@ func (r *Record) Look(_ context.Context, fences []processor.Fence, refs []names.
 		if o, ok := r.outcomes[q]; ok {
 			known.Outcomes[q] = o
 		}
+		for _, m := range r.marks[q] {
+			known.Marks[m] = struct{}{}
+		}
 	}
 	return known, nil
+}
+
+// Due implements processor.Record.
+func (r *Record) Due(_ context.Context, partitions []int32, at time.Time, most int) ([]processor.Due, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var due []processor.Due
+	for ref, h := range r.holdings {
+		if !h.ExpiresAt.IsZero() && h.Due(at) && slices.Contains(partitions, h.Partition) {
+			due = append(due, processor.Due{Partition: h.Partition, Ref: ref, ClaimID: h.ClaimID, ExpiresAt: h.ExpiresAt})
+		}
+	}
+	slices.SortFunc(due, func(a, b processor.Due) int {
+		return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), strings.Compare(a.Ref.String(), b.Ref.String()))
+	})
+	return due[:max(0, min(most, len(due)))], nil
 }
 
 // Commit implements processor.Record.
@@ -181,6 +206,11 @@ func (r *Record) write(b *processor.Batch) (undo []func(), err error) {
 			}
 			r.outcomes[q] = row.Outcome
 			undo = append(undo, func() { delete(r.outcomes, q) })
+		case processor.KindMark:
+			q := processor.Request{Partition: b.Partition, ID: row.RequestID}
+			had := r.marks[q]
+			r.marks[q] = append(slices.Clip(had), processor.Mark{Partition: b.Partition, Claim: row.RequestID, Owner: row.Outcome.Owner})
+			undo = append(undo, func() { r.marks[q] = had })
 		case processor.KindDuplicate:
 			row.Outcome = registrations.Outcome{}
 		}

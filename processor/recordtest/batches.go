@@ -14,7 +14,7 @@ import (
 
 func look(h *harness) {
 	a, b := h.acquire(0), h.acquire(1)
-	if known := h.look(nil, nil, nil); len(known.Holdings) != 0 || len(known.Outcomes) != 0 {
+	if known := h.look(nil, nil, nil); len(known.Holdings) != 0 || len(known.Outcomes) != 0 || len(known.Marks) != 0 {
 		h.Fatalf("an empty record knows %+v", known)
 	}
 	alice, bob := accepted(a, 0, "alice"), accepted(b, 0, "bob")
@@ -63,8 +63,8 @@ func look(h *harness) {
 }
 
 func sameHolding(a, b registrations.Holding) bool {
-	same := a.Since.Equal(b.Since)
-	a.Since, b.Since = at, at
+	same := a.Since.Equal(b.Since) && a.ExpiresAt.Equal(b.ExpiresAt)
+	a.Since, b.Since, a.ExpiresAt, b.ExpiresAt = at, at, at, at
 	return same && a == b
 }
 

@@ -43,7 +43,13 @@ func Exercise(t *testing.T, open func(t *testing.T) processor.Record) {
 		{"DecidedTwice", decidedTwice},
 		{"Unpublished", unpublished},
 		{"EveryOutcome", everyOutcome},
+		{"EveryFollowUp", everyFollowUp},
 		{"EveryRawRecord", everyRawRecord},
+		{"EveryHolding", everyHolding},
+		{"EveryState", everyState},
+		{"Marks", marks},
+		{"Due", due},
+		{"DueInOrder", dueInOrder},
 		{"Published", published},
 		{"Halt", halt},
 		{"Sizes", sizes},
@@ -185,6 +191,12 @@ func (h *harness) sameRows(got, want []processor.Row) {
 		if g.Offset != w.Offset || g.Seq != w.Seq || g.Kind != w.Kind || g.RequestID != w.RequestID || g.Principal != w.Principal || g.Detail != w.Detail {
 			h.Fatalf("row %d is\n%+v, want\n%+v", i, *g, *w)
 		}
+		if g.Actor != w.Actor || g.Why != w.Why {
+			h.Fatalf("row %d was done by %q because %q, want %q because %q", i, g.Actor, g.Why, w.Actor, w.Why)
+		}
+		if !reflect.DeepEqual(g.FollowUp, w.FollowUp) {
+			h.Fatalf("row %d is followed by\n%+v, want\n%+v", i, g.FollowUp, w.FollowUp)
+		}
 		if (g.Raw == nil) != (w.Raw == nil) || w.Raw != nil && !reflect.DeepEqual(*g.Raw, *w.Raw) {
 			h.Fatalf("raw record of row %d is\n%+v, want\n%+v", i, g.Raw, w.Raw)
 		}
@@ -197,8 +209,12 @@ func (h *harness) sameOutcome(got, want registrations.Outcome) {
 	if !got.LogTime.Equal(want.LogTime) {
 		h.Fatalf("log time is %v, want %v", got.LogTime, want.LogTime)
 	}
+	if !got.ExpiresAt.Equal(want.ExpiresAt) {
+		h.Fatalf("expires at %v, want %v", got.ExpiresAt, want.ExpiresAt)
+	}
 	a, b := got, want
 	a.LogTime, b.LogTime = time.Time{}, time.Time{}
+	a.ExpiresAt, b.ExpiresAt = time.Time{}, time.Time{}
 	if a != b {
 		h.Fatalf("outcome is\n%+v, want\n%+v", got, want)
 	}

@@ -90,9 +90,22 @@ func everyOutcome(h *harness) {
 		acceptedWith(func(o *registrations.Outcome) { o.LogTime = time.UnixMilli(ms) })
 	}
 	acceptedWith(func(o *registrations.Outcome) { o.LogTime = at.In(time.FixedZone("east", 5*3600)) })
+	for _, what := range everyType {
+		for _, state := range append([]registrations.State{""}, everyStateThereIs...) {
+			acceptedWith(func(o *registrations.Outcome) { o.Type, o.State, o.Version, o.ClaimID = what, state, 7, id() })
+		}
+	}
+	for _, ms := range []int64{1, -1, 1_795_255_200_120, 253_402_300_799_999, 253_402_905_599_999} {
+		acceptedWith(func(o *registrations.Outcome) {
+			o.State, o.ExpiresAt = registrations.Reserved, time.UnixMilli(ms)
+		})
+		acceptedWith(func(o *registrations.Outcome) {
+			o.Type, o.State, o.ExpiresAt = registrations.Released, registrations.Cooling, time.UnixMilli(ms).UTC()
+		})
+	}
 	for i, reason := range []registrations.Reason{
-		registrations.Malformed, registrations.NotAllowed, registrations.UnknownSpace, registrations.DeadlinePassed, registrations.Withdrawn,
-		registrations.InvalidName, registrations.InvalidRequest, registrations.ReservedWord, registrations.Blocked, registrations.UnknownClaim,
+		registrations.Malformed, registrations.NotAllowed, registrations.UnknownSpace, registrations.DeadlinePassed, registrations.ClaimWithdrawn,
+		registrations.InvalidName, registrations.InvalidRequest, registrations.ReservedWord, registrations.NameBlocked, registrations.UnknownClaim,
 		registrations.ReservationExpired, registrations.NotOwner, registrations.VersionConflict, registrations.WrongState,
 		registrations.CoolingDown, registrations.Confusable, registrations.Taken, registrations.LimitExceeded,
 	} {
@@ -115,7 +128,7 @@ func everyOutcome(h *harness) {
 	fact.Fact = true
 	var facts []processor.Row
 	for seq := range 3 {
-		fact.Seq = seq
+		fact.Seq, fact.Type = seq, []registrations.Type{registrations.Accepted, registrations.Expired, registrations.Released}[seq]
 		facts = append(facts, outcome(s, int64(len(outcomes)), fact))
 	}
 	rows = append(rows, facts...)

@@ -19,9 +19,11 @@ import (
 
 // Defines values for ClaimState.
 const (
-	ClaimStateAccepted ClaimState = "accepted"
-	ClaimStatePending  ClaimState = "pending"
-	ClaimStateRejected ClaimState = "rejected"
+	ClaimStateAccepted    ClaimState = "accepted"
+	ClaimStatePending     ClaimState = "pending"
+	ClaimStateRejected    ClaimState = "rejected"
+	ClaimStateWithdrawing ClaimState = "withdrawing"
+	ClaimStateWithdrawn   ClaimState = "withdrawn"
 )
 
 // Valid indicates whether the value is a known member of the ClaimState enum.
@@ -33,6 +35,10 @@ func (e ClaimState) Valid() bool {
 		return true
 	case ClaimStateRejected:
 		return true
+	case ClaimStateWithdrawing:
+		return true
+	case ClaimStateWithdrawn:
+		return true
 	default:
 		return false
 	}
@@ -40,13 +46,43 @@ func (e ClaimState) Valid() bool {
 
 // Defines values for ClaimType.
 const (
-	UsernameClaimed ClaimType = "UsernameClaimed"
+	BlockRequested      ClaimType = "BlockRequested"
+	ConfirmRequested    ClaimType = "ConfirmRequested"
+	DeactivateRequested ClaimType = "DeactivateRequested"
+	ExpiryDue           ClaimType = "ExpiryDue"
+	ExtendRequested     ClaimType = "ExtendRequested"
+	ReactivateRequested ClaimType = "ReactivateRequested"
+	ReleaseRequested    ClaimType = "ReleaseRequested"
+	TransferRequested   ClaimType = "TransferRequested"
+	UnblockRequested    ClaimType = "UnblockRequested"
+	UsernameClaimed     ClaimType = "UsernameClaimed"
+	WithdrawRequested   ClaimType = "WithdrawRequested"
 )
 
 // Valid indicates whether the value is a known member of the ClaimType enum.
 func (e ClaimType) Valid() bool {
 	switch e {
+	case BlockRequested:
+		return true
+	case ConfirmRequested:
+		return true
+	case DeactivateRequested:
+		return true
+	case ExpiryDue:
+		return true
+	case ExtendRequested:
+		return true
+	case ReactivateRequested:
+		return true
+	case ReleaseRequested:
+		return true
+	case TransferRequested:
+		return true
+	case UnblockRequested:
+		return true
 	case UsernameClaimed:
+		return true
+	case WithdrawRequested:
 		return true
 	default:
 		return false
@@ -56,12 +92,15 @@ func (e ClaimType) Valid() bool {
 // Defines values for ClaimRequestMode.
 const (
 	Register ClaimRequestMode = "register"
+	Reserve  ClaimRequestMode = "reserve"
 )
 
 // Valid indicates whether the value is a known member of the ClaimRequestMode enum.
 func (e ClaimRequestMode) Valid() bool {
 	switch e {
 	case Register:
+		return true
+	case Reserve:
 		return true
 	default:
 		return false
@@ -83,18 +122,45 @@ func (e ClaimRequestOnConflict) Valid() bool {
 	}
 }
 
+// Defines values for ClaimRequestOnTimeout.
+const (
+	ClaimRequestOnTimeoutWithdraw ClaimRequestOnTimeout = "withdraw"
+)
+
+// Valid indicates whether the value is a known member of the ClaimRequestOnTimeout enum.
+func (e ClaimRequestOnTimeout) Valid() bool {
+	switch e {
+	case ClaimRequestOnTimeoutWithdraw:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for NameState.
 const (
-	Free       NameState = "free"
-	Registered NameState = "registered"
+	NameStateBlocked    NameState = "blocked"
+	NameStateCooling    NameState = "cooling"
+	NameStateFree       NameState = "free"
+	NameStateInactive   NameState = "inactive"
+	NameStateRegistered NameState = "registered"
+	NameStateReserved   NameState = "reserved"
 )
 
 // Valid indicates whether the value is a known member of the NameState enum.
 func (e NameState) Valid() bool {
 	switch e {
-	case Free:
+	case NameStateBlocked:
 		return true
-	case Registered:
+	case NameStateCooling:
+		return true
+	case NameStateFree:
+		return true
+	case NameStateInactive:
+		return true
+	case NameStateRegistered:
+		return true
+	case NameStateReserved:
 		return true
 	default:
 		return false
@@ -167,12 +233,27 @@ func (e RejectionReason) Valid() bool {
 	}
 }
 
-// Claim defines model for Claim.
+// Defines values for GetClaimParamsOnTimeout.
+const (
+	GetClaimParamsOnTimeoutWithdraw GetClaimParamsOnTimeout = "withdraw"
+)
+
+// Valid indicates whether the value is a known member of the GetClaimParamsOnTimeout enum.
+func (e GetClaimParamsOnTimeout) Valid() bool {
+	switch e {
+	case GetClaimParamsOnTimeoutWithdraw:
+		return true
+	default:
+		return false
+	}
+}
+
+// Claim What was asked, and what became of it.
 type Claim struct {
-	// ClaimID The id of the claim. For `on_conflict: return_existing`, that of the claim that holds the name.
+	// ClaimID The claim that it is about. Of a claim, its own id; for `on_conflict: return_existing`, that of the claim that holds the name. Of another request, the claim that held or holds the name, if that is known, else its own id.
 	ClaimID string `json:"claim_id"`
 
-	// CurrentVersion Of a claim rejected as `version_conflict`, the version that the name had.
+	// CurrentVersion If rejected as `version_conflict`, the version that the name had.
 	CurrentVersion *int64 `json:"current_version,omitempty"`
 
 	// DecidedAt The log time of the decision.
@@ -181,32 +262,42 @@ type Claim struct {
 	// Detail Of a rejected claim, for people.
 	Detail *string `json:"detail,omitempty"`
 
+	// ExpiresAt If accepted, until when the name is reserved, or cools down.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
 	// Key The canonical form.
 	Key      *string `json:"key,omitempty"`
 	LogEpoch int64   `json:"log_epoch"`
 
 	// Name As typed.
-	Name      *string `json:"name,omitempty"`
+	Name *string `json:"name,omitempty"`
+
+	// Offset Where it is in the log; of a claim that is `withdrawing` or `withdrawn`, where its withdrawal is.
 	Offset    int64   `json:"offset"`
 	Owner     *string `json:"owner,omitempty"`
 	Partition int32   `json:"partition"`
 
 	// Reason Why the log rejects a claim. The list is closed.
 	Reason *RejectionReason `json:"reason,omitempty"`
-	Space  *string          `json:"space,omitempty"`
-	State  ClaimState       `json:"state"`
 
-	// Type What was asked.
-	Type ClaimType `json:"type"`
+	// RequestID The id of what was asked, by which it can be read. Of a claim, its claim_id.
+	RequestID string  `json:"request_id"`
+	Space     *string `json:"space,omitempty"`
 
-	// Version Of an accepted claim, the version of the name.
+	// State `accepted` and `rejected` are what the log said of it. `withdrawn` is a claim whose wait ran out and that was withdrawn then, accepted before or not; `withdrawing`, one of which that is not decided yet.
+	State ClaimState `json:"state"`
+
+	// Type What was asked; not known of what is pending and was found by its position.
+	Type *ClaimType `json:"type,omitempty"`
+
+	// Version If accepted, the version that it gave the name.
 	Version *int64 `json:"version,omitempty"`
 }
 
-// ClaimState defines model for Claim.State.
+// ClaimState `accepted` and `rejected` are what the log said of it. `withdrawn` is a claim whose wait ran out and that was withdrawn then, accepted before or not; `withdrawing`, one of which that is not decided yet.
 type ClaimState string
 
-// ClaimType What was asked.
+// ClaimType What was asked; not known of what is pending and was found by its position.
 type ClaimType string
 
 // ClaimRequest defines model for ClaimRequest.
@@ -220,7 +311,7 @@ type ClaimRequest struct {
 	// Metadata Strings to travel with the claim, at most 1 KiB as JSON.
 	Metadata map[string]string `json:"metadata,omitempty"`
 
-	// Mode `register`: the name, at once.
+	// Mode `register`, unless said otherwise: the name, at once. `reserve`: the name for a while, unless it is confirmed.
 	Mode *ClaimRequestMode `json:"mode,omitempty"`
 
 	// Name The name as typed. What is unique is its canonical form under the space's policy.
@@ -231,22 +322,60 @@ type ClaimRequest struct {
 	// OnConflict `return_existing`: a name that the owner already holds is accepted with the version and claim_id it has; nothing changes. Without it such a claim is rejected as `taken`.
 	OnConflict *ClaimRequestOnConflict `json:"on_conflict,omitempty"`
 
+	// OnTimeout `withdraw`: a claim that is not decided within the wait is withdrawn, so that nobody holds a name that nobody waits for. It needs a wait. A caller who hangs up before withdraws nothing.
+	OnTimeout *ClaimRequestOnTimeout `json:"on_timeout,omitempty"`
+
 	// Owner Who is to hold the name: an opaque id of 1 to 255 printable ASCII characters.
 	//
 	// Examples: u-17
 	Owner string `json:"owner"`
 
+	// Replaces What a rename gives up.
+	Replaces *Replaces `json:"replaces,omitempty"`
+
 	// Space The family of names; `username` unless said otherwise.
 	//
 	// Examples: username
 	Space *string `json:"space,omitempty"`
+
+	// TTLSeconds With `mode: reserve`, for how long; within the limits of the space. Without it, as long as the space says.
+	//
+	// Examples: 600
+	TTLSeconds *int64 `json:"ttl_seconds,omitempty"`
 }
 
-// ClaimRequestMode `register`: the name, at once.
+// ClaimRequestMode `register`, unless said otherwise: the name, at once. `reserve`: the name for a while, unless it is confirmed.
 type ClaimRequestMode string
 
 // ClaimRequestOnConflict `return_existing`: a name that the owner already holds is accepted with the version and claim_id it has; nothing changes. Without it such a claim is rejected as `taken`.
 type ClaimRequestOnConflict string
+
+// ClaimRequestOnTimeout `withdraw`: a claim that is not decided within the wait is withdrawn, so that nobody holds a name that nobody waits for. It needs a wait. A caller who hangs up before withdraws nothing.
+type ClaimRequestOnTimeout string
+
+// ConfirmRequest defines model for ConfirmRequest.
+type ConfirmRequest struct {
+	// Owner Who holds it, and asks for this.
+	//
+	// Examples: u-17
+	Owner Holder `json:"owner"`
+}
+
+// ExpectedVersion The version that the name must have. Without it any version will do.
+type ExpectedVersion = int64
+
+// ExtendRequest defines model for ExtendRequest.
+type ExtendRequest struct {
+	// Owner Who holds it, and asks for this.
+	//
+	// Examples: u-17
+	Owner Holder `json:"owner"`
+
+	// TTLSeconds For how long from now.
+	//
+	// Examples: 600
+	TTLSeconds int64 `json:"ttl_seconds"`
+}
 
 // FieldError defines model for FieldError.
 type FieldError struct {
@@ -256,6 +385,22 @@ type FieldError struct {
 	Field string `json:"field"`
 }
 
+// Holder Who holds it, and asks for this.
+//
+// Examples: u-17
+type Holder = string
+
+// HolderRequest defines model for HolderRequest.
+type HolderRequest struct {
+	// ExpectedVersion The version that the name must have. Without it any version will do.
+	ExpectedVersion *ExpectedVersion `json:"expected_version,omitempty"`
+
+	// Owner Who holds it, and asks for this.
+	//
+	// Examples: u-17
+	Owner Holder `json:"owner"`
+}
+
 // Name defines model for Name.
 type Name struct {
 	// Available Whether a claim made now would be likely to be accepted.
@@ -263,6 +408,9 @@ type Name struct {
 
 	// ClaimID The claim that its holder got it by, where the caller's key covers that owner.
 	ClaimID *string `json:"claim_id,omitempty"`
+
+	// ExpiresAt Until when it is reserved, or cools down.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
 	// Key The canonical form.
 	Key string `json:"key"`
@@ -276,18 +424,20 @@ type Name struct {
 	// Reason Why it is not available.
 	Reason *RejectionReason `json:"reason,omitempty"`
 	Space  string           `json:"space"`
-	State  NameState        `json:"state"`
+
+	// State A reservation or a cool-down whose time is over reads `free`, also where that is not recorded yet.
+	State NameState `json:"state"`
 
 	// Version Counts the changes of its holding, over all holders. 0 for a name never held.
 	Version int64 `json:"version"`
 }
 
-// NameState defines model for Name.State.
+// NameState A reservation or a cool-down whose time is over reads `free`, also where that is not recorded yet.
 type NameState string
 
 // Problem defines model for Problem.
 type Problem struct {
-	// ClaimID Where there is a claim in the log, or may be.
+	// ClaimID Where there is something in the log, or may be, the claim that it is about, as of a Claim.
 	ClaimID *string `json:"claim_id,omitempty"`
 
 	// CurrentVersion With `version_conflict`, the version that the name has.
@@ -300,8 +450,11 @@ type Problem struct {
 
 	// Reason One of the reasons of a rejection, or of a refusal by the API: ambiguous_id, bad_request, idempotency_mismatch, internal, method_not_allowed, not_found, outcome_unknown, partition_halted, rate_limited, too_busy, too_large, unauthenticated, unavailable, unsupported_media_type.
 	Reason string `json:"reason"`
-	Status int32  `json:"status"`
-	Title  string `json:"title"`
+
+	// RequestID Where there is something in the log, or may be, the id by which it can be read.
+	RequestID *string `json:"request_id,omitempty"`
+	Status    int32   `json:"status"`
+	Title     string  `json:"title"`
 
 	// Type The address of a page about this kind of problem.
 	//
@@ -312,14 +465,99 @@ type Problem struct {
 // RejectionReason Why the log rejects a claim. The list is closed.
 type RejectionReason string
 
+// RenameRequest defines model for RenameRequest.
+type RenameRequest struct {
+	// ExpectedVersion The version that the name must have. Without it any version will do.
+	ExpectedVersion *ExpectedVersion `json:"expected_version,omitempty"`
+
+	// Owner Who holds it, and asks for this.
+	//
+	// Examples: u-17
+	Owner Holder `json:"owner"`
+
+	// To The new name, as typed.
+	//
+	// Examples: Alicia
+	To string `json:"to"`
+}
+
+// Replaces What a rename gives up.
+type Replaces struct {
+	// Name The name that the owner holds, in the same space.
+	//
+	// Examples: Alice
+	Name string `json:"name"`
+
+	// Version The version that it must have when it is released. Without it, the one that it has now.
+	Version *int64 `json:"version,omitempty"`
+}
+
+// TransferRequest defines model for TransferRequest.
+type TransferRequest struct {
+	// ExpectedVersion The version that the name must have. Without it any version will do.
+	ExpectedVersion *ExpectedVersion `json:"expected_version,omitempty"`
+
+	// NewOwner Who is to hold it: an opaque id of 1 to 255 printable ASCII characters.
+	//
+	// Examples: u-18
+	NewOwner string `json:"new_owner"`
+
+	// Owner Who holds it, and asks for this.
+	//
+	// Examples: u-17
+	Owner Holder `json:"owner"`
+}
+
+// WithdrawRequest defines model for WithdrawRequest.
+type WithdrawRequest struct {
+	// Name What a claim is about that is not decided yet.
+	//
+	// Examples: Alice
+	Name *string `json:"name,omitempty"`
+
+	// Owner Who holds it, and asks for this.
+	//
+	// Examples: u-17
+	Owner Holder `json:"owner"`
+
+	// Space With `name`, what the claim is about; `username` unless said otherwise.
+	//
+	// Examples: username
+	Space *string `json:"space,omitempty"`
+}
+
+// ClaimID defines model for ClaimID.
+type ClaimID = string
+
+// IdempotencyKey defines model for IdempotencyKey.
+type IdempotencyKey = string
+
+// IfMatch defines model for IfMatch.
+type IfMatch = string
+
+// NameInPath defines model for NameInPath.
+type NameInPath = string
+
 // Prefer defines model for Prefer.
 type Prefer = string
+
+// SpaceInPath defines model for SpaceInPath.
+type SpaceInPath = string
+
+// Traceparent defines model for Traceparent.
+type Traceparent = string
+
+// Tracestate defines model for Tracestate.
+type Tracestate = string
 
 // Ambiguous defines model for Ambiguous.
 type Ambiguous = Problem
 
 // BadRequest defines model for BadRequest.
 type BadRequest = Problem
+
+// Done What was asked, and what became of it.
+type Done = Claim
 
 // Forbidden defines model for Forbidden.
 type Forbidden = Problem
@@ -329,6 +567,9 @@ type Internal = Problem
 
 // Invalid defines model for Invalid.
 type Invalid = Problem
+
+// Later What was asked, and what became of it.
+type Later = Claim
 
 // NotFound defines model for NotFound.
 type NotFound = Problem
@@ -356,22 +597,22 @@ type VersionConflict = Problem
 
 // CreateClaimParams defines parameters for CreateClaim.
 type CreateClaimParams struct {
-	// IdempotencyKey Makes repeating this claim safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, the space and the name it is the identity of the claim. The same key with another name is another claim.
-	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 
 	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
 	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 
 	// IfMatch The version that the name must have, as its ETag spells it: `"3"`. The same as `expected_version`.
-	IfMatch *string `json:"If-Match,omitempty"`
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
 	// IfNoneMatch `*`: the name must be free. The same as `expected_version: 0`.
 	IfNoneMatch *string `json:"If-None-Match,omitempty"`
 
-	// Traceparent W3C Trace Context. It travels with the claim; one that is not valid is left out.
-	Traceparent *string `json:"traceparent,omitempty"`
-	Tracestate  *string `json:"tracestate,omitempty"`
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
 }
 
 // GetClaimParams defines parameters for GetClaim.
@@ -379,13 +620,170 @@ type GetClaimParams struct {
 	// At Where in the log the claim is, `<partition>-<log epoch>-<offset>`.
 	At *string `form:"at,omitempty" json:"at,omitempty"`
 
+	// OnTimeout `withdraw`: a withdrawal of the claim is in the log, at `at`, because its wait ran out; until that is decided the claim reads `withdrawing`, or rejected. It is part of the `Location` of such a claim.
+	OnTimeout *GetClaimParamsOnTimeout `form:"on_timeout,omitempty" json:"on_timeout,omitempty"`
+
 	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
 	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
 	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
+// GetClaimParamsOnTimeout defines parameters for GetClaim.
+type GetClaimParamsOnTimeout string
+
+// ConfirmClaimParams defines parameters for ConfirmClaim.
+type ConfirmClaimParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// ExtendClaimParams defines parameters for ExtendClaim.
+type ExtendClaimParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// WithdrawClaimParams defines parameters for WithdrawClaim.
+type WithdrawClaimParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// DeactivateNameParams defines parameters for DeactivateName.
+type DeactivateNameParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// IfMatch The version that the name must have, as its ETag spells it: `"3"`. The same as `expected_version`.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// ReactivateNameParams defines parameters for ReactivateName.
+type ReactivateNameParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// IfMatch The version that the name must have, as its ETag spells it: `"3"`. The same as `expected_version`.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// ReleaseNameParams defines parameters for ReleaseName.
+type ReleaseNameParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// IfMatch The version that the name must have, as its ETag spells it: `"3"`. The same as `expected_version`.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// RenameNameParams defines parameters for RenameName.
+type RenameNameParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// IfMatch The version that the name must have, as its ETag spells it: `"3"`. The same as `expected_version`.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// TransferNameParams defines parameters for TransferName.
+type TransferNameParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// IfMatch The version that the name must have, as its ETag spells it: `"3"`. The same as `expected_version`.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
 // CreateClaimJSONRequestBody defines body for CreateClaim for application/json ContentType.
 type CreateClaimJSONRequestBody = ClaimRequest
+
+// ConfirmClaimJSONRequestBody defines body for ConfirmClaim for application/json ContentType.
+type ConfirmClaimJSONRequestBody = ConfirmRequest
+
+// ExtendClaimJSONRequestBody defines body for ExtendClaim for application/json ContentType.
+type ExtendClaimJSONRequestBody = ExtendRequest
+
+// WithdrawClaimJSONRequestBody defines body for WithdrawClaim for application/json ContentType.
+type WithdrawClaimJSONRequestBody = WithdrawRequest
+
+// DeactivateNameJSONRequestBody defines body for DeactivateName for application/json ContentType.
+type DeactivateNameJSONRequestBody = HolderRequest
+
+// ReactivateNameJSONRequestBody defines body for ReactivateName for application/json ContentType.
+type ReactivateNameJSONRequestBody = HolderRequest
+
+// ReleaseNameJSONRequestBody defines body for ReleaseName for application/json ContentType.
+type ReleaseNameJSONRequestBody = HolderRequest
+
+// RenameNameJSONRequestBody defines body for RenameName for application/json ContentType.
+type RenameNameJSONRequestBody = RenameRequest
+
+// TransferNameJSONRequestBody defines body for TransferName for application/json ContentType.
+type TransferNameJSONRequestBody = TransferRequest
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -465,7 +863,11 @@ type ClientInterface interface {
 	//
 	// Publishes the claim and waits for its outcome, 5 seconds unless `Prefer: wait=N` says otherwise (at most 30). A
 	// wait that runs out is not a failure: the claim is in the log and will be decided, and the 202 says where to read
-	// the outcome.
+	// the outcome. Whoever wants the name now or not at all says `on_timeout: withdraw`.
+	//
+	// With `mode: reserve` the name is held until `expires_at`, unless it is confirmed before. With `replaces` the claim
+	// is a rename: once the owner has the new name for good (a reservation: when it is confirmed), the old one is
+	// released. There is no moment with neither name.
 	//
 	// Repeat a claim whose fate is unknown (a lost connection, a 503) with the same `Idempotency-Key`: it is the same
 	// claim then and gets the same outcome. **The key counts together with the caller, the space and the name: the same
@@ -481,7 +883,11 @@ type ClientInterface interface {
 	//
 	// Publishes the claim and waits for its outcome, 5 seconds unless `Prefer: wait=N` says otherwise (at most 30). A
 	// wait that runs out is not a failure: the claim is in the log and will be decided, and the 202 says where to read
-	// the outcome.
+	// the outcome. Whoever wants the name now or not at all says `on_timeout: withdraw`.
+	//
+	// With `mode: reserve` the name is held until `expires_at`, unless it is confirmed before. With `replaces` the claim
+	// is a rename: once the owner has the new name for good (a reservation: when it is confirmed), the old one is
+	// released. There is no moment with neither name.
 	//
 	// Repeat a claim whose fate is unknown (a lost connection, a 503) with the same `Idempotency-Key`: it is the same
 	// claim then and gets the same outcome. **The key counts together with the caller, the space and the name: the same
@@ -493,10 +899,10 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/claims (the `CreateClaim` operationId).
 	CreateClaim(ctx context.Context, params *CreateClaimParams, body CreateClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetClaim Read what became of a claim
+	// GetClaim Read what became of a claim, or of another request
 	//
-	// From any replica, for as long as decisions are kept. With `Prefer: wait=N` the answer is held back until the claim
-	// is decided or the wait is over.
+	// From any replica, for as long as decisions are kept, by the id of any request: `type` says what it asked. With
+	// `Prefer: wait=N` the answer is held back until it is decided or the wait is over.
 	//
 	// A claim that is not decided yet reads `pending` if the request says where in the log it is (`at`, as in the
 	// `Location` of a 202), and 404 otherwise: without a position, a claim that waits to be decided and a claim that
@@ -508,21 +914,195 @@ type ClientInterface interface {
 	// is the answer.
 	//
 	// Corresponds with GET /v1/claims/{id} (the `GetClaim` operationId).
-	GetClaim(ctx context.Context, id string, params *GetClaimParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetClaim(ctx context.Context, id ClaimID, params *GetClaimParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ConfirmClaimWithBody Confirm a reservation
+	//
+	// Makes a registration of the reservation that the claim got. It must come before the reservation expires: afterwards it
+	// is rejected as `reservation_expired`, also where nobody has taken the name since. To confirm again changes nothing.
+	//
+	// If the claim was made with `replaces`, the old name is released now.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/claims/{id}/confirm (the `ConfirmClaim` operationId).
+	ConfirmClaimWithBody(ctx context.Context, id ClaimID, params *ConfirmClaimParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ConfirmClaim Confirm a reservation
+	//
+	// Makes a registration of the reservation that the claim got. It must come before the reservation expires: afterwards it
+	// is rejected as `reservation_expired`, also where nobody has taken the name since. To confirm again changes nothing.
+	//
+	// If the claim was made with `replaces`, the old name is released now.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/claims/{id}/confirm (the `ConfirmClaim` operationId).
+	ConfirmClaim(ctx context.Context, id ClaimID, params *ConfirmClaimParams, body ConfirmClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExtendClaimWithBody Extend a reservation
+	//
+	// The reservation then holds for `ttl_seconds` from now, if that is later than what it has; all in all no longer than the
+	// space's longest, behind which it is rejected as `limit_exceeded`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/claims/{id}/extend (the `ExtendClaim` operationId).
+	ExtendClaimWithBody(ctx context.Context, id ClaimID, params *ExtendClaimParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExtendClaim Extend a reservation
+	//
+	// The reservation then holds for `ttl_seconds` from now, if that is later than what it has; all in all no longer than the
+	// space's longest, behind which it is rejected as `limit_exceeded`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/claims/{id}/extend (the `ExtendClaim` operationId).
+	ExtendClaim(ctx context.Context, id ClaimID, params *ExtendClaimParams, body ExtendClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WithdrawClaimWithBody Withdraw a claim
+	//
+	// Undoes a claim: the name that it reserved, or registered, is free, unless it has been changed since.
+	//
+	// A claim that is not decided yet can be withdrawn by its `space` and `name`: whenever it comes, it is rejected as
+	// `withdrawn`. Without them such a claim is not known here, which is a 404.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
+	WithdrawClaimWithBody(ctx context.Context, id ClaimID, params *WithdrawClaimParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WithdrawClaim Withdraw a claim
+	//
+	// Undoes a claim: the name that it reserved, or registered, is free, unless it has been changed since.
+	//
+	// A claim that is not decided yet can be withdrawn by its `space` and `name`: whenever it comes, it is rejected as
+	// `withdrawn`. Without them such a claim is not known here, which is a 404.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
+	WithdrawClaim(ctx context.Context, id ClaimID, params *WithdrawClaimParams, body WithdrawClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetName Read who holds a name
 	//
 	// Advice, not a promise. A name that reads available may be somebody's a moment later; claim it to know.
 	//
 	// Corresponds with GET /v1/names/{space}/{name} (the `GetName` operationId).
-	GetName(ctx context.Context, space string, name string, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetName(ctx context.Context, space SpaceInPath, name NameInPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeactivateNameWithBody Deactivate the owner of a name
+	//
+	// The owner is not active any more. Whether the name stays with the owner, `inactive`, or is free, is for the policy of the
+	// space (`unique_among`).
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/deactivate (the `DeactivateName` operationId).
+	DeactivateNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *DeactivateNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeactivateName Deactivate the owner of a name
+	//
+	// The owner is not active any more. Whether the name stays with the owner, `inactive`, or is free, is for the policy of the
+	// space (`unique_among`).
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/deactivate (the `DeactivateName` operationId).
+	DeactivateName(ctx context.Context, space SpaceInPath, name NameInPath, params *DeactivateNameParams, body DeactivateNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReactivateNameWithBody Reactivate the owner of a name
+	//
+	// Takes a deactivation back. If somebody has the name meanwhile it is rejected as `taken`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/reactivate (the `ReactivateName` operationId).
+	ReactivateNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *ReactivateNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReactivateName Reactivate the owner of a name
+	//
+	// Takes a deactivation back. If somebody has the name meanwhile it is rejected as `taken`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/reactivate (the `ReactivateName` operationId).
+	ReactivateName(ctx context.Context, space SpaceInPath, name NameInPath, params *ReactivateNameParams, body ReactivateNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReleaseNameWithBody Release a name
+	//
+	// Its owner gives it up. It is free then, or nobody's for the space's cool-down.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/release (the `ReleaseName` operationId).
+	ReleaseNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *ReleaseNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReleaseName Release a name
+	//
+	// Its owner gives it up. It is free then, or nobody's for the space's cool-down.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/release (the `ReleaseName` operationId).
+	ReleaseName(ctx context.Context, space SpaceInPath, name NameInPath, params *ReleaseNameParams, body ReleaseNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RenameNameWithBody Rename
+	//
+	// The owner of the name gets another one for it: a claim of `to` that replaces this name. The answer comes when `to` is
+	// decided; this name is released behind that. If the claim is rejected nothing has changed. With another spelling of the
+	// same name nothing is released.
+	//
+	// `If-Match` and `expected_version` are about the name in the path. One that the owner does not hold as far as is known, or
+	// not in that version, is refused at once, and nothing is published.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/rename (the `RenameName` operationId).
+	RenameNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *RenameNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RenameName Rename
+	//
+	// The owner of the name gets another one for it: a claim of `to` that replaces this name. The answer comes when `to` is
+	// decided; this name is released behind that. If the claim is rejected nothing has changed. With another spelling of the
+	// same name nothing is released.
+	//
+	// `If-Match` and `expected_version` are about the name in the path. One that the owner does not hold as far as is known, or
+	// not in that version, is refused at once, and nothing is published.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/rename (the `RenameName` operationId).
+	RenameName(ctx context.Context, space SpaceInPath, name NameInPath, params *RenameNameParams, body RenameNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TransferNameWithBody Transfer a name
+	//
+	// Hands the name to another owner, without ever freeing it. The key must be good for both owners.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/transfer (the `TransferName` operationId).
+	TransferNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *TransferNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TransferName Transfer a name
+	//
+	// Hands the name to another owner, without ever freeing it. The key must be good for both owners.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/transfer (the `TransferName` operationId).
+	TransferName(ctx context.Context, space SpaceInPath, name NameInPath, params *TransferNameParams, body TransferNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // CreateClaimWithBody Claim a name
 //
 // Publishes the claim and waits for its outcome, 5 seconds unless `Prefer: wait=N` says otherwise (at most 30). A
 // wait that runs out is not a failure: the claim is in the log and will be decided, and the 202 says where to read
-// the outcome.
+// the outcome. Whoever wants the name now or not at all says `on_timeout: withdraw`.
+//
+// With `mode: reserve` the name is held until `expires_at`, unless it is confirmed before. With `replaces` the claim
+// is a rename: once the owner has the new name for good (a reservation: when it is confirmed), the old one is
+// released. There is no moment with neither name.
 //
 // Repeat a claim whose fate is unknown (a lost connection, a 503) with the same `Idempotency-Key`: it is the same
 // claim then and gets the same outcome. **The key counts together with the caller, the space and the name: the same
@@ -548,7 +1128,11 @@ func (c *Client) CreateClaimWithBody(ctx context.Context, params *CreateClaimPar
 //
 // Publishes the claim and waits for its outcome, 5 seconds unless `Prefer: wait=N` says otherwise (at most 30). A
 // wait that runs out is not a failure: the claim is in the log and will be decided, and the 202 says where to read
-// the outcome.
+// the outcome. Whoever wants the name now or not at all says `on_timeout: withdraw`.
+//
+// With `mode: reserve` the name is held until `expires_at`, unless it is confirmed before. With `replaces` the claim
+// is a rename: once the owner has the new name for good (a reservation: when it is confirmed), the old one is
+// released. There is no moment with neither name.
 //
 // Repeat a claim whose fate is unknown (a lost connection, a 503) with the same `Idempotency-Key`: it is the same
 // claim then and gets the same outcome. **The key counts together with the caller, the space and the name: the same
@@ -570,10 +1154,10 @@ func (c *Client) CreateClaim(ctx context.Context, params *CreateClaimParams, bod
 	return c.Client.Do(req)
 }
 
-// GetClaim Read what became of a claim
+// GetClaim Read what became of a claim, or of another request
 //
-// From any replica, for as long as decisions are kept. With `Prefer: wait=N` the answer is held back until the claim
-// is decided or the wait is over.
+// From any replica, for as long as decisions are kept, by the id of any request: `type` says what it asked. With
+// `Prefer: wait=N` the answer is held back until it is decided or the wait is over.
 //
 // A claim that is not decided yet reads `pending` if the request says where in the log it is (`at`, as in the
 // `Location` of a 202), and 404 otherwise: without a position, a claim that waits to be decided and a claim that
@@ -585,8 +1169,136 @@ func (c *Client) CreateClaim(ctx context.Context, params *CreateClaimParams, bod
 // is the answer.
 //
 // Corresponds with GET /v1/claims/{id} (the `GetClaim` operationId).
-func (c *Client) GetClaim(ctx context.Context, id string, params *GetClaimParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+func (c *Client) GetClaim(ctx context.Context, id ClaimID, params *GetClaimParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetClaimRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ConfirmClaimWithBody Confirm a reservation
+//
+// Makes a registration of the reservation that the claim got. It must come before the reservation expires: afterwards it
+// is rejected as `reservation_expired`, also where nobody has taken the name since. To confirm again changes nothing.
+//
+// If the claim was made with `replaces`, the old name is released now.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/claims/{id}/confirm (the `ConfirmClaim` operationId).
+func (c *Client) ConfirmClaimWithBody(ctx context.Context, id ClaimID, params *ConfirmClaimParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewConfirmClaimRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ConfirmClaim Confirm a reservation
+//
+// Makes a registration of the reservation that the claim got. It must come before the reservation expires: afterwards it
+// is rejected as `reservation_expired`, also where nobody has taken the name since. To confirm again changes nothing.
+//
+// If the claim was made with `replaces`, the old name is released now.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/claims/{id}/confirm (the `ConfirmClaim` operationId).
+func (c *Client) ConfirmClaim(ctx context.Context, id ClaimID, params *ConfirmClaimParams, body ConfirmClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewConfirmClaimRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExtendClaimWithBody Extend a reservation
+//
+// The reservation then holds for `ttl_seconds` from now, if that is later than what it has; all in all no longer than the
+// space's longest, behind which it is rejected as `limit_exceeded`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/claims/{id}/extend (the `ExtendClaim` operationId).
+func (c *Client) ExtendClaimWithBody(ctx context.Context, id ClaimID, params *ExtendClaimParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExtendClaimRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExtendClaim Extend a reservation
+//
+// The reservation then holds for `ttl_seconds` from now, if that is later than what it has; all in all no longer than the
+// space's longest, behind which it is rejected as `limit_exceeded`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/claims/{id}/extend (the `ExtendClaim` operationId).
+func (c *Client) ExtendClaim(ctx context.Context, id ClaimID, params *ExtendClaimParams, body ExtendClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExtendClaimRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WithdrawClaimWithBody Withdraw a claim
+//
+// Undoes a claim: the name that it reserved, or registered, is free, unless it has been changed since.
+//
+// A claim that is not decided yet can be withdrawn by its `space` and `name`: whenever it comes, it is rejected as
+// `withdrawn`. Without them such a claim is not known here, which is a 404.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
+func (c *Client) WithdrawClaimWithBody(ctx context.Context, id ClaimID, params *WithdrawClaimParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWithdrawClaimRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WithdrawClaim Withdraw a claim
+//
+// Undoes a claim: the name that it reserved, or registered, is free, unless it has been changed since.
+//
+// A claim that is not decided yet can be withdrawn by its `space` and `name`: whenever it comes, it is rejected as
+// `withdrawn`. Without them such a claim is not known here, which is a 404.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
+func (c *Client) WithdrawClaim(ctx context.Context, id ClaimID, params *WithdrawClaimParams, body WithdrawClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWithdrawClaimRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -602,8 +1314,210 @@ func (c *Client) GetClaim(ctx context.Context, id string, params *GetClaimParams
 // Advice, not a promise. A name that reads available may be somebody's a moment later; claim it to know.
 //
 // Corresponds with GET /v1/names/{space}/{name} (the `GetName` operationId).
-func (c *Client) GetName(ctx context.Context, space string, name string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+func (c *Client) GetName(ctx context.Context, space SpaceInPath, name NameInPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetNameRequest(c.Server, space, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeactivateNameWithBody Deactivate the owner of a name
+//
+// The owner is not active any more. Whether the name stays with the owner, `inactive`, or is free, is for the policy of the
+// space (`unique_among`).
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/names/{space}/{name}/deactivate (the `DeactivateName` operationId).
+func (c *Client) DeactivateNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *DeactivateNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeactivateNameRequestWithBody(c.Server, space, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeactivateName Deactivate the owner of a name
+//
+// The owner is not active any more. Whether the name stays with the owner, `inactive`, or is free, is for the policy of the
+// space (`unique_among`).
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/names/{space}/{name}/deactivate (the `DeactivateName` operationId).
+func (c *Client) DeactivateName(ctx context.Context, space SpaceInPath, name NameInPath, params *DeactivateNameParams, body DeactivateNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeactivateNameRequest(c.Server, space, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReactivateNameWithBody Reactivate the owner of a name
+//
+// Takes a deactivation back. If somebody has the name meanwhile it is rejected as `taken`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/names/{space}/{name}/reactivate (the `ReactivateName` operationId).
+func (c *Client) ReactivateNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *ReactivateNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReactivateNameRequestWithBody(c.Server, space, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReactivateName Reactivate the owner of a name
+//
+// Takes a deactivation back. If somebody has the name meanwhile it is rejected as `taken`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/names/{space}/{name}/reactivate (the `ReactivateName` operationId).
+func (c *Client) ReactivateName(ctx context.Context, space SpaceInPath, name NameInPath, params *ReactivateNameParams, body ReactivateNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReactivateNameRequest(c.Server, space, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReleaseNameWithBody Release a name
+//
+// Its owner gives it up. It is free then, or nobody's for the space's cool-down.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/names/{space}/{name}/release (the `ReleaseName` operationId).
+func (c *Client) ReleaseNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *ReleaseNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReleaseNameRequestWithBody(c.Server, space, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReleaseName Release a name
+//
+// Its owner gives it up. It is free then, or nobody's for the space's cool-down.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/names/{space}/{name}/release (the `ReleaseName` operationId).
+func (c *Client) ReleaseName(ctx context.Context, space SpaceInPath, name NameInPath, params *ReleaseNameParams, body ReleaseNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReleaseNameRequest(c.Server, space, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RenameNameWithBody Rename
+//
+// The owner of the name gets another one for it: a claim of `to` that replaces this name. The answer comes when `to` is
+// decided; this name is released behind that. If the claim is rejected nothing has changed. With another spelling of the
+// same name nothing is released.
+//
+// `If-Match` and `expected_version` are about the name in the path. One that the owner does not hold as far as is known, or
+// not in that version, is refused at once, and nothing is published.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/names/{space}/{name}/rename (the `RenameName` operationId).
+func (c *Client) RenameNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *RenameNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRenameNameRequestWithBody(c.Server, space, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RenameName Rename
+//
+// The owner of the name gets another one for it: a claim of `to` that replaces this name. The answer comes when `to` is
+// decided; this name is released behind that. If the claim is rejected nothing has changed. With another spelling of the
+// same name nothing is released.
+//
+// `If-Match` and `expected_version` are about the name in the path. One that the owner does not hold as far as is known, or
+// not in that version, is refused at once, and nothing is published.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/names/{space}/{name}/rename (the `RenameName` operationId).
+func (c *Client) RenameName(ctx context.Context, space SpaceInPath, name NameInPath, params *RenameNameParams, body RenameNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRenameNameRequest(c.Server, space, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TransferNameWithBody Transfer a name
+//
+// Hands the name to another owner, without ever freeing it. The key must be good for both owners.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/names/{space}/{name}/transfer (the `TransferName` operationId).
+func (c *Client) TransferNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *TransferNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTransferNameRequestWithBody(c.Server, space, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TransferName Transfer a name
+//
+// Hands the name to another owner, without ever freeing it. The key must be good for both owners.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/names/{space}/{name}/transfer (the `TransferName` operationId).
+func (c *Client) TransferName(ctx context.Context, space SpaceInPath, name NameInPath, params *TransferNameParams, body TransferNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTransferNameRequest(c.Server, space, name, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -725,7 +1639,7 @@ func NewCreateClaimRequestWithBody(server string, params *CreateClaimParams, con
 }
 
 // NewGetClaimRequest constructs an http.Request for the GetClaim method
-func NewGetClaimRequest(server string, id string, params *GetClaimParams) (*http.Request, error) {
+func NewGetClaimRequest(server string, id ClaimID, params *GetClaimParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -771,6 +1685,18 @@ func NewGetClaimRequest(server string, id string, params *GetClaimParams) (*http
 
 		}
 
+		if params.OnTimeout != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "on_timeout", *params.OnTimeout, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -800,8 +1726,293 @@ func NewGetClaimRequest(server string, id string, params *GetClaimParams) (*http
 	return req, nil
 }
 
+// NewConfirmClaimRequest calls the generic ConfirmClaim builder with application/json body
+func NewConfirmClaimRequest(server string, id ClaimID, params *ConfirmClaimParams, body ConfirmClaimJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewConfirmClaimRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewConfirmClaimRequestWithBody constructs an http.Request for the ConfirmClaim method, with any body, and a specified content type
+func NewConfirmClaimRequestWithBody(server string, id ClaimID, params *ConfirmClaimParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/claims/%s/confirm", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam2)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam3)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewExtendClaimRequest calls the generic ExtendClaim builder with application/json body
+func NewExtendClaimRequest(server string, id ClaimID, params *ExtendClaimParams, body ExtendClaimJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewExtendClaimRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewExtendClaimRequestWithBody constructs an http.Request for the ExtendClaim method, with any body, and a specified content type
+func NewExtendClaimRequestWithBody(server string, id ClaimID, params *ExtendClaimParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/claims/%s/extend", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam2)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam3)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewWithdrawClaimRequest calls the generic WithdrawClaim builder with application/json body
+func NewWithdrawClaimRequest(server string, id ClaimID, params *WithdrawClaimParams, body WithdrawClaimJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewWithdrawClaimRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewWithdrawClaimRequestWithBody constructs an http.Request for the WithdrawClaim method, with any body, and a specified content type
+func NewWithdrawClaimRequestWithBody(server string, id ClaimID, params *WithdrawClaimParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/claims/%s/withdraw", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam2)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam3)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewGetNameRequest constructs an http.Request for the GetName method
-func NewGetNameRequest(server string, space string, name string) (*http.Request, error) {
+func NewGetNameRequest(server string, space SpaceInPath, name NameInPath) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -836,6 +2047,571 @@ func NewGetNameRequest(server string, space string, name string) (*http.Request,
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDeactivateNameRequest calls the generic DeactivateName builder with application/json body
+func NewDeactivateNameRequest(server string, space SpaceInPath, name NameInPath, params *DeactivateNameParams, body DeactivateNameJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDeactivateNameRequestWithBody(server, space, name, params, "application/json", bodyReader)
+}
+
+// NewDeactivateNameRequestWithBody constructs an http.Request for the DeactivateName method, with any body, and a specified content type
+func NewDeactivateNameRequestWithBody(server string, space SpaceInPath, name NameInPath, params *DeactivateNameParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "space", space, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/names/%s/%s/deactivate", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam2)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam3)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam4 string
+
+			headerParam4, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam4)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewReactivateNameRequest calls the generic ReactivateName builder with application/json body
+func NewReactivateNameRequest(server string, space SpaceInPath, name NameInPath, params *ReactivateNameParams, body ReactivateNameJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReactivateNameRequestWithBody(server, space, name, params, "application/json", bodyReader)
+}
+
+// NewReactivateNameRequestWithBody constructs an http.Request for the ReactivateName method, with any body, and a specified content type
+func NewReactivateNameRequestWithBody(server string, space SpaceInPath, name NameInPath, params *ReactivateNameParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "space", space, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/names/%s/%s/reactivate", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam2)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam3)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam4 string
+
+			headerParam4, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam4)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewReleaseNameRequest calls the generic ReleaseName builder with application/json body
+func NewReleaseNameRequest(server string, space SpaceInPath, name NameInPath, params *ReleaseNameParams, body ReleaseNameJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReleaseNameRequestWithBody(server, space, name, params, "application/json", bodyReader)
+}
+
+// NewReleaseNameRequestWithBody constructs an http.Request for the ReleaseName method, with any body, and a specified content type
+func NewReleaseNameRequestWithBody(server string, space SpaceInPath, name NameInPath, params *ReleaseNameParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "space", space, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/names/%s/%s/release", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam2)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam3)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam4 string
+
+			headerParam4, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam4)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRenameNameRequest calls the generic RenameName builder with application/json body
+func NewRenameNameRequest(server string, space SpaceInPath, name NameInPath, params *RenameNameParams, body RenameNameJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRenameNameRequestWithBody(server, space, name, params, "application/json", bodyReader)
+}
+
+// NewRenameNameRequestWithBody constructs an http.Request for the RenameName method, with any body, and a specified content type
+func NewRenameNameRequestWithBody(server string, space SpaceInPath, name NameInPath, params *RenameNameParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "space", space, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/names/%s/%s/rename", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam2)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam3)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam4 string
+
+			headerParam4, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam4)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewTransferNameRequest calls the generic TransferName builder with application/json body
+func NewTransferNameRequest(server string, space SpaceInPath, name NameInPath, params *TransferNameParams, body TransferNameJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewTransferNameRequestWithBody(server, space, name, params, "application/json", bodyReader)
+}
+
+// NewTransferNameRequestWithBody constructs an http.Request for the TransferName method, with any body, and a specified content type
+func NewTransferNameRequestWithBody(server string, space SpaceInPath, name NameInPath, params *TransferNameParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "space", space, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/names/%s/%s/transfer", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam2)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam3)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam4 string
+
+			headerParam4, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam4)
+		}
+
 	}
 
 	return req, nil
@@ -889,7 +2665,11 @@ type ClientWithResponsesInterface interface {
 	//
 	// Publishes the claim and waits for its outcome, 5 seconds unless `Prefer: wait=N` says otherwise (at most 30). A
 	// wait that runs out is not a failure: the claim is in the log and will be decided, and the 202 says where to read
-	// the outcome.
+	// the outcome. Whoever wants the name now or not at all says `on_timeout: withdraw`.
+	//
+	// With `mode: reserve` the name is held until `expires_at`, unless it is confirmed before. With `replaces` the claim
+	// is a rename: once the owner has the new name for good (a reservation: when it is confirmed), the old one is
+	// released. There is no moment with neither name.
 	//
 	// Repeat a claim whose fate is unknown (a lost connection, a 503) with the same `Idempotency-Key`: it is the same
 	// claim then and gets the same outcome. **The key counts together with the caller, the space and the name: the same
@@ -905,7 +2685,11 @@ type ClientWithResponsesInterface interface {
 	//
 	// Publishes the claim and waits for its outcome, 5 seconds unless `Prefer: wait=N` says otherwise (at most 30). A
 	// wait that runs out is not a failure: the claim is in the log and will be decided, and the 202 says where to read
-	// the outcome.
+	// the outcome. Whoever wants the name now or not at all says `on_timeout: withdraw`.
+	//
+	// With `mode: reserve` the name is held until `expires_at`, unless it is confirmed before. With `replaces` the claim
+	// is a rename: once the owner has the new name for good (a reservation: when it is confirmed), the old one is
+	// released. There is no moment with neither name.
 	//
 	// Repeat a claim whose fate is unknown (a lost connection, a 503) with the same `Idempotency-Key`: it is the same
 	// claim then and gets the same outcome. **The key counts together with the caller, the space and the name: the same
@@ -917,10 +2701,10 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/claims (the `CreateClaim` operationId).
 	CreateClaimWithResponse(ctx context.Context, params *CreateClaimParams, body CreateClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateClaimResponse, error)
 
-	// GetClaimWithResponse Read what became of a claim
+	// GetClaimWithResponse Read what became of a claim, or of another request
 	//
-	// From any replica, for as long as decisions are kept. With `Prefer: wait=N` the answer is held back until the claim
-	// is decided or the wait is over.
+	// From any replica, for as long as decisions are kept, by the id of any request: `type` says what it asked. With
+	// `Prefer: wait=N` the answer is held back until it is decided or the wait is over.
 	//
 	// A claim that is not decided yet reads `pending` if the request says where in the log it is (`at`, as in the
 	// `Location` of a 202), and 404 otherwise: without a position, a claim that waits to be decided and a claim that
@@ -934,7 +2718,75 @@ type ClientWithResponsesInterface interface {
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/claims/{id} (the `GetClaim` operationId).
-	GetClaimWithResponse(ctx context.Context, id string, params *GetClaimParams, reqEditors ...RequestEditorFn) (*GetClaimResponse, error)
+	GetClaimWithResponse(ctx context.Context, id ClaimID, params *GetClaimParams, reqEditors ...RequestEditorFn) (*GetClaimResponse, error)
+
+	// ConfirmClaimWithBodyWithResponse Confirm a reservation
+	//
+	// Makes a registration of the reservation that the claim got. It must come before the reservation expires: afterwards it
+	// is rejected as `reservation_expired`, also where nobody has taken the name since. To confirm again changes nothing.
+	//
+	// If the claim was made with `replaces`, the old name is released now.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/claims/{id}/confirm (the `ConfirmClaim` operationId).
+	ConfirmClaimWithBodyWithResponse(ctx context.Context, id ClaimID, params *ConfirmClaimParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ConfirmClaimResponse, error)
+
+	// ConfirmClaimWithResponse Confirm a reservation
+	//
+	// Makes a registration of the reservation that the claim got. It must come before the reservation expires: afterwards it
+	// is rejected as `reservation_expired`, also where nobody has taken the name since. To confirm again changes nothing.
+	//
+	// If the claim was made with `replaces`, the old name is released now.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/claims/{id}/confirm (the `ConfirmClaim` operationId).
+	ConfirmClaimWithResponse(ctx context.Context, id ClaimID, params *ConfirmClaimParams, body ConfirmClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*ConfirmClaimResponse, error)
+
+	// ExtendClaimWithBodyWithResponse Extend a reservation
+	//
+	// The reservation then holds for `ttl_seconds` from now, if that is later than what it has; all in all no longer than the
+	// space's longest, behind which it is rejected as `limit_exceeded`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/claims/{id}/extend (the `ExtendClaim` operationId).
+	ExtendClaimWithBodyWithResponse(ctx context.Context, id ClaimID, params *ExtendClaimParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExtendClaimResponse, error)
+
+	// ExtendClaimWithResponse Extend a reservation
+	//
+	// The reservation then holds for `ttl_seconds` from now, if that is later than what it has; all in all no longer than the
+	// space's longest, behind which it is rejected as `limit_exceeded`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/claims/{id}/extend (the `ExtendClaim` operationId).
+	ExtendClaimWithResponse(ctx context.Context, id ClaimID, params *ExtendClaimParams, body ExtendClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*ExtendClaimResponse, error)
+
+	// WithdrawClaimWithBodyWithResponse Withdraw a claim
+	//
+	// Undoes a claim: the name that it reserved, or registered, is free, unless it has been changed since.
+	//
+	// A claim that is not decided yet can be withdrawn by its `space` and `name`: whenever it comes, it is rejected as
+	// `withdrawn`. Without them such a claim is not known here, which is a 404.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
+	WithdrawClaimWithBodyWithResponse(ctx context.Context, id ClaimID, params *WithdrawClaimParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*WithdrawClaimResponse, error)
+
+	// WithdrawClaimWithResponse Withdraw a claim
+	//
+	// Undoes a claim: the name that it reserved, or registered, is free, unless it has been changed since.
+	//
+	// A claim that is not decided yet can be withdrawn by its `space` and `name`: whenever it comes, it is rejected as
+	// `withdrawn`. Without them such a claim is not known here, which is a 404.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
+	WithdrawClaimWithResponse(ctx context.Context, id ClaimID, params *WithdrawClaimParams, body WithdrawClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*WithdrawClaimResponse, error)
 
 	// GetNameWithResponse Read who holds a name
 	//
@@ -943,7 +2795,109 @@ type ClientWithResponsesInterface interface {
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/names/{space}/{name} (the `GetName` operationId).
-	GetNameWithResponse(ctx context.Context, space string, name string, reqEditors ...RequestEditorFn) (*GetNameResponse, error)
+	GetNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, reqEditors ...RequestEditorFn) (*GetNameResponse, error)
+
+	// DeactivateNameWithBodyWithResponse Deactivate the owner of a name
+	//
+	// The owner is not active any more. Whether the name stays with the owner, `inactive`, or is free, is for the policy of the
+	// space (`unique_among`).
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/deactivate (the `DeactivateName` operationId).
+	DeactivateNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *DeactivateNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DeactivateNameResponse, error)
+
+	// DeactivateNameWithResponse Deactivate the owner of a name
+	//
+	// The owner is not active any more. Whether the name stays with the owner, `inactive`, or is free, is for the policy of the
+	// space (`unique_among`).
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/deactivate (the `DeactivateName` operationId).
+	DeactivateNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *DeactivateNameParams, body DeactivateNameJSONRequestBody, reqEditors ...RequestEditorFn) (*DeactivateNameResponse, error)
+
+	// ReactivateNameWithBodyWithResponse Reactivate the owner of a name
+	//
+	// Takes a deactivation back. If somebody has the name meanwhile it is rejected as `taken`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/reactivate (the `ReactivateName` operationId).
+	ReactivateNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *ReactivateNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReactivateNameResponse, error)
+
+	// ReactivateNameWithResponse Reactivate the owner of a name
+	//
+	// Takes a deactivation back. If somebody has the name meanwhile it is rejected as `taken`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/reactivate (the `ReactivateName` operationId).
+	ReactivateNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *ReactivateNameParams, body ReactivateNameJSONRequestBody, reqEditors ...RequestEditorFn) (*ReactivateNameResponse, error)
+
+	// ReleaseNameWithBodyWithResponse Release a name
+	//
+	// Its owner gives it up. It is free then, or nobody's for the space's cool-down.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/release (the `ReleaseName` operationId).
+	ReleaseNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *ReleaseNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReleaseNameResponse, error)
+
+	// ReleaseNameWithResponse Release a name
+	//
+	// Its owner gives it up. It is free then, or nobody's for the space's cool-down.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/release (the `ReleaseName` operationId).
+	ReleaseNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *ReleaseNameParams, body ReleaseNameJSONRequestBody, reqEditors ...RequestEditorFn) (*ReleaseNameResponse, error)
+
+	// RenameNameWithBodyWithResponse Rename
+	//
+	// The owner of the name gets another one for it: a claim of `to` that replaces this name. The answer comes when `to` is
+	// decided; this name is released behind that. If the claim is rejected nothing has changed. With another spelling of the
+	// same name nothing is released.
+	//
+	// `If-Match` and `expected_version` are about the name in the path. One that the owner does not hold as far as is known, or
+	// not in that version, is refused at once, and nothing is published.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/rename (the `RenameName` operationId).
+	RenameNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *RenameNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RenameNameResponse, error)
+
+	// RenameNameWithResponse Rename
+	//
+	// The owner of the name gets another one for it: a claim of `to` that replaces this name. The answer comes when `to` is
+	// decided; this name is released behind that. If the claim is rejected nothing has changed. With another spelling of the
+	// same name nothing is released.
+	//
+	// `If-Match` and `expected_version` are about the name in the path. One that the owner does not hold as far as is known, or
+	// not in that version, is refused at once, and nothing is published.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/rename (the `RenameName` operationId).
+	RenameNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *RenameNameParams, body RenameNameJSONRequestBody, reqEditors ...RequestEditorFn) (*RenameNameResponse, error)
+
+	// TransferNameWithBodyWithResponse Transfer a name
+	//
+	// Hands the name to another owner, without ever freeing it. The key must be good for both owners.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/transfer (the `TransferName` operationId).
+	TransferNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *TransferNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TransferNameResponse, error)
+
+	// TransferNameWithResponse Transfer a name
+	//
+	// Hands the name to another owner, without ever freeing it. The key must be good for both owners.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/names/{space}/{name}/transfer (the `TransferName` operationId).
+	TransferNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *TransferNameParams, body TransferNameJSONRequestBody, reqEditors ...RequestEditorFn) (*TransferNameResponse, error)
 }
 
 // CreateClaimResponse201Headers the declared response headers of an HTTP 201 response for CreateClaim
@@ -966,9 +2920,17 @@ type CreateClaimResponse401Headers struct {
 	WWWAuthenticate string
 }
 
+// CreateClaimResponse403Headers the declared response headers of an HTTP 403 response for CreateClaim
+type CreateClaimResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
 // CreateClaimResponse404Headers the declared response headers of an HTTP 404 response for CreateClaim
 type CreateClaimResponse404Headers struct {
-	RetryAfter *int
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
 }
 
 // CreateClaimResponse409Headers the declared response headers of an HTTP 409 response for CreateClaim
@@ -999,7 +2961,7 @@ type CreateClaimResponse struct {
 	// JSON201 the response for an HTTP 201 `application/json` response
 	JSON201 *Claim
 	// JSON202 the response for an HTTP 202 `application/json` response
-	JSON202 *Claim
+	JSON202 *Later
 	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
 	ApplicationProblemJSON400 *BadRequest
 	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
@@ -1030,6 +2992,8 @@ type CreateClaimResponse struct {
 	Headers202 *CreateClaimResponse202Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *CreateClaimResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *CreateClaimResponse403Headers
 	// Headers404 the parsed response headers for an HTTP 404 response
 	Headers404 *CreateClaimResponse404Headers
 	// Headers409 the parsed response headers for an HTTP 409 response
@@ -1048,7 +3012,7 @@ func (r CreateClaimResponse) GetJSON201() *Claim {
 }
 
 // GetJSON202 returns the response for an HTTP 202 `application/json` response
-func (r CreateClaimResponse) GetJSON202() *Claim {
+func (r CreateClaimResponse) GetJSON202() *Later {
 	return r.JSON202
 }
 
@@ -1153,9 +3117,17 @@ type GetClaimResponse401Headers struct {
 	WWWAuthenticate string
 }
 
+// GetClaimResponse403Headers the declared response headers of an HTTP 403 response for GetClaim
+type GetClaimResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
 // GetClaimResponse404Headers the declared response headers of an HTTP 404 response for GetClaim
 type GetClaimResponse404Headers struct {
-	RetryAfter *int
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
 }
 
 // GetClaimResponse429Headers the declared response headers of an HTTP 429 response for GetClaim
@@ -1193,6 +3165,8 @@ type GetClaimResponse struct {
 	Headers200 *GetClaimResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *GetClaimResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *GetClaimResponse403Headers
 	// Headers404 the parsed response headers for an HTTP 404 response
 	Headers404 *GetClaimResponse404Headers
 	// Headers429 the parsed response headers for an HTTP 429 response
@@ -1275,6 +3249,621 @@ func (r GetClaimResponse) ContentType() string {
 	return ""
 }
 
+// ConfirmClaimResponse200Headers the declared response headers of an HTTP 200 response for ConfirmClaim
+type ConfirmClaimResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// ConfirmClaimResponse202Headers the declared response headers of an HTTP 202 response for ConfirmClaim
+type ConfirmClaimResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// ConfirmClaimResponse401Headers the declared response headers of an HTTP 401 response for ConfirmClaim
+type ConfirmClaimResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// ConfirmClaimResponse403Headers the declared response headers of an HTTP 403 response for ConfirmClaim
+type ConfirmClaimResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// ConfirmClaimResponse404Headers the declared response headers of an HTTP 404 response for ConfirmClaim
+type ConfirmClaimResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// ConfirmClaimResponse409Headers the declared response headers of an HTTP 409 response for ConfirmClaim
+type ConfirmClaimResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// ConfirmClaimResponse412Headers the declared response headers of an HTTP 412 response for ConfirmClaim
+type ConfirmClaimResponse412Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// ConfirmClaimResponse429Headers the declared response headers of an HTTP 429 response for ConfirmClaim
+type ConfirmClaimResponse429Headers struct {
+	RetryAfter int
+}
+
+// ConfirmClaimResponse503Headers the declared response headers of an HTTP 503 response for ConfirmClaim
+type ConfirmClaimResponse503Headers struct {
+	RetryAfter int
+}
+
+type ConfirmClaimResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Later
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *VersionConflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ConfirmClaimResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *ConfirmClaimResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ConfirmClaimResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *ConfirmClaimResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *ConfirmClaimResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *ConfirmClaimResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *ConfirmClaimResponse412Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *ConfirmClaimResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ConfirmClaimResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ConfirmClaimResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ConfirmClaimResponse) GetJSON202() *Later {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ConfirmClaimResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ConfirmClaimResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ConfirmClaimResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ConfirmClaimResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ConfirmClaimResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r ConfirmClaimResponse) GetApplicationProblemJSON412() *VersionConflict {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r ConfirmClaimResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r ConfirmClaimResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ConfirmClaimResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ConfirmClaimResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ConfirmClaimResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ConfirmClaimResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ConfirmClaimResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ConfirmClaimResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ConfirmClaimResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ConfirmClaimResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ExtendClaimResponse200Headers the declared response headers of an HTTP 200 response for ExtendClaim
+type ExtendClaimResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// ExtendClaimResponse202Headers the declared response headers of an HTTP 202 response for ExtendClaim
+type ExtendClaimResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// ExtendClaimResponse401Headers the declared response headers of an HTTP 401 response for ExtendClaim
+type ExtendClaimResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// ExtendClaimResponse403Headers the declared response headers of an HTTP 403 response for ExtendClaim
+type ExtendClaimResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// ExtendClaimResponse404Headers the declared response headers of an HTTP 404 response for ExtendClaim
+type ExtendClaimResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// ExtendClaimResponse409Headers the declared response headers of an HTTP 409 response for ExtendClaim
+type ExtendClaimResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// ExtendClaimResponse412Headers the declared response headers of an HTTP 412 response for ExtendClaim
+type ExtendClaimResponse412Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// ExtendClaimResponse429Headers the declared response headers of an HTTP 429 response for ExtendClaim
+type ExtendClaimResponse429Headers struct {
+	RetryAfter int
+}
+
+// ExtendClaimResponse503Headers the declared response headers of an HTTP 503 response for ExtendClaim
+type ExtendClaimResponse503Headers struct {
+	RetryAfter int
+}
+
+type ExtendClaimResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Later
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *VersionConflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ExtendClaimResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *ExtendClaimResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ExtendClaimResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *ExtendClaimResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *ExtendClaimResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *ExtendClaimResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *ExtendClaimResponse412Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *ExtendClaimResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ExtendClaimResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ExtendClaimResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ExtendClaimResponse) GetJSON202() *Later {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ExtendClaimResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ExtendClaimResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ExtendClaimResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ExtendClaimResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ExtendClaimResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r ExtendClaimResponse) GetApplicationProblemJSON412() *VersionConflict {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r ExtendClaimResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r ExtendClaimResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ExtendClaimResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ExtendClaimResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ExtendClaimResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ExtendClaimResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ExtendClaimResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExtendClaimResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExtendClaimResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExtendClaimResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// WithdrawClaimResponse200Headers the declared response headers of an HTTP 200 response for WithdrawClaim
+type WithdrawClaimResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// WithdrawClaimResponse202Headers the declared response headers of an HTTP 202 response for WithdrawClaim
+type WithdrawClaimResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// WithdrawClaimResponse401Headers the declared response headers of an HTTP 401 response for WithdrawClaim
+type WithdrawClaimResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// WithdrawClaimResponse403Headers the declared response headers of an HTTP 403 response for WithdrawClaim
+type WithdrawClaimResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// WithdrawClaimResponse404Headers the declared response headers of an HTTP 404 response for WithdrawClaim
+type WithdrawClaimResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// WithdrawClaimResponse409Headers the declared response headers of an HTTP 409 response for WithdrawClaim
+type WithdrawClaimResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// WithdrawClaimResponse412Headers the declared response headers of an HTTP 412 response for WithdrawClaim
+type WithdrawClaimResponse412Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// WithdrawClaimResponse429Headers the declared response headers of an HTTP 429 response for WithdrawClaim
+type WithdrawClaimResponse429Headers struct {
+	RetryAfter int
+}
+
+// WithdrawClaimResponse503Headers the declared response headers of an HTTP 503 response for WithdrawClaim
+type WithdrawClaimResponse503Headers struct {
+	RetryAfter int
+}
+
+type WithdrawClaimResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Later
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *VersionConflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *WithdrawClaimResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *WithdrawClaimResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *WithdrawClaimResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *WithdrawClaimResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *WithdrawClaimResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *WithdrawClaimResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *WithdrawClaimResponse412Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *WithdrawClaimResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *WithdrawClaimResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r WithdrawClaimResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r WithdrawClaimResponse) GetJSON202() *Later {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r WithdrawClaimResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r WithdrawClaimResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r WithdrawClaimResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r WithdrawClaimResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r WithdrawClaimResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r WithdrawClaimResponse) GetApplicationProblemJSON412() *VersionConflict {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r WithdrawClaimResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r WithdrawClaimResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r WithdrawClaimResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r WithdrawClaimResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r WithdrawClaimResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r WithdrawClaimResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r WithdrawClaimResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r WithdrawClaimResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r WithdrawClaimResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r WithdrawClaimResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // GetNameResponse200Headers the declared response headers of an HTTP 200 response for GetName
 type GetNameResponse200Headers struct {
 	ETag string
@@ -1285,9 +3874,17 @@ type GetNameResponse401Headers struct {
 	WWWAuthenticate string
 }
 
+// GetNameResponse403Headers the declared response headers of an HTTP 403 response for GetName
+type GetNameResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
 // GetNameResponse404Headers the declared response headers of an HTTP 404 response for GetName
 type GetNameResponse404Headers struct {
-	RetryAfter *int
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
 }
 
 // GetNameResponse429Headers the declared response headers of an HTTP 429 response for GetName
@@ -1325,6 +3922,8 @@ type GetNameResponse struct {
 	Headers200 *GetNameResponse200Headers
 	// Headers401 the parsed response headers for an HTTP 401 response
 	Headers401 *GetNameResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *GetNameResponse403Headers
 	// Headers404 the parsed response headers for an HTTP 404 response
 	Headers404 *GetNameResponse404Headers
 	// Headers429 the parsed response headers for an HTTP 429 response
@@ -1407,11 +4006,1040 @@ func (r GetNameResponse) ContentType() string {
 	return ""
 }
 
+// DeactivateNameResponse200Headers the declared response headers of an HTTP 200 response for DeactivateName
+type DeactivateNameResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// DeactivateNameResponse202Headers the declared response headers of an HTTP 202 response for DeactivateName
+type DeactivateNameResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// DeactivateNameResponse401Headers the declared response headers of an HTTP 401 response for DeactivateName
+type DeactivateNameResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// DeactivateNameResponse403Headers the declared response headers of an HTTP 403 response for DeactivateName
+type DeactivateNameResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// DeactivateNameResponse404Headers the declared response headers of an HTTP 404 response for DeactivateName
+type DeactivateNameResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// DeactivateNameResponse409Headers the declared response headers of an HTTP 409 response for DeactivateName
+type DeactivateNameResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// DeactivateNameResponse412Headers the declared response headers of an HTTP 412 response for DeactivateName
+type DeactivateNameResponse412Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// DeactivateNameResponse429Headers the declared response headers of an HTTP 429 response for DeactivateName
+type DeactivateNameResponse429Headers struct {
+	RetryAfter int
+}
+
+// DeactivateNameResponse503Headers the declared response headers of an HTTP 503 response for DeactivateName
+type DeactivateNameResponse503Headers struct {
+	RetryAfter int
+}
+
+type DeactivateNameResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Later
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *VersionConflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *DeactivateNameResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *DeactivateNameResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *DeactivateNameResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *DeactivateNameResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *DeactivateNameResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *DeactivateNameResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *DeactivateNameResponse412Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *DeactivateNameResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *DeactivateNameResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DeactivateNameResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r DeactivateNameResponse) GetJSON202() *Later {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r DeactivateNameResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r DeactivateNameResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r DeactivateNameResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r DeactivateNameResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r DeactivateNameResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r DeactivateNameResponse) GetApplicationProblemJSON412() *VersionConflict {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r DeactivateNameResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r DeactivateNameResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r DeactivateNameResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r DeactivateNameResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r DeactivateNameResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r DeactivateNameResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r DeactivateNameResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeactivateNameResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeactivateNameResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeactivateNameResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ReactivateNameResponse200Headers the declared response headers of an HTTP 200 response for ReactivateName
+type ReactivateNameResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// ReactivateNameResponse202Headers the declared response headers of an HTTP 202 response for ReactivateName
+type ReactivateNameResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// ReactivateNameResponse401Headers the declared response headers of an HTTP 401 response for ReactivateName
+type ReactivateNameResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// ReactivateNameResponse403Headers the declared response headers of an HTTP 403 response for ReactivateName
+type ReactivateNameResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// ReactivateNameResponse404Headers the declared response headers of an HTTP 404 response for ReactivateName
+type ReactivateNameResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// ReactivateNameResponse409Headers the declared response headers of an HTTP 409 response for ReactivateName
+type ReactivateNameResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// ReactivateNameResponse412Headers the declared response headers of an HTTP 412 response for ReactivateName
+type ReactivateNameResponse412Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// ReactivateNameResponse429Headers the declared response headers of an HTTP 429 response for ReactivateName
+type ReactivateNameResponse429Headers struct {
+	RetryAfter int
+}
+
+// ReactivateNameResponse503Headers the declared response headers of an HTTP 503 response for ReactivateName
+type ReactivateNameResponse503Headers struct {
+	RetryAfter int
+}
+
+type ReactivateNameResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Later
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *VersionConflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ReactivateNameResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *ReactivateNameResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ReactivateNameResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *ReactivateNameResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *ReactivateNameResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *ReactivateNameResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *ReactivateNameResponse412Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *ReactivateNameResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ReactivateNameResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReactivateNameResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ReactivateNameResponse) GetJSON202() *Later {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ReactivateNameResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ReactivateNameResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ReactivateNameResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ReactivateNameResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ReactivateNameResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r ReactivateNameResponse) GetApplicationProblemJSON412() *VersionConflict {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r ReactivateNameResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r ReactivateNameResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ReactivateNameResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ReactivateNameResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ReactivateNameResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ReactivateNameResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ReactivateNameResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReactivateNameResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReactivateNameResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReactivateNameResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ReleaseNameResponse200Headers the declared response headers of an HTTP 200 response for ReleaseName
+type ReleaseNameResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// ReleaseNameResponse202Headers the declared response headers of an HTTP 202 response for ReleaseName
+type ReleaseNameResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// ReleaseNameResponse401Headers the declared response headers of an HTTP 401 response for ReleaseName
+type ReleaseNameResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// ReleaseNameResponse403Headers the declared response headers of an HTTP 403 response for ReleaseName
+type ReleaseNameResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// ReleaseNameResponse404Headers the declared response headers of an HTTP 404 response for ReleaseName
+type ReleaseNameResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// ReleaseNameResponse409Headers the declared response headers of an HTTP 409 response for ReleaseName
+type ReleaseNameResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// ReleaseNameResponse412Headers the declared response headers of an HTTP 412 response for ReleaseName
+type ReleaseNameResponse412Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// ReleaseNameResponse429Headers the declared response headers of an HTTP 429 response for ReleaseName
+type ReleaseNameResponse429Headers struct {
+	RetryAfter int
+}
+
+// ReleaseNameResponse503Headers the declared response headers of an HTTP 503 response for ReleaseName
+type ReleaseNameResponse503Headers struct {
+	RetryAfter int
+}
+
+type ReleaseNameResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Later
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *VersionConflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ReleaseNameResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *ReleaseNameResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *ReleaseNameResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *ReleaseNameResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *ReleaseNameResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *ReleaseNameResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *ReleaseNameResponse412Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *ReleaseNameResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *ReleaseNameResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReleaseNameResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ReleaseNameResponse) GetJSON202() *Later {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ReleaseNameResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ReleaseNameResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ReleaseNameResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ReleaseNameResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ReleaseNameResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r ReleaseNameResponse) GetApplicationProblemJSON412() *VersionConflict {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r ReleaseNameResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r ReleaseNameResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ReleaseNameResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ReleaseNameResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ReleaseNameResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ReleaseNameResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ReleaseNameResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReleaseNameResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReleaseNameResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReleaseNameResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// RenameNameResponse200Headers the declared response headers of an HTTP 200 response for RenameName
+type RenameNameResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// RenameNameResponse202Headers the declared response headers of an HTTP 202 response for RenameName
+type RenameNameResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// RenameNameResponse401Headers the declared response headers of an HTTP 401 response for RenameName
+type RenameNameResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// RenameNameResponse403Headers the declared response headers of an HTTP 403 response for RenameName
+type RenameNameResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// RenameNameResponse404Headers the declared response headers of an HTTP 404 response for RenameName
+type RenameNameResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// RenameNameResponse409Headers the declared response headers of an HTTP 409 response for RenameName
+type RenameNameResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// RenameNameResponse412Headers the declared response headers of an HTTP 412 response for RenameName
+type RenameNameResponse412Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// RenameNameResponse429Headers the declared response headers of an HTTP 429 response for RenameName
+type RenameNameResponse429Headers struct {
+	RetryAfter int
+}
+
+// RenameNameResponse503Headers the declared response headers of an HTTP 503 response for RenameName
+type RenameNameResponse503Headers struct {
+	RetryAfter int
+}
+
+type RenameNameResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Later
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *VersionConflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RenameNameResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *RenameNameResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *RenameNameResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *RenameNameResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *RenameNameResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *RenameNameResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *RenameNameResponse412Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *RenameNameResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *RenameNameResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RenameNameResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r RenameNameResponse) GetJSON202() *Later {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RenameNameResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RenameNameResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RenameNameResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RenameNameResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RenameNameResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r RenameNameResponse) GetApplicationProblemJSON412() *VersionConflict {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RenameNameResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RenameNameResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RenameNameResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RenameNameResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RenameNameResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RenameNameResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RenameNameResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RenameNameResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RenameNameResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RenameNameResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// TransferNameResponse200Headers the declared response headers of an HTTP 200 response for TransferName
+type TransferNameResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// TransferNameResponse202Headers the declared response headers of an HTTP 202 response for TransferName
+type TransferNameResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// TransferNameResponse401Headers the declared response headers of an HTTP 401 response for TransferName
+type TransferNameResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// TransferNameResponse403Headers the declared response headers of an HTTP 403 response for TransferName
+type TransferNameResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// TransferNameResponse404Headers the declared response headers of an HTTP 404 response for TransferName
+type TransferNameResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// TransferNameResponse409Headers the declared response headers of an HTTP 409 response for TransferName
+type TransferNameResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// TransferNameResponse412Headers the declared response headers of an HTTP 412 response for TransferName
+type TransferNameResponse412Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// TransferNameResponse429Headers the declared response headers of an HTTP 429 response for TransferName
+type TransferNameResponse429Headers struct {
+	RetryAfter int
+}
+
+// TransferNameResponse503Headers the declared response headers of an HTTP 503 response for TransferName
+type TransferNameResponse503Headers struct {
+	RetryAfter int
+}
+
+type TransferNameResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Later
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *VersionConflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *TransferNameResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *TransferNameResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *TransferNameResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *TransferNameResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *TransferNameResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *TransferNameResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *TransferNameResponse412Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *TransferNameResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *TransferNameResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TransferNameResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r TransferNameResponse) GetJSON202() *Later {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r TransferNameResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r TransferNameResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r TransferNameResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r TransferNameResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r TransferNameResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r TransferNameResponse) GetApplicationProblemJSON412() *VersionConflict {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r TransferNameResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r TransferNameResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r TransferNameResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r TransferNameResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r TransferNameResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r TransferNameResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r TransferNameResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TransferNameResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TransferNameResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TransferNameResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // CreateClaimWithBodyWithResponse Claim a name
 //
 // Publishes the claim and waits for its outcome, 5 seconds unless `Prefer: wait=N` says otherwise (at most 30). A
 // wait that runs out is not a failure: the claim is in the log and will be decided, and the 202 says where to read
-// the outcome.
+// the outcome. Whoever wants the name now or not at all says `on_timeout: withdraw`.
+//
+// With `mode: reserve` the name is held until `expires_at`, unless it is confirmed before. With `replaces` the claim
+// is a rename: once the owner has the new name for good (a reservation: when it is confirmed), the old one is
+// released. There is no moment with neither name.
 //
 // Repeat a claim whose fate is unknown (a lost connection, a 503) with the same `Idempotency-Key`: it is the same
 // claim then and gets the same outcome. **The key counts together with the caller, the space and the name: the same
@@ -1433,7 +5061,11 @@ func (c *ClientWithResponses) CreateClaimWithBodyWithResponse(ctx context.Contex
 //
 // Publishes the claim and waits for its outcome, 5 seconds unless `Prefer: wait=N` says otherwise (at most 30). A
 // wait that runs out is not a failure: the claim is in the log and will be decided, and the 202 says where to read
-// the outcome.
+// the outcome. Whoever wants the name now or not at all says `on_timeout: withdraw`.
+//
+// With `mode: reserve` the name is held until `expires_at`, unless it is confirmed before. With `replaces` the claim
+// is a rename: once the owner has the new name for good (a reservation: when it is confirmed), the old one is
+// released. There is no moment with neither name.
 //
 // Repeat a claim whose fate is unknown (a lost connection, a 503) with the same `Idempotency-Key`: it is the same
 // claim then and gets the same outcome. **The key counts together with the caller, the space and the name: the same
@@ -1451,10 +5083,10 @@ func (c *ClientWithResponses) CreateClaimWithResponse(ctx context.Context, param
 	return ParseCreateClaimResponse(rsp)
 }
 
-// GetClaimWithResponse Read what became of a claim
+// GetClaimWithResponse Read what became of a claim, or of another request
 //
-// From any replica, for as long as decisions are kept. With `Prefer: wait=N` the answer is held back until the claim
-// is decided or the wait is over.
+// From any replica, for as long as decisions are kept, by the id of any request: `type` says what it asked. With
+// `Prefer: wait=N` the answer is held back until it is decided or the wait is over.
 //
 // A claim that is not decided yet reads `pending` if the request says where in the log it is (`at`, as in the
 // `Location` of a 202), and 404 otherwise: without a position, a claim that waits to be decided and a claim that
@@ -1468,12 +5100,116 @@ func (c *ClientWithResponses) CreateClaimWithResponse(ctx context.Context, param
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/claims/{id} (the `GetClaim` operationId).
-func (c *ClientWithResponses) GetClaimWithResponse(ctx context.Context, id string, params *GetClaimParams, reqEditors ...RequestEditorFn) (*GetClaimResponse, error) {
+func (c *ClientWithResponses) GetClaimWithResponse(ctx context.Context, id ClaimID, params *GetClaimParams, reqEditors ...RequestEditorFn) (*GetClaimResponse, error) {
 	rsp, err := c.GetClaim(ctx, id, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseGetClaimResponse(rsp)
+}
+
+// ConfirmClaimWithBodyWithResponse Confirm a reservation
+//
+// Makes a registration of the reservation that the claim got. It must come before the reservation expires: afterwards it
+// is rejected as `reservation_expired`, also where nobody has taken the name since. To confirm again changes nothing.
+//
+// If the claim was made with `replaces`, the old name is released now.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/claims/{id}/confirm (the `ConfirmClaim` operationId).
+func (c *ClientWithResponses) ConfirmClaimWithBodyWithResponse(ctx context.Context, id ClaimID, params *ConfirmClaimParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ConfirmClaimResponse, error) {
+	rsp, err := c.ConfirmClaimWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfirmClaimResponse(rsp)
+}
+
+// ConfirmClaimWithResponse Confirm a reservation
+//
+// Makes a registration of the reservation that the claim got. It must come before the reservation expires: afterwards it
+// is rejected as `reservation_expired`, also where nobody has taken the name since. To confirm again changes nothing.
+//
+// If the claim was made with `replaces`, the old name is released now.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/claims/{id}/confirm (the `ConfirmClaim` operationId).
+func (c *ClientWithResponses) ConfirmClaimWithResponse(ctx context.Context, id ClaimID, params *ConfirmClaimParams, body ConfirmClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*ConfirmClaimResponse, error) {
+	rsp, err := c.ConfirmClaim(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseConfirmClaimResponse(rsp)
+}
+
+// ExtendClaimWithBodyWithResponse Extend a reservation
+//
+// The reservation then holds for `ttl_seconds` from now, if that is later than what it has; all in all no longer than the
+// space's longest, behind which it is rejected as `limit_exceeded`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/claims/{id}/extend (the `ExtendClaim` operationId).
+func (c *ClientWithResponses) ExtendClaimWithBodyWithResponse(ctx context.Context, id ClaimID, params *ExtendClaimParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExtendClaimResponse, error) {
+	rsp, err := c.ExtendClaimWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExtendClaimResponse(rsp)
+}
+
+// ExtendClaimWithResponse Extend a reservation
+//
+// The reservation then holds for `ttl_seconds` from now, if that is later than what it has; all in all no longer than the
+// space's longest, behind which it is rejected as `limit_exceeded`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/claims/{id}/extend (the `ExtendClaim` operationId).
+func (c *ClientWithResponses) ExtendClaimWithResponse(ctx context.Context, id ClaimID, params *ExtendClaimParams, body ExtendClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*ExtendClaimResponse, error) {
+	rsp, err := c.ExtendClaim(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExtendClaimResponse(rsp)
+}
+
+// WithdrawClaimWithBodyWithResponse Withdraw a claim
+//
+// Undoes a claim: the name that it reserved, or registered, is free, unless it has been changed since.
+//
+// A claim that is not decided yet can be withdrawn by its `space` and `name`: whenever it comes, it is rejected as
+// `withdrawn`. Without them such a claim is not known here, which is a 404.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
+func (c *ClientWithResponses) WithdrawClaimWithBodyWithResponse(ctx context.Context, id ClaimID, params *WithdrawClaimParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*WithdrawClaimResponse, error) {
+	rsp, err := c.WithdrawClaimWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWithdrawClaimResponse(rsp)
+}
+
+// WithdrawClaimWithResponse Withdraw a claim
+//
+// Undoes a claim: the name that it reserved, or registered, is free, unless it has been changed since.
+//
+// A claim that is not decided yet can be withdrawn by its `space` and `name`: whenever it comes, it is rejected as
+// `withdrawn`. Without them such a claim is not known here, which is a 404.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
+func (c *ClientWithResponses) WithdrawClaimWithResponse(ctx context.Context, id ClaimID, params *WithdrawClaimParams, body WithdrawClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*WithdrawClaimResponse, error) {
+	rsp, err := c.WithdrawClaim(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWithdrawClaimResponse(rsp)
 }
 
 // GetNameWithResponse Read who holds a name
@@ -1483,12 +5219,174 @@ func (c *ClientWithResponses) GetClaimWithResponse(ctx context.Context, id strin
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/names/{space}/{name} (the `GetName` operationId).
-func (c *ClientWithResponses) GetNameWithResponse(ctx context.Context, space string, name string, reqEditors ...RequestEditorFn) (*GetNameResponse, error) {
+func (c *ClientWithResponses) GetNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, reqEditors ...RequestEditorFn) (*GetNameResponse, error) {
 	rsp, err := c.GetName(ctx, space, name, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseGetNameResponse(rsp)
+}
+
+// DeactivateNameWithBodyWithResponse Deactivate the owner of a name
+//
+// The owner is not active any more. Whether the name stays with the owner, `inactive`, or is free, is for the policy of the
+// space (`unique_among`).
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/names/{space}/{name}/deactivate (the `DeactivateName` operationId).
+func (c *ClientWithResponses) DeactivateNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *DeactivateNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DeactivateNameResponse, error) {
+	rsp, err := c.DeactivateNameWithBody(ctx, space, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeactivateNameResponse(rsp)
+}
+
+// DeactivateNameWithResponse Deactivate the owner of a name
+//
+// The owner is not active any more. Whether the name stays with the owner, `inactive`, or is free, is for the policy of the
+// space (`unique_among`).
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/names/{space}/{name}/deactivate (the `DeactivateName` operationId).
+func (c *ClientWithResponses) DeactivateNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *DeactivateNameParams, body DeactivateNameJSONRequestBody, reqEditors ...RequestEditorFn) (*DeactivateNameResponse, error) {
+	rsp, err := c.DeactivateName(ctx, space, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeactivateNameResponse(rsp)
+}
+
+// ReactivateNameWithBodyWithResponse Reactivate the owner of a name
+//
+// Takes a deactivation back. If somebody has the name meanwhile it is rejected as `taken`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/names/{space}/{name}/reactivate (the `ReactivateName` operationId).
+func (c *ClientWithResponses) ReactivateNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *ReactivateNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReactivateNameResponse, error) {
+	rsp, err := c.ReactivateNameWithBody(ctx, space, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReactivateNameResponse(rsp)
+}
+
+// ReactivateNameWithResponse Reactivate the owner of a name
+//
+// Takes a deactivation back. If somebody has the name meanwhile it is rejected as `taken`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/names/{space}/{name}/reactivate (the `ReactivateName` operationId).
+func (c *ClientWithResponses) ReactivateNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *ReactivateNameParams, body ReactivateNameJSONRequestBody, reqEditors ...RequestEditorFn) (*ReactivateNameResponse, error) {
+	rsp, err := c.ReactivateName(ctx, space, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReactivateNameResponse(rsp)
+}
+
+// ReleaseNameWithBodyWithResponse Release a name
+//
+// Its owner gives it up. It is free then, or nobody's for the space's cool-down.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/names/{space}/{name}/release (the `ReleaseName` operationId).
+func (c *ClientWithResponses) ReleaseNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *ReleaseNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReleaseNameResponse, error) {
+	rsp, err := c.ReleaseNameWithBody(ctx, space, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReleaseNameResponse(rsp)
+}
+
+// ReleaseNameWithResponse Release a name
+//
+// Its owner gives it up. It is free then, or nobody's for the space's cool-down.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/names/{space}/{name}/release (the `ReleaseName` operationId).
+func (c *ClientWithResponses) ReleaseNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *ReleaseNameParams, body ReleaseNameJSONRequestBody, reqEditors ...RequestEditorFn) (*ReleaseNameResponse, error) {
+	rsp, err := c.ReleaseName(ctx, space, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReleaseNameResponse(rsp)
+}
+
+// RenameNameWithBodyWithResponse Rename
+//
+// The owner of the name gets another one for it: a claim of `to` that replaces this name. The answer comes when `to` is
+// decided; this name is released behind that. If the claim is rejected nothing has changed. With another spelling of the
+// same name nothing is released.
+//
+// `If-Match` and `expected_version` are about the name in the path. One that the owner does not hold as far as is known, or
+// not in that version, is refused at once, and nothing is published.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/names/{space}/{name}/rename (the `RenameName` operationId).
+func (c *ClientWithResponses) RenameNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *RenameNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RenameNameResponse, error) {
+	rsp, err := c.RenameNameWithBody(ctx, space, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRenameNameResponse(rsp)
+}
+
+// RenameNameWithResponse Rename
+//
+// The owner of the name gets another one for it: a claim of `to` that replaces this name. The answer comes when `to` is
+// decided; this name is released behind that. If the claim is rejected nothing has changed. With another spelling of the
+// same name nothing is released.
+//
+// `If-Match` and `expected_version` are about the name in the path. One that the owner does not hold as far as is known, or
+// not in that version, is refused at once, and nothing is published.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/names/{space}/{name}/rename (the `RenameName` operationId).
+func (c *ClientWithResponses) RenameNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *RenameNameParams, body RenameNameJSONRequestBody, reqEditors ...RequestEditorFn) (*RenameNameResponse, error) {
+	rsp, err := c.RenameName(ctx, space, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRenameNameResponse(rsp)
+}
+
+// TransferNameWithBodyWithResponse Transfer a name
+//
+// Hands the name to another owner, without ever freeing it. The key must be good for both owners.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/names/{space}/{name}/transfer (the `TransferName` operationId).
+func (c *ClientWithResponses) TransferNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *TransferNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TransferNameResponse, error) {
+	rsp, err := c.TransferNameWithBody(ctx, space, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTransferNameResponse(rsp)
+}
+
+// TransferNameWithResponse Transfer a name
+//
+// Hands the name to another owner, without ever freeing it. The key must be good for both owners.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/names/{space}/{name}/transfer (the `TransferName` operationId).
+func (c *ClientWithResponses) TransferNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *TransferNameParams, body TransferNameJSONRequestBody, reqEditors ...RequestEditorFn) (*TransferNameResponse, error) {
+	rsp, err := c.TransferName(ctx, space, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTransferNameResponse(rsp)
 }
 
 // ParseCreateClaimResponse parses an HTTP response from a CreateClaimWithResponse call
@@ -1513,7 +5411,7 @@ func ParseCreateClaimResponse(rsp *http.Response) (*CreateClaimResponse, error) 
 		response.JSON201 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
-		var dest Claim
+		var dest Later
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -1671,8 +5569,39 @@ func ParseCreateClaimResponse(rsp *http.Response) (*CreateClaimResponse, error) 
 			headers.WWWAuthenticate = value
 		}
 		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers CreateClaimResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
 	case rsp.StatusCode == 404:
 		var headers CreateClaimResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
@@ -1854,8 +5783,39 @@ func ParseGetClaimResponse(rsp *http.Response) (*GetClaimResponse, error) {
 			headers.WWWAuthenticate = value
 		}
 		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers GetClaimResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
 	case rsp.StatusCode == 404:
 		var headers GetClaimResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
@@ -1876,6 +5836,846 @@ func ParseGetClaimResponse(rsp *http.Response) (*GetClaimResponse, error) {
 		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers GetClaimResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseConfirmClaimResponse parses an HTTP response from a ConfirmClaimWithResponse call
+func ParseConfirmClaimResponse(rsp *http.Response) (*ConfirmClaimResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ConfirmClaimResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Later
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest VersionConflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ConfirmClaimResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers ConfirmClaimResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers ConfirmClaimResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers ConfirmClaimResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers ConfirmClaimResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers ConfirmClaimResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers ConfirmClaimResponse412Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 429:
+		var headers ConfirmClaimResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers ConfirmClaimResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseExtendClaimResponse parses an HTTP response from a ExtendClaimWithResponse call
+func ParseExtendClaimResponse(rsp *http.Response) (*ExtendClaimResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExtendClaimResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Later
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest VersionConflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ExtendClaimResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers ExtendClaimResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers ExtendClaimResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers ExtendClaimResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers ExtendClaimResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers ExtendClaimResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers ExtendClaimResponse412Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 429:
+		var headers ExtendClaimResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers ExtendClaimResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseWithdrawClaimResponse parses an HTTP response from a WithdrawClaimWithResponse call
+func ParseWithdrawClaimResponse(rsp *http.Response) (*WithdrawClaimResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &WithdrawClaimResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Later
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest VersionConflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers WithdrawClaimResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers WithdrawClaimResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers WithdrawClaimResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers WithdrawClaimResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers WithdrawClaimResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers WithdrawClaimResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers WithdrawClaimResponse412Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 429:
+		var headers WithdrawClaimResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers WithdrawClaimResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
@@ -1989,8 +6789,39 @@ func ParseGetNameResponse(rsp *http.Response) (*GetNameResponse, error) {
 			headers.WWWAuthenticate = value
 		}
 		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers GetNameResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
 	case rsp.StatusCode == 404:
 		var headers GetNameResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
@@ -2011,6 +6842,1406 @@ func ParseGetNameResponse(rsp *http.Response) (*GetNameResponse, error) {
 		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers GetNameResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseDeactivateNameResponse parses an HTTP response from a DeactivateNameWithResponse call
+func ParseDeactivateNameResponse(rsp *http.Response) (*DeactivateNameResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeactivateNameResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Later
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest VersionConflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers DeactivateNameResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers DeactivateNameResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers DeactivateNameResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers DeactivateNameResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers DeactivateNameResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers DeactivateNameResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers DeactivateNameResponse412Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 429:
+		var headers DeactivateNameResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers DeactivateNameResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseReactivateNameResponse parses an HTTP response from a ReactivateNameWithResponse call
+func ParseReactivateNameResponse(rsp *http.Response) (*ReactivateNameResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReactivateNameResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Later
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest VersionConflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ReactivateNameResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers ReactivateNameResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers ReactivateNameResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers ReactivateNameResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers ReactivateNameResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers ReactivateNameResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers ReactivateNameResponse412Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 429:
+		var headers ReactivateNameResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers ReactivateNameResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseReleaseNameResponse parses an HTTP response from a ReleaseNameWithResponse call
+func ParseReleaseNameResponse(rsp *http.Response) (*ReleaseNameResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReleaseNameResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Later
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest VersionConflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ReleaseNameResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers ReleaseNameResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers ReleaseNameResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers ReleaseNameResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers ReleaseNameResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers ReleaseNameResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers ReleaseNameResponse412Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 429:
+		var headers ReleaseNameResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers ReleaseNameResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRenameNameResponse parses an HTTP response from a RenameNameWithResponse call
+func ParseRenameNameResponse(rsp *http.Response) (*RenameNameResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RenameNameResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Later
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest VersionConflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers RenameNameResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers RenameNameResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers RenameNameResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers RenameNameResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers RenameNameResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers RenameNameResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers RenameNameResponse412Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 429:
+		var headers RenameNameResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers RenameNameResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseTransferNameResponse parses an HTTP response from a TransferNameWithResponse call
+func ParseTransferNameResponse(rsp *http.Response) (*TransferNameResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TransferNameResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Later
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest VersionConflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers TransferNameResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers TransferNameResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers TransferNameResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers TransferNameResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers TransferNameResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers TransferNameResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers TransferNameResponse412Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 429:
+		var headers TransferNameResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers TransferNameResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {

@@ -83,8 +83,10 @@ func decideAll(t *testing.T) (load.Config, []string) {
 	producer, reader := ourkafka.NewProducer(client, ourkafka.ProducerConfig{}), ourkafka.NewReader(client, ourkafka.ReaderConfig{})
 	group := everything{make(chan processor.Assignment, 1)}
 	group.given <- processor.Assignment{Partitions: []int32{0, 1, 2}, Live: make(chan struct{})}
+	key := claims.SigningKey{ID: "k1", Secret: []byte("of this test")}
 	p, err := processor.New(processor.Config{
-		Rules: processor.Rules{Partitions: partitions, Policies: names.Builtin()}, Topic: client.Claims(), Limits: processor.Limits{Batch: 50},
+		Rules:   processor.Rules{Partitions: partitions, Policies: names.Builtin(), Keys: claims.Keys{key.ID: key.Secret}},
+		Signing: key, Topic: client.Claims(), Limits: processor.Limits{Batch: 50},
 	}, group, record, producer.Publisher(), reader)
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +148,7 @@ func produce(t *testing.T, topic string, brokers []string) int {
 				case 3:
 					wrong = int32(j/10) % partitions
 				case 4:
-					q.Mode = claims.ModeReserve
+					q.Mode = "borrow"
 				}
 				r := record(topic, q, id, wrong)
 				switch j % 10 {

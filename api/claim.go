@@ -1,0 +1,202 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
+)
+
+// decideWithin is how late a request may be decided, beside a claim that is waited for, before it is of no use to
+// whoever made it.
+const decideWithin = 60 * time.Second
+
+// deadline is that of a request made now which shall be decided that long at most. Who compares it has another clock.
+func (c *Claimer) deadline(within time.Duration) time.Time {
+	return c.cfg.Now().Add(within + c.cfg.ClockBound)
+}
+
+// Claim publishes a claim and waits for its outcome, at most that long; with 0 it returns when Kafka has the claim. See
+// ask for what it returns.
+func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait time.Duration) (Result, error) {
+	claim, ref, err := r.check(c.cfg.Policies, wait)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return Result{}, err
+	}
+	a := asking{principal: principal, body: claim, ref: ref, repeatable: r.repeatable(), trace: r.Trace}
+	switch {
+	case r.ClaimID != uuid.Nil:
+		a.id = r.ClaimID
+	case r.IdempotencyKey != "":
+		a.id = derivedID(principal, r.operation(), "", ref, r.IdempotencyKey)
+	default:
+		a.id = c.cfg.NewID()
+	}
+	if r.Withdraw {
+		claim.Deadline = c.deadline(wait)
+	}
+	until := time.Now().Add(wait)
+	var result Result
+	if claim.Replaces != nil {
+		before, err := c.replacing(ctx, &a, claim)
+		if err != nil {
+			return Result{}, r.fields(err)
+		}
+		if before != nil {
+			result = *before
+		}
+	}
+	if result.Outcome == nil {
+		if result, err = c.ask(ctx, &a, wait); err != nil {
+			return Result{}, err
+		}
+	}
+	if result.Replayed && result.Outcome.Type == registrations.Accepted {
+		if err := c.readWithdrawal(ctx, &r, &result, until); err != nil {
+			return Result{}, err
+		}
+	}
+	if result.Outcome == nil && r.Withdraw && ctx.Err() == nil {
+		return c.withdraw(ctx, &a, result)
+	}
+	return result, nil
+}
+
+// replacing looks up the name that a claim replaces, and fills in its version where the caller has not said. It is
+// advice: what cannot go well is refused before anything is published. Of a claim that was decided before it returns the
+// outcome: the name that it replaced is somebody else's by now.
+func (c *Claimer) replacing(ctx context.Context, a *asking, claim *claims.UsernameClaimed) (*Result, error) {
+	look, err := c.Look(ctx, claim.Space, claim.Replaces.Name)
+	if err != nil {
+		return nil, err
+	}
+	asked := claim.Replaces.Version
+	if asked == 0 {
+		a.filled, claim.Replaces.Version = true, look.Version
+	}
+	if a.repeatable {
+		if before, err := c.before(ctx, a); err != nil || before != nil {
+			return before, err
+		}
+	}
+	refuse := func(reason Reason, field, detail string) error {
+		return &Refused{Reason: reason, Detail: detail, Errors: []FieldError{{Field: field, Detail: detail}}}
+	}
+	switch {
+	case look.Owner != claim.Owner || !look.Held():
+		return nil, refuse(NotOwner, "replaces.name", "is not held by this owner")
+	case look.State == registrations.Inactive:
+		return nil, refuse(WrongState, "replaces.name", "is inactive")
+	case asked != 0 && asked != look.Version:
+		return nil, &Refused{Reason: AnotherVersion, CurrentVersion: &look.Version,
+			Errors: []FieldError{{Field: "replaces.version", Detail: fmt.Sprintf("the name is at version %d", look.Version)}}}
+	case look.Ref == a.ref && look.State != registrations.Registered:
+		return nil, refuse(WrongState, "replaces.name", "is not registered yet: its spelling cannot be changed")
+	case look.Ref == a.ref && look.Holding.Name == claim.Spelling:
+		return nil, refuse(InvalidRequest, "name", "is how the name is spelt already")
+	}
+	return nil, nil
+}
+
+// before looks up the outcome of an earlier request with the same id; nil for none.
+func (c *Claimer) before(ctx context.Context, a *asking) (*Result, error) {
+	outcomes, err := c.look(ctx, a.id)
+	if err != nil {
+		return nil, err
+	}
+	partition := claims.Partition(a.ref.String(), c.cfg.Partitions)
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.Partition != partition {
+			continue
+		}
+		if !c.same(a, o.RequestHash) {
+			return nil, &Refused{Reason: IdempotencyMismatch, ClaimID: a.id}
+		}
+		c.metrics.replays.Inc()
+		result := a.result()
+		result.Outcome, result.Replayed = o, true
+		return &result, nil
+	}
+	return nil, nil
+}
+
+// withdrawalID is the id of the withdrawal that follows a claim whose wait has run out. It is derived from the claim's
+// alone: whoever knows that finds it.
+func withdrawalID(claim uuid.UUID) uuid.UUID {
+	return derivedID("", operationWithdraw, claim.String(), names.Ref{}, "")
+}
+
+// undid reports whether a withdrawal that followed a claim is what became of it.
+func undid(w, claim *registrations.Outcome) bool {
+	return w.Type == registrations.Withdrawn && claim.Type == registrations.Accepted &&
+		w.ClaimID == claim.RequestID && w.Ref == claim.Ref && w.Owner == claim.Owner
+}
+
+// withdraw undoes a claim whose wait has run out. Where that cannot be published, the claim is pending still.
+func (c *Claimer) withdraw(ctx context.Context, claim *asking, pending Result) (Result, error) {
+	body := &claims.WithdrawRequested{
+		About:   claims.About{Space: claim.ref.Space, Spelling: pending.Name, Deadline: c.deadline(decideWithin)},
+		ClaimID: claim.id, Owner: pending.Owner,
+	}
+	w, err := c.ask(ctx, &asking{
+		principal: claim.principal, body: body, ref: claim.ref, id: withdrawalID(claim.id), repeatable: true, trace: claim.trace,
+	}, 0)
+	var refused *Refused
+	switch {
+	case err == nil:
+	case errors.As(err, &refused) && refused.Reason == OutcomeUnknown:
+		refused.ClaimID = claim.id
+		return Result{}, refused
+	default:
+		c.cfg.Log.WarnContext(ctx, "a claim whose wait ran out is not withdrawn", "claim_id", claim.id, "err", err)
+		return pending, nil
+	}
+	pending.Withdrawing = true
+	if pending.Position = w.Position; w.Outcome != nil {
+		pending.Position = positionOf(w.Outcome)
+	}
+	return pending, nil
+}
+
+// readWithdrawal finds out whether a claim that was accepted before was withdrawn since. A repeated claim that would be
+// withdrawn waits, within its time, until it is decided itself: a withdrawal before it in the log is decided by then.
+func (c *Claimer) readWithdrawal(ctx context.Context, r *Request, result *Result, until time.Time) error {
+	if at := result.Position; r.Withdraw && at != (Position{}) {
+		for !c.standings.passed(at) {
+			timer := time.NewTimer(min(standingsPause, time.Until(until)))
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+			}
+			if ctx.Err() != nil || !time.Now().Before(until) {
+				result.Outcome, result.Replayed = nil, false
+				return nil
+			}
+			if err := c.standings.read(ctx); err != nil {
+				break // what is known will do
+			}
+		}
+	}
+	withdrawals, err := c.look(ctx, withdrawalID(result.RequestID))
+	if err != nil {
+		return &Refused{Reason: OutcomeUnknown, ClaimID: result.RequestID, RetryAfter: time.Second, Err: err}
+	}
+	for i := range withdrawals {
+		if undid(&withdrawals[i], result.Outcome) {
+			result.Withdrawal = &withdrawals[i]
+		}
+	}
+	return nil
+}
+
+const standingsPause = 50 * time.Millisecond

@@ -1,0 +1,34 @@
+package claims
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"github.com/dibs-hq/dibs/names"
+	"github.com/google/uuid"
+)
+
+// ReleaseID is the id of the request that gives up what the claim of a name replaces. It is derived, so that a copy is
+// absorbed; of the name as well, because a caller may use one claim id for two names.
+func ReleaseID(claim uuid.UUID, of names.Ref) uuid.UUID {
+	return derived("release", claim, []byte(of.String()))
+}
+
+// ExpiryID is the id of the request to look whether what a claim got is over.
+func ExpiryID(claim uuid.UUID, expiresAt time.Time) uuid.UUID {
+	return derived("expiry", claim, binary.BigEndian.AppendUint64(nil, uint64(expiresAt.UnixMilli())))
+}
+
+// derived makes an id of version 8.
+func derived(what string, claim uuid.UUID, more []byte) uuid.UUID {
+	b := append(append([]byte("dibs/"), what...), 0)
+	sum := sha256.Sum256(append(append(b, claim[:]...), more...))
+	id := uuid.UUID(sum[:16])
+	id[6] = id[6]&0x0f | 0x80
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// Principal is who dibs' own requests come from.
+const Principal = "dibs"

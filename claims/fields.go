@@ -1,0 +1,169 @@
+package claims
+
+import (
+	"crypto/sha256"
+	"time"
+
+	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/google/uuid"
+)
+
+// fields is everything that requests say, in one struct: one encoder, one decoder and one hash for all of them, so that
+// a field means the same wherever it stands. What a type does not say is zero.
+type fields struct {
+	claim           bool // owner and mode are there, also where they are empty
+	Space           names.Space
+	Spelling        string
+	ClaimID         uuid.UUID
+	Owner           string
+	NewOwner        string
+	Mode            Mode
+	TTLSeconds      *int64
+	Replaces        *Replaces
+	ExpectedVersion *int64
+	ExpiresAt       time.Time
+	OnConflict      OnConflict
+	Actor           string
+	Reason          string
+	Deadline        time.Time
+	Metadata        map[string]string
+}
+
+// appendJSON appends the value of a record.
+func (f *fields) appendJSON(b []byte) []byte {
+	b = appendString(append(b, `{"space":`...), string(f.Space))
+	b = appendString(append(b, `,"name":`...), f.Spelling)
+	b = appendID(b, `,"claim_id":"`, f.ClaimID)
+	b = f.appendNeeded(b, `,"owner":`, f.Owner)
+	b = appendNonEmpty(b, `,"new_owner":`, f.NewOwner)
+	b = f.appendNeeded(b, `,"mode":`, string(f.Mode))
+	b = appendInt(b, `,"ttl_seconds":`, f.TTLSeconds)
+	if r := f.Replaces; r != nil {
+		b = appendString(append(b, `,"replaces":{"name":`...), r.Name)
+		b = append(appendInt(b, `,"version":`, &r.Version), '}')
+	}
+	b = appendInt(b, `,"expected_version":`, f.ExpectedVersion)
+	b = appendTime(b, `,"expires_at":"`, f.ExpiresAt)
+	b = appendNonEmpty(b, `,"on_conflict":`, string(f.OnConflict))
+	b = appendNonEmpty(b, `,"actor":`, f.Actor)
+	b = appendNonEmpty(b, `,"reason":`, f.Reason)
+	b = appendTime(b, `,"deadline":"`, f.Deadline)
+	if len(f.Metadata) > 0 {
+		b = appendMetadata(append(b, `,"metadata":`...), f.Metadata)
+	}
+	return append(b, '}')
+}
+
+// hash is the hash of what is asked of the name ref by principal: SHA-256 over canonical JSON (RFC 8785), so in the order
+// of the alphabet; what is absent is left out.
+func (f *fields) hash(kind string, ref names.Ref, principal string, policies names.Policies) Hash {
+	b := append(make([]byte, 0, 256), '{')
+	b = appendNonEmpty(b, `,"actor":`, f.Actor)
+	b = appendID(b, `,"claim_id":"`, f.ClaimID)
+	b = appendInt(b, `,"expected_version":`, f.ExpectedVersion)
+	b = appendTime(b, `,"expires_at":"`, f.ExpiresAt)
+	b = appendString(append(b, `,"key":`...), string(ref.Key))
+	if len(f.Metadata) > 0 {
+		b = appendMetadata(append(b, `,"metadata":`...), f.Metadata)
+	}
+	b = f.appendNeeded(b, `,"mode":`, string(f.Mode))
+	b = appendNonEmpty(b, `,"new_owner":`, f.NewOwner)
+	b = appendNonEmpty(b, `,"on_conflict":`, string(f.OnConflict))
+	b = f.appendNeeded(b, `,"owner":`, f.Owner)
+	b = appendNonEmpty(b, `,"principal":`, principal)
+	b = appendNonEmpty(b, `,"reason":`, f.Reason)
+	if r := f.Replaces; r != nil {
+		old := r.Name
+		if p := policies[ref.Space]; p != nil {
+			if key, err := p.Canonical(old); err == nil {
+				old = string(key)
+			}
+		}
+		b = appendString(append(b, `,"replaces":{"name":`...), old)
+		b = append(appendInt(b, `,"version":`, &r.Version), '}')
+	}
+	b = appendString(append(b, `,"space":`...), string(ref.Space))
+	b = appendInt(b, `,"ttl_seconds":`, f.TTLSeconds)
+	b = append(appendString(append(b, `,"type":`...), kind), '}')
+	b[1] = '{' // over the first member's comma
+	return sha256.Sum256(b[1:])
+}
+
+// appendNeeded appends a labelled string that a claim must have.
+func (f *fields) appendNeeded(b []byte, label, s string) []byte {
+	if s == "" && !f.claim {
+		return b
+	}
+	return appendString(append(b, label...), s)
+}
+
+// appendNonEmpty appends a labelled string, or nothing for an empty one.
+func appendNonEmpty(b []byte, label, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return appendString(append(b, label...), s)
+}
+
+// appendID appends a labelled id behind the label's quote, or nothing for none.
+func appendID(b []byte, label string, id uuid.UUID) []byte {
+	if id == uuid.Nil {
+		return b
+	}
+	return append(cloudevents.AppendUUID(append(b, label...), id), '"')
+}
+
+// appendTime appends a labelled time behind the label's quote, or nothing for none.
+func appendTime(b []byte, label string, t time.Time) []byte {
+	if t.IsZero() {
+		return b
+	}
+	return append(cloudevents.AppendTime(append(b, label...), t), '"')
+}
+
+// bodies makes each type of request of its fields. The fields named must be there; which more are allowed, and what they
+// may say, is for Validate.
+var bodies = map[string]struct {
+	must []string
+	of   func(f *fields) Body
+}{
+	TypeUsernameClaimed: {[]string{"owner", "mode"}, func(f *fields) Body {
+		return &UsernameClaimed{
+			Space: f.Space, Spelling: f.Spelling, Owner: f.Owner, Mode: f.Mode, TTLSeconds: f.TTLSeconds, Replaces: f.Replaces,
+			ExpectedVersion: f.ExpectedVersion, OnConflict: f.OnConflict, Deadline: f.Deadline, Metadata: f.Metadata,
+		}
+	}},
+	TypeConfirmRequested: {[]string{"claim_id", "owner"}, func(f *fields) Body {
+		return &ConfirmRequested{f.about(), f.ClaimID, f.Owner}
+	}},
+	TypeExtendRequested: {[]string{"claim_id", "owner", "ttl_seconds"}, func(f *fields) Body {
+		return &ExtendRequested{f.about(), f.ClaimID, f.Owner, *f.TTLSeconds}
+	}},
+	TypeReleaseRequested: {nil, func(f *fields) Body {
+		return &ReleaseRequested{f.about(), f.Owner, f.ExpectedVersion, f.Actor, f.Reason}
+	}},
+	TypeWithdrawRequested: {[]string{"claim_id", "owner"}, func(f *fields) Body {
+		return &WithdrawRequested{f.about(), f.ClaimID, f.Owner}
+	}},
+	TypeDeactivateRequested: {[]string{"owner"}, func(f *fields) Body {
+		return &DeactivateRequested{f.about(), f.Owner, f.ExpectedVersion}
+	}},
+	TypeReactivateRequested: {[]string{"owner"}, func(f *fields) Body {
+		return &ReactivateRequested{f.about(), f.Owner, f.ExpectedVersion}
+	}},
+	TypeTransferRequested: {[]string{"new_owner"}, func(f *fields) Body {
+		return &TransferRequested{f.about(), f.Owner, f.NewOwner, f.ExpectedVersion, f.Actor, f.Reason}
+	}},
+	TypeBlockRequested: {[]string{"actor", "reason"}, func(f *fields) Body {
+		return &BlockRequested{f.about(), f.Actor, f.Reason}
+	}},
+	TypeUnblockRequested: {[]string{"actor", "reason"}, func(f *fields) Body {
+		return &UnblockRequested{f.about(), f.Actor, f.Reason}
+	}},
+	TypeExpiryDue: {[]string{"claim_id", "expires_at"}, func(f *fields) Body {
+		return &ExpiryDue{f.about(), f.ClaimID, f.ExpiresAt}
+	}},
+}
+
+func (f *fields) about() About { return About{f.Space, f.Spelling, f.Deadline} }

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/dibs-hq/dibs/client"
+	"github.com/spf13/cobra"
+)
+
+// asking is a command that asks the API for something on an owner's behalf, and waits for the outcome.
+type asking struct {
+	use, short, long string
+	args             cobra.PositionalArgs
+	who              string // the owner is
+	space            bool   // it is about a name, not about a claim
+	version          bool   // that may have to have a version
+	do               func(ctx context.Context, c *client.Client, a *asked) (client.Result, error)
+	// tell says what an accepted request has done.
+	tell func(r client.Result, a *asked) string
+}
+
+// asked is what a command was called with.
+type asked struct {
+	args              []string
+	owner, space, key string
+	version           int64
+	cmd               *cobra.Command
+}
+
+func (a *asked) changed(flag string) bool { return a.cmd.Flags().Changed(flag) }
+
+// options are those of all requests beside a claim.
+func (a *asked) options() []client.RequestOption {
+	var options []client.RequestOption
+	if a.key != "" {
+		options = append(options, client.IdempotencyKey(a.key))
+	}
+	if a.changed("expected-version") {
+		options = append(options, client.IfVersion(a.version))
+	}
+	return options
+}
+
+func newAsking(ask asking) *cobra.Command {
+	cmd := outputFlag(&cobra.Command{Use: ask.use, Short: ask.short, Long: ask.long + aboutOutcome, Args: ask.args})
+	f := cmd.Flags()
+	a := asked{cmd: cmd}
+	address := f.String("url", "http://127.0.0.1:8080", "where the API is")
+	wait := f.Duration("wait", 30*time.Second, "how long to wait for the outcome")
+	f.StringVar(&a.owner, "owner", "", ask.who)
+	f.StringVar(&a.key, "idempotency-key", "", "makes a repeated request the same request")
+	if ask.space {
+		f.StringVar(&a.space, "space", "username", "the space of the name")
+	}
+	if ask.version {
+		f.Int64Var(&a.version, "expected-version", 0, "version that the name must have")
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		asJSON, err := wantsJSON(cmd)
+		if err != nil {
+			return err
+		}
+		if a.owner == "" {
+			return usage("--owner is needed: %s?", ask.who)
+		}
+		secret, err := apiKey()
+		if err != nil {
+			return err
+		}
+		c, err := client.New(*address, client.WithKey(secret), client.WithTimeout(*wait), client.WithDialTries(dialTries))
+		if err != nil {
+			return usage("%v", err)
+		}
+		a.args = args
+		result, err := ask.do(cmd.Context(), c, &a)
+		if err != nil {
+			return asExit(*address, err)
+		}
+		return tellOutcome(cmd, result, asJSON, func() string { return ask.tell(result, &a) })
+	}
+	return cmd
+}
+
+// asExit gives what the client says an exit code.
+func asExit(address string, err error) error {
+	switch {
+	case errors.Is(err, client.ErrUndecided):
+		return &exitError{exitUndecided, err.Error()}
+	case errors.Is(err, client.ErrUnreachable):
+		return &exitError{exitUnreachable, unreachable(address, err)}
+	}
+	return err
+}
+
+// dialTries is how often an address is tried at which nobody listens: with the pauses in between, for half a second.
+const dialTries = 3
+
+// unreachable says in few words why nobody was reached.
+func unreachable(address string, err error) string {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "dial" {
+		return err.Error()
+	}
+	cause := op.Err
+	var call *os.SyscallError
+	if errors.As(cause, &call) {
+		cause = call.Err
+	}
+	if u, err := url.Parse(address); err == nil {
+		address = u.Redacted()
+	}
+	return fmt.Sprintf("cannot reach %s: %v", address, cause)
+}
+
+// tellOutcome tells what became of a request, in words and by the exit code.
+func tellOutcome(cmd *cobra.Command, r client.Result, asJSON bool, accepted func() string) error {
+	about := "nothing was published"
+	switch {
+	case r.ID != "" && (r.RequestID == "" || r.RequestID == r.ID):
+		about = "claim " + r.ID
+	case r.RequestID != "":
+		about = "request " + r.RequestID
+	}
+	out := cmd.OutOrStdout()
+	switch {
+	case asJSON:
+		if err := json.NewEncoder(out).Encode(r); err != nil {
+			return err
+		}
+	case r.State == client.Accepted:
+		fmt.Fprintf(out, "accepted: %s, version %d (%s)\n", accepted(), r.Version, about)
+	case r.State == client.Withdrawn:
+		fmt.Fprintf(out, "withdrawn: it was not decided in time (%s)\n", about)
+	default:
+		text := r.Reason
+		if r.Detail != "" {
+			text += ": " + r.Detail
+		}
+		fmt.Fprintf(out, "rejected: %s (%s)\n", text, about)
+	}
+	if r.State != client.Accepted {
+		return &exitError{code: exitRejected}
+	}
+	return nil
+}
