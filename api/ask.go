@@ -108,7 +108,9 @@ func (c *Claimer) ask(ctx context.Context, a *asking, wait time.Duration) (Resul
 		if result.Replayed {
 			c.metrics.replays.Inc()
 		}
-		result.Outcome = &o
+		if result.Outcome = &o; !result.Replayed {
+			return result, nil // where the record is does not matter any more
+		}
 	case published != nil:
 		return Result{}, c.refused(a.id, published)
 	}

@@ -132,14 +132,19 @@ func (p *Producer) stop() {
 	p.show()
 }
 
-// enqueue puts a record behind the others of its partition. The caller holds mu and has the budget for it.
-func (p *Producer) enqueue(topic string, partition int32, r *pending) {
+// queue is what waits for a partition. The caller holds mu.
+func (p *Producer) queue(topic string, partition int32) *queue {
 	q := p.queues[topicPartition{topic, partition}]
 	if q == nil {
 		q = &queue{topic: topic, partition: partition, maxBytes: p.cfg.MaxBatchBytes}
 		q.backoff = backoff{min: 10 * time.Millisecond, max: 500 * time.Millisecond}
 		p.queues[topicPartition{topic, partition}] = q
 	}
+	return q
+}
+
+// enqueue puts a record behind the others of its partition. The caller holds mu and has the budget for it.
+func (p *Producer) enqueue(q *queue, r *pending) {
 	q.append(r)
 	if q.state == queueIdle {
 		p.schedule(q)

@@ -295,7 +295,7 @@ func TestGivingUpTooLate(t *testing.T) {
 	r.call = &w.call
 	p.mu.Lock()
 	p.forClaims.take(0)
-	p.enqueue(claimsName, 0, r)
+	p.enqueue(p.queue(claimsName, 0), r)
 	r.offset = 7
 	p.finish(r, nil)
 	p.mu.Unlock()

@@ -38,13 +38,14 @@ func (c *Claims) Start(partition int32, r cloudevents.Record) (api.Publication, 
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	q := p.queue(c.topic, partition)
 	switch {
 	case p.stopped:
 		return nil, fmt.Errorf("publish to %s/%d: %w: %w", c.topic, partition, api.ErrNotPublished, errStopped)
-	case !p.forClaims.share(p.queues[topicPartition{c.topic, partition}]), !p.forClaims.take(rec.size):
+	case !p.forClaims.share(q), !p.forClaims.take(rec.size):
 		return nil, fmt.Errorf("publish to %s/%d: %w: %w", c.topic, partition, api.ErrBusy, api.ErrNotPublished)
 	}
-	p.enqueue(c.topic, partition, rec)
+	p.enqueue(q, rec)
 	return w, nil
 }
 
@@ -246,11 +247,11 @@ func (u *Publisher) admit(c *call, outputs []processor.Output, next int) (int, <
 		if err != nil {
 			return next, nil, err
 		}
-		q := p.queues[topicPartition{topic, outputs[next].Partition}]
+		q := p.queue(topic, outputs[next].Partition)
 		if !p.forOutputs.share(q) || !p.forOutputs.take(c.records[next].size) {
 			return next, p.forOutputs.wait(), nil
 		}
-		p.enqueue(topic, outputs[next].Partition, &c.records[next])
+		p.enqueue(q, &c.records[next])
 	}
 	return next, nil, nil
 }

@@ -172,7 +172,7 @@ type budget struct {
 // One that is not sent, for its leader is away, leaves places for all others that way, however many there are of its kind:
 // of n, each ends with 1/(n+1) of the budget, and so do the others together.
 func (b *budget) share(q *queue) bool {
-	return q == nil || q.waiting() < b.maxRecords-b.records
+	return q.waiting() < b.maxRecords-b.records
 }
 
 // take reports whether there was room for a record. One record fits into an empty budget, however large it is.
