@@ -197,7 +197,7 @@ func (d *Deployment) leaderAnswers(partition int32) error {
 	return nil
 }
 
-// clockBound is how far ahead of the brokers' a producer's clock may run, as the topics were made.
+// clockBound is how far ahead of the brokers' a producer's clock may run, at most.
 func (d *Deployment) clockBound() time.Duration {
 	if d.dev {
 		return devClockBound

@@ -9,7 +9,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// maxDue is how many reservations one look finds; where it finds as many, the next look is at once.
+// maxDue is how many reservations one look finds; where it finds as many, and new ones among them, the next look is at
+// once.
 const maxDue = 2_000
 
 // sweptFor is how long a reservation is not asked about again: by then the question has been decided, or was lost.
@@ -43,9 +44,6 @@ func (l *lane) sweep(ctx context.Context) {
 		}
 		return
 	}
-	if len(due) == maxDue {
-		l.sweepAt = now
-	}
 	for id, at := range l.swept {
 		if now.Sub(at) >= sweptFor {
 			delete(l.swept, id)
@@ -66,6 +64,9 @@ func (l *lane) sweep(ctx context.Context) {
 	}
 	if len(questions) == 0 {
 		return
+	}
+	if len(due) == maxDue {
+		l.sweepAt = now
 	}
 	l.mu.Lock()
 	for p, qs := range questions {
