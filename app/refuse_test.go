@@ -89,6 +89,10 @@ func TestStartRefusesWrongSettings(t *testing.T) {
 		if code := p.wait(time.Minute); code != 1 || !strings.Contains(p.errors(), "loopback") {
 			t.Errorf("without keys, for everybody: exit code %d\n%s", code, p.errors())
 		}
+		p = start(t, "processor", append(d.env("processor"), "DIBS_SECURITY_REQUEST_KEYS_FILE="), "processor")
+		if code := p.wait(time.Minute); code != 1 || !strings.Contains(p.errors(), "security.request_keys_file is not set") || !strings.Contains(p.errors(), "dibs keys request") {
+			t.Errorf("without a file of request keys: exit code %d\n%s", code, p.errors())
+		}
 	})
 }
 

@@ -159,6 +159,23 @@ func TestClaimTellsTheOutcome(t *testing.T) {
 	}
 }
 
+func TestKeysRequestMakesAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "request-keys.yaml")
+	if code, stdout, stderr := dibs(t, "keys", "request", path); code != exitOK || stdout != "" || !strings.Contains(stderr, "DIBS_SECURITY_REQUEST_KEYS_FILE") {
+		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+	}
+	made, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(made), "id: k1") {
+		t.Fatalf("%q, %v", made, err)
+	}
+	if code, _, stderr := dibs(t, "keys", "request", path); code != exitFailure || !strings.Contains(stderr, "exists") {
+		t.Errorf("over a file that is there: exit %d, %q", code, stderr)
+	}
+	if again, err := os.ReadFile(path); err != nil || !bytes.Equal(again, made) {
+		t.Errorf("the file that was there has changed: %v", err)
+	}
+}
+
 func TestKeysNewGivesAnEntryForTheFile(t *testing.T) {
 	code, stdout, stderr := dibs(t, "keys", "new", "gateway", "--scopes=claim")
 	if code != exitOK || !strings.Contains(stdout, "id: gateway") || !strings.Contains(stderr, "Bearer gateway.") {
