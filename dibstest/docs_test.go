@@ -14,10 +14,10 @@ import (
 var (
 	testFunc = regexp.MustCompile(`(?m)^func (Test[A-Z]\w*)\(`)
 	// named is a package in backquotes, or a test; what stands before a test on its line, in its cell, is its package.
-	named = regexp.MustCompile("`([a-z][a-z/]*)`|\\b(Test[A-Z]\\w*)")
+	named = regexp.MustCompile("`([a-z][a-z/]*)`|\\b(Test[A-Z]\\w*)(?:/(\\w+))?")
 )
 
-// TestDocsNameTests: a test that the docs cite is there, in the package that they say.
+// TestDocsNameTests: a test that the docs cite is there, in the package that they say; a scenario has its script.
 func TestDocsNameTests(t *testing.T) {
 	t.Parallel()
 	in := make(map[string][]string) // the folders of each test
@@ -62,6 +62,11 @@ func TestDocsNameTests(t *testing.T) {
 				seen++
 				if at := in[found[2]]; len(at) == 0 || folder != "" && !slices.Contains(at, folder) {
 					t.Errorf("%s names %s of `%s`; it is in %q", path, found[2], folder, at)
+				}
+				if found[2] == "TestScenarios" && found[3] != "" {
+					if _, err := os.Stat(filepath.Join("..", "processor", "testdata", found[3]+".txt")); err != nil {
+						t.Errorf("%s names the scenario %s: %v", path, found[3], err)
+					}
 				}
 			}
 		}
