@@ -27,8 +27,10 @@ type Result struct {
 	Outcome *registrations.Outcome
 	// Replayed: the outcome is that of an earlier request with the same id.
 	Replayed bool
-	// Withdrawal is what undid the claim after its wait had run out; nil for nothing.
+	// Withdrawal is what undid the claim; nil for nothing.
 	Withdrawal *registrations.Outcome
+	// FollowUp is what it gave up for its name; nil for nothing.
+	FollowUp *GivenUp
 	// Withdrawing: that is in the log, at Position, and not decided yet. Until it is, the Outcome is not the last word.
 	Withdrawing bool
 	// Position is where the request was written, as far as it is known.
@@ -87,7 +89,11 @@ func (c *Claimer) ask(ctx context.Context, a *asking, wait time.Duration) (Resul
 	if isClaim {
 		c.metrics.received.Inc()
 	}
-	pub, err := c.claims.Start(partition, claims.NewRecord(a.body, event, a.ref, a.trace...))
+	record := claims.NewRecord(a.body, event, a.ref, a.trace...)
+	if a.body.Privileged() {
+		record = c.cfg.Signing.Sign(record)
+	}
+	pub, err := c.claims.Start(partition, record)
 	if err != nil {
 		return Result{}, c.refused(a.id, err)
 	}

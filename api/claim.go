@@ -21,10 +21,13 @@ func (c *Claimer) deadline(within time.Duration) time.Time {
 	return c.cfg.Now().Add(within + c.cfg.ClockBound)
 }
 
+// shortestTTL is how long a reservation must be able to hold: a producer's clock may end it early by the bound.
+func (c *Claimer) shortestTTL() time.Duration { return 2 * c.cfg.ClockBound }
+
 // Claim publishes a claim and waits for its outcome, at most that long; with 0 it returns when Kafka has the claim. See
 // ask for what it returns.
 func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait time.Duration) (Result, error) {
-	claim, ref, err := r.check(c.cfg.Policies, wait)
+	claim, ref, err := r.check(c.cfg.Policies, c.shortestTTL(), wait)
 	if err != nil {
 		return Result{}, err
 	}
@@ -59,10 +62,14 @@ func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait t
 			return Result{}, err
 		}
 	}
-	if result.Replayed && result.Outcome.Type == registrations.Accepted {
-		if err := c.readWithdrawal(ctx, &r, &result, until); err != nil {
+	switch o := result.Outcome; {
+	case o == nil || o.Type != registrations.Accepted:
+	case result.Replayed:
+		if err := c.readSequel(ctx, &r, &result, until); err != nil {
 			return Result{}, err
 		}
+	case claim.Replaces != nil:
+		result.FollowUp = c.givenUp(claim, o)
 	}
 	if result.Outcome == nil && r.Withdraw && ctx.Err() == nil {
 		return c.withdraw(ctx, &a, result)
@@ -135,12 +142,6 @@ func withdrawalID(claim uuid.UUID) uuid.UUID {
 	return derivedID("", operationWithdraw, claim.String(), names.Ref{}, "")
 }
 
-// undid reports whether a withdrawal that followed a claim is what became of it.
-func undid(w, claim *registrations.Outcome) bool {
-	return w.Type == registrations.Withdrawn && claim.Type == registrations.Accepted &&
-		w.ClaimID == claim.RequestID && w.Ref == claim.Ref && w.Owner == claim.Owner
-}
-
 // withdraw undoes a claim whose wait has run out. Where that cannot be published, the claim is pending still.
 func (c *Claimer) withdraw(ctx context.Context, claim *asking, pending Result) (Result, error) {
 	body := &claims.WithdrawRequested{
@@ -166,37 +167,3 @@ func (c *Claimer) withdraw(ctx context.Context, claim *asking, pending Result) (
 	}
 	return pending, nil
 }
-
-// readWithdrawal finds out whether a claim that was accepted before was withdrawn since. A repeated claim that would be
-// withdrawn waits, within its time, until it is decided itself: a withdrawal before it in the log is decided by then.
-func (c *Claimer) readWithdrawal(ctx context.Context, r *Request, result *Result, until time.Time) error {
-	if at := result.Position; r.Withdraw && at != (Position{}) {
-		for !c.standings.passed(at) {
-			timer := time.NewTimer(min(standingsPause, time.Until(until)))
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
-			}
-			if ctx.Err() != nil || !time.Now().Before(until) {
-				result.Outcome, result.Replayed = nil, false
-				return nil
-			}
-			if err := c.standings.read(ctx); err != nil {
-				break // what is known will do
-			}
-		}
-	}
-	withdrawals, err := c.look(ctx, withdrawalID(result.RequestID))
-	if err != nil {
-		return &Refused{Reason: OutcomeUnknown, ClaimID: result.RequestID, RetryAfter: time.Second, Err: err}
-	}
-	for i := range withdrawals {
-		if undid(&withdrawals[i], result.Outcome) {
-			result.Withdrawal = &withdrawals[i]
-		}
-	}
-	return nil
-}
-
-const standingsPause = 50 * time.Millisecond

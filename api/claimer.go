@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
@@ -28,13 +29,15 @@ type ClaimerConfig struct {
 	Check func(partition int32) error
 	// ClockBound is how far a producer's clock may run ahead of the brokers': what deadlines allow for. Defaults to 10 s.
 	ClockBound time.Duration
+	// Signing is what requests of actors are signed with. Without it they are refused.
+	Signing claims.SigningKey
 	// Now is the clock of ce_time and of deadlines. Defaults to time.Now.
 	Now func() time.Time
 	// NewID makes the ids of claims that come without one. Defaults to random ones of version 7.
 	NewID func() uuid.UUID
 	// Registerer gets the metrics. Nil: nobody does.
 	Registerer prometheus.Registerer
-	// Log gets what is wrong, without names. Nil discards.
+	// Log gets what is wrong and what actors ask for, without names. Nil discards.
 	Log *slog.Logger
 }
 

@@ -37,7 +37,7 @@ var theContract = sync.OnceValue(func() contract {
 	if err := doc.Validate(loader.Context); err != nil {
 		panic(err)
 	}
-	for _, name := range []string{"Claim", "Name", "Problem", "FieldError"} {
+	for _, name := range []string{"Claim", "FollowUp", "Name", "History", "HistoryEntry", "OwnerNames", "Problem", "FieldError"} {
 		no := false
 		doc.Components.Schemas[name].Value.AdditionalProperties = openapi3.BoolSchema{Has: &no}
 	}

@@ -65,7 +65,7 @@ func problemOf(err error) (Problem, http.Header) {
 func rejectionOf(r *rejectedError, h http.Header) Problem {
 	o := r.Outcome
 	if r.Withdrawal != nil {
-		o = &registrations.Outcome{Reason: registrations.ClaimWithdrawn, Detail: "the claim was withdrawn when its wait had run out; use a new id or Idempotency-Key"}
+		o = &registrations.Outcome{Reason: registrations.ClaimWithdrawn, Detail: "the claim was accepted, and withdrawn since; use a new id or Idempotency-Key"}
 	}
 	k := kinds[Reason(o.Reason)]
 	p := Problem{

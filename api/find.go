@@ -38,7 +38,8 @@ func (c *Claimer) Find(ctx context.Context, id uuid.UUID, at *Position, withdraw
 		}
 		cancel()
 		if o, ok := ticket.Outcome(); ok && !withdrawn {
-			return resultOf(&o), nil
+			result = resultOf(&o)
+			return result, c.sequel(ctx, &result)
 		} else if ok { // what became of the claim itself is decided as well
 			if result, err = c.decided(ctx, id); err != nil || result.settled(withdrawn) {
 				return result, err
@@ -96,8 +97,8 @@ func (c *Claimer) lost(ctx context.Context, id uuid.UUID, at Position, withdrawn
 
 const sendAgain = "Claim the name again with the same Idempotency-Key or claim_id: if the claim was, or will be, decided after all, that is the answer"
 
-// decided looks up the outcome of a request and, of a claim, that of the withdrawal that followed it when its wait ran
-// out. A Result without an outcome says that there is none.
+// decided looks up the outcome of a request and what came of it and, of a claim that is not decided, the withdrawal that
+// followed it when its wait ran out. A Result without an outcome says that there is none.
 func (c *Claimer) decided(ctx context.Context, id uuid.UUID) (Result, error) {
 	outcomes, err := c.look(ctx, id, withdrawalID(id))
 	if err != nil {
@@ -123,11 +124,9 @@ func (c *Claimer) decided(ctx context.Context, id uuid.UUID) (Result, error) {
 		case o == nil:
 			result = resultOf(w)
 			result.RequestID, result.Type, result.Outcome, result.Withdrawal = id, claims.TypeUsernameClaimed, nil, w
-		case undid(w, o):
-			result.Withdrawal = w
 		}
 	}
-	return result, nil
+	return result, c.sequel(ctx, &result)
 }
 
 // look reads outcomes.

@@ -69,6 +69,22 @@ func (f *findings) owner(field, owner string) {
 	}
 }
 
+// by checks who asks: an actor or an owner.
+func (f *findings) by(admin bool, owner, actor, reason string) {
+	if admin {
+		f.actor(actor, reason)
+		return
+	}
+	f.owner("owner", owner)
+}
+
+// actor checks who asks for what only an actor may, and why.
+func (f *findings) actor(actor, reason string) {
+	for _, body := range []claims.Body{&claims.BlockRequested{Actor: actor, Reason: "-"}, &claims.BlockRequested{Actor: "-", Reason: reason}} {
+		f.invalid(body.Validate())
+	}
+}
+
 func (f *findings) version(v *int64) {
 	if v != nil && *v < 0 {
 		f.field("expected_version", "must be 0 or more")
@@ -77,7 +93,7 @@ func (f *findings) version(v *int64) {
 
 // ttl checks how long something is to hold; without a policy, that it is a time at all.
 func (f *findings) ttl(p *names.Policy, seconds int64, shortest time.Duration) {
-	least := max(1, int64(shortest/time.Second))
+	least := max(1, int64((shortest+time.Second-1)/time.Second))
 	switch {
 	case seconds < least:
 		f.field("ttl_seconds", fmt.Sprintf("must be at least %d", least))

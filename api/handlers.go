@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -108,12 +106,13 @@ func (h *handlers) GetName(ctx context.Context, r GetNameRequestObject) (GetName
 	}
 	look, err := h.claimer.Look(ctx, names.Space(r.Space), r.Name)
 	if err != nil {
-		var refused *Refused
-		if errors.As(err, &refused) && refused.Reason == UnknownSpace {
-			refused.Status = http.StatusNotFound // here the space is part of the address
-		}
-		return nil, err
+		return nil, inPath(err)
 	}
+	return GetName200JSONResponse{Body: nameOf(&look, principal), Headers: GetName200ResponseHeaders{ETag: etag(look.Version)}}, nil
+}
+
+// nameOf is how a name reads. Who holds it is left out where the key does not cover that owner.
+func nameOf(look *Look, principal *auth.Principal) Name {
 	name := Name{
 		Space: string(look.Ref.Space), Key: string(look.Ref.Key), Name: look.Name,
 		Available: look.Reason == "", Reason: optional(RejectionReason(look.Reason)),
@@ -127,7 +126,7 @@ func (h *handlers) GetName(ctx context.Context, r GetNameRequestObject) (GetName
 			name.Owner, name.ClaimID = &look.Owner, new(look.ClaimID.String())
 		}
 	}
-	return GetName200JSONResponse{Body: name, Headers: GetName200ResponseHeaders{ETag: etag(look.Version)}}, nil
+	return name
 }
 
 // requestOf reads the wire form of a claim. What is left out gets its default here; what is empty is not left out.

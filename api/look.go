@@ -32,6 +32,12 @@ func (c *Claimer) Look(ctx context.Context, space names.Space, name string) (Loo
 	if look.Due(c.cfg.Now()) { // whoever asks for it next gets it
 		look.Holding = registrations.Holding{State: registrations.Free, Version: look.Version}
 	}
+	look.judge(policy)
+	return look, nil
+}
+
+// judge says why the name cannot be had. Of a space that there is no more there is no policy.
+func (look *Look) judge(policy *names.Policy) {
 	if look.State == "" {
 		look.State = registrations.Free
 	}
@@ -39,7 +45,7 @@ func (c *Claimer) Look(ctx context.Context, space names.Space, name string) (Loo
 		look.Name = look.Holding.Name
 	}
 	switch { // in the order of the decision
-	case policy.IsReserved(ref.Key):
+	case policy != nil && policy.IsReserved(look.Ref.Key):
 		look.Reason = registrations.ReservedWord
 	case look.State == registrations.StateBlocked:
 		look.Reason = registrations.NameBlocked
@@ -48,5 +54,52 @@ func (c *Claimer) Look(ctx context.Context, space names.Space, name string) (Loo
 	case look.Held():
 		look.Reason = registrations.Taken
 	}
-	return look, nil
+}
+
+// Owned reads what an owner holds, by space and key, behind a name: at most limit of it. more says that there may be more,
+// behind that name. The error is a *Refused.
+func (c *Claimer) Owned(ctx context.Context, owner string, limit int, after names.Ref) (held []Look, more *names.Ref, err error) {
+	found := newFindings()
+	found.owner("owner", owner)
+	if err := found.refused(); err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	all, err := c.lookup.ByOwner(ctx, owner, limit+1, after)
+	if err != nil {
+		return nil, nil, unavailable(err)
+	}
+	if len(all) > limit {
+		all = all[:limit]
+		more = &all[limit-1].Ref
+	}
+	now := c.cfg.Now()
+	for i := range all {
+		if o := &all[i]; !o.Due(now) { // it is over, and free
+			look := Look{Ref: o.Ref, Holding: o.Holding}
+			look.judge(c.cfg.Policies[o.Space])
+			held = append(held, look)
+		}
+	}
+	return held, more, nil
+}
+
+// History reads what changed a name, from a version on: at most limit entries, and the version at which there is more; 0
+// for no more. The error is a *Refused.
+func (c *Claimer) History(ctx context.Context, space names.Space, name string, from int64, limit int) (ref names.Ref, entries []Entry, next int64, err error) {
+	found := newFindings()
+	ref, _ = found.name(c.cfg.Policies, space, name)
+	if err := found.refused(); err != nil {
+		return ref, nil, 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	if entries, err = c.lookup.History(ctx, ref, from, limit+1); err != nil {
+		return ref, nil, 0, unavailable(err)
+	}
+	if len(entries) > limit {
+		next, entries = entries[limit].Version, entries[:limit]
+	}
+	return ref, entries, next, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/processor/ledgertest"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
 )
@@ -23,7 +24,7 @@ type memory struct {
 	mu       sync.Mutex
 	logs     [partitions][]cloudevents.Record
 	rows     [partitions]api.Partition
-	ledger   *ledger
+	ledger   *ledgertest.Ledger
 	start    time.Time
 	replicas []func(registrations.Outcome) // tails of registrations
 
@@ -40,7 +41,7 @@ var (
 )
 
 func newMemory() *memory {
-	m := &memory{ledger: newLedger(partitions, policies()), start: time.Now()}
+	m := &memory{ledger: ledgertest.New(partitions, policies()), start: time.Now()}
 	for p := range m.rows {
 		m.rows[p] = api.Partition{Partition: int32(p), LogEpoch: 3}
 	}
@@ -194,6 +195,41 @@ func (m *memory) Name(_ context.Context, ref names.Ref) (registrations.Holding, 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.ledger.Holdings[ref], m.away
+}
+
+func (m *memory) History(_ context.Context, ref names.Ref, from int64, limit int) (entries []api.Entry, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, row := range m.ledger.History(ref, from) {
+		if len(entries) < limit {
+			entries = append(entries, api.Entry{Outcome: row.Outcome, Principal: row.Principal, Actor: row.Actor, Why: row.Why})
+		}
+	}
+	return entries, m.away
+}
+
+func (m *memory) ByOwner(_ context.Context, owner string, limit int, after names.Ref) (owned []api.Owned, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, ref := range m.ledger.ByOwner(owner) {
+		if len(owned) < limit && ledgertest.Compare(ref, after) > 0 {
+			owned = append(owned, api.Owned{Ref: ref, Holding: m.ledger.Holdings[ref]})
+		}
+	}
+	return owned, m.away
+}
+
+func (m *memory) Sequel(_ context.Context, of registrations.Outcome) (s api.Sequel, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	withdrawal, f := m.ledger.Sequel(of)
+	if s.Withdrawal = withdrawal; f != nil {
+		s.FollowUp = &api.GivenUp{Ref: f.Ref, Version: f.Version, Request: claims.ReleaseID(of.ClaimID, of.Ref)}
+		for _, o := range m.ledger.Decided([]uuid.UUID{s.FollowUp.Request}) {
+			s.FollowUp.Outcome = &o
+		}
+	}
+	return s, m.away
 }
 
 func (m *memory) Partitions(context.Context) ([]api.Partition, error) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/dibs-hq/dibs/claims"
@@ -15,6 +16,8 @@ import (
 type Order struct {
 	// Body is what is asked: anything but a claim, by an owner.
 	Body claims.Body
+	// Admin: it is asked by an actor.
+	Admin bool
 	// IdempotencyKey is what the id is derived from. Without it the request cannot be repeated.
 	IdempotencyKey string
 	// Trace is passed through as headers of the record.
@@ -30,10 +33,25 @@ var operations = map[string]string{
 	claims.TypeTransferRequested:   "transfer",
 	claims.TypeDeactivateRequested: "deactivate",
 	claims.TypeReactivateRequested: "reactivate",
+	claims.TypeBlockRequested:      "block",
+	claims.TypeUnblockRequested:    "unblock",
+}
+
+// operation is what an Idempotency-Key of this is for. What an actor asks for is not what the owner asks for.
+func (o *Order) operation() string {
+	if o.Admin {
+		return "admin/" + operations[o.Body.Type()]
+	}
+	return operations[o.Body.Type()]
 }
 
 // Order publishes a request and waits for its outcome, as Claim does.
 func (c *Claimer) Order(ctx context.Context, principal string, o Order, wait time.Duration) (Result, error) {
+	o.Admin = o.Admin || o.Body.Privileged() // nothing is signed that is not audited
+	if o.Admin && len(c.cfg.Signing.Secret) == 0 {
+		return Result{}, &Refused{Reason: NotConfigured, Detail: "security.request_keys_file is not set on this server: " +
+			"without a key of that file what an admin asks for cannot be signed, and nothing was published"}
+	}
 	ref, err := o.check(c.cfg.Policies)
 	if err != nil {
 		return Result{}, err
@@ -43,10 +61,52 @@ func (c *Claimer) Order(ctx context.Context, principal string, o Order, wait tim
 		a.id = c.cfg.NewID()
 	} else {
 		claim, _ := subject(o.Body)
-		a.id = derivedID(principal, operations[o.Body.Type()], claimPart(claim), ref, o.IdempotencyKey)
+		a.id = derivedID(principal, o.operation(), claimPart(claim), ref, o.IdempotencyKey)
 		a.repeatable = true
 	}
-	return c.ask(ctx, &a, wait)
+	result, err := c.ask(ctx, &a, wait)
+	if o.Admin {
+		c.audit(ctx, &a, &o, &result, err)
+	}
+	if done := result.Outcome; err == nil && done != nil && done.Type == registrations.Confirmed {
+		if err := c.sequel(ctx, &result); err != nil { // it is confirmed all the same
+			c.cfg.Log.DebugContext(ctx, "what follows a confirmation cannot be read", "request_id", a.id, "err", err)
+		}
+	}
+	return result, err
+}
+
+// audit notes what an actor has asked for. Which name that was the history says, and GET /v1/claims/{request_id}.
+func (c *Claimer) audit(ctx context.Context, a *asking, o *Order, result *Result, err error) {
+	outcome := string(ClaimStatePending)
+	var refused *Refused
+	switch {
+	case errors.As(err, &refused):
+		outcome = "refused: " + string(refused.Reason)
+	case err != nil:
+		outcome = "refused"
+	case result.Outcome != nil && result.Outcome.Type == registrations.Rejected:
+		outcome = "rejected: " + string(result.Outcome.Reason)
+	case result.Outcome != nil:
+		outcome = string(result.Outcome.Type)
+	}
+	c.cfg.Log.InfoContext(ctx, "admin request", "principal", a.principal, "actor", actorOf(o.Body), "action", operations[o.Body.Type()],
+		"space", string(a.ref.Space), "request_id", a.id, "outcome", outcome, "replayed", result.Replayed)
+}
+
+// actorOf is who asks, where that is an actor.
+func actorOf(body claims.Body) string {
+	switch b := body.(type) {
+	case *claims.ReleaseRequested:
+		return b.Actor
+	case *claims.TransferRequested:
+		return b.Actor
+	case *claims.BlockRequested:
+		return b.Actor
+	case *claims.UnblockRequested:
+		return b.Actor
+	}
+	return ""
 }
 
 // check says what is wrong with the request as far as that can be known without the log, all of it at once. The error is
@@ -64,7 +124,7 @@ func (o *Order) check(policies names.Policies) (names.Ref, error) {
 	case *claims.WithdrawRequested:
 		found.owner("owner", b.Owner)
 	case *claims.ReleaseRequested:
-		found.owner("owner", b.Owner)
+		found.by(o.Admin, b.Owner, b.Actor, b.Reason)
 		found.version(b.ExpectedVersion)
 	case *claims.DeactivateRequested:
 		found.owner("owner", b.Owner)
@@ -72,8 +132,12 @@ func (o *Order) check(policies names.Policies) (names.Ref, error) {
 	case *claims.ReactivateRequested:
 		found.owner("owner", b.Owner)
 		found.version(b.ExpectedVersion)
+	case *claims.BlockRequested:
+		found.actor(b.Actor, b.Reason)
+	case *claims.UnblockRequested:
+		found.actor(b.Actor, b.Reason)
 	case *claims.TransferRequested:
-		found.owner("owner", b.Owner)
+		found.by(o.Admin, b.Owner, b.Actor, b.Reason)
 		found.owner("new_owner", b.NewOwner)
 		found.version(b.ExpectedVersion)
 	}

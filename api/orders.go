@@ -118,7 +118,7 @@ func (h *handlers) ofClaim(ctx context.Context, path string, params ConfirmClaim
 	if err != nil {
 		return nil, err
 	}
-	return h.order(ctx, body(about, id), ReleaseNameParams{
+	return h.order(ctx, Order{Body: body(about, id)}, ReleaseNameParams{
 		IdempotencyKey: params.IdempotencyKey, Prefer: params.Prefer, Traceparent: params.Traceparent, Tracestate: params.Tracestate,
 	})
 }
@@ -132,7 +132,7 @@ func (h *handlers) ofName(ctx context.Context, space, name string, params Releas
 		return nil, err
 	}
 	about := claims.About{Space: names.Space(space), Spelling: name, Deadline: h.claimer.deadline(decideWithin)}
-	reply, err := h.order(ctx, body(about, version), params)
+	reply, err := h.order(ctx, Order{Body: body(about, version)}, params)
 	if err != nil {
 		return nil, inPath(err)
 	}
@@ -149,9 +149,8 @@ func inPath(err error) error {
 }
 
 // order asks for it, and answers.
-func (h *handlers) order(ctx context.Context, body claims.Body, params ReleaseNameParams) (*reply, error) {
-	key, err := idempotencyKey(params.IdempotencyKey)
-	if err != nil {
+func (h *handlers) order(ctx context.Context, order Order, params ReleaseNameParams) (_ *reply, err error) {
+	if order.IdempotencyKey, err = idempotencyKey(params.IdempotencyKey); err != nil {
 		return nil, err
 	}
 	prefer, err := parsePrefer(params.Prefer, h.waitDefault, h.waitMax)
@@ -159,12 +158,12 @@ func (h *handlers) order(ctx context.Context, body claims.Body, params ReleaseNa
 		return nil, err
 	}
 	principal := principalOf(ctx)
-	space, _ := body.Name()
-	_, owner := subject(body)
+	space, _ := order.Body.Name()
+	_, owner := subject(order.Body)
 	if err := allowed(principal, string(space), owner); err != nil {
 		return nil, err
 	}
-	order := Order{Body: body, IdempotencyKey: key, Trace: traceHeaders(params.Traceparent, params.Tracestate)}
+	order.Trace = traceHeaders(params.Traceparent, params.Tracestate)
 	result, err := h.claimer.Order(ctx, principal.Name, order, prefer.wait)
 	if err != nil {
 		return nil, err

@@ -56,6 +56,45 @@ type Lookup interface {
 	Decided(ctx context.Context, ids []uuid.UUID) ([]registrations.Outcome, error)
 	// Name returns what is recorded of a name; the zero Holding for one never held.
 	Name(ctx context.Context, ref names.Ref) (registrations.Holding, error)
+	// History returns what changed a name, from a version on, in order: at most limit entries, one for each version. What is
+	// older than decisions are kept is missing.
+	History(ctx context.Context, ref names.Ref, from int64, limit int) ([]Entry, error)
+	// ByOwner returns what an owner holds, by space and key, behind a name: at most limit of it. The zero Ref is before all.
+	// A reservation may be over by now.
+	ByOwner(ctx context.Context, owner string, limit int, after names.Ref) ([]Owned, error)
+	// Sequel returns what an outcome led to: of an accepted claim, or of the confirmation of one.
+	Sequel(ctx context.Context, of registrations.Outcome) (Sequel, error)
 	// Partitions returns the rows of all partitions that were ever owned.
 	Partitions(ctx context.Context) ([]Partition, error)
+}
+
+// Entry is a decision that changed a name: an outcome or a fact, and who asked for it.
+type Entry struct {
+	registrations.Outcome
+	Principal string
+	// Actor did it, and Why; empty where it was the owner or nobody.
+	Actor, Why string
+}
+
+// Owned is a name that an owner holds.
+type Owned struct {
+	names.Ref
+	registrations.Holding
+}
+
+// Sequel is what came of a claim behind its acceptance.
+type Sequel struct {
+	// Withdrawal undid the claim; nil for nothing.
+	Withdrawal *registrations.Outcome
+	// FollowUp is what it gave up for its name; nil for nothing.
+	FollowUp *GivenUp
+}
+
+// GivenUp is the name that was given up for another one: its release is a request of dibs' own.
+type GivenUp struct {
+	Ref     names.Ref
+	Version int64
+	// Request is the id of the release, Outcome its answer; nil while it is not decided.
+	Request uuid.UUID
+	Outcome *registrations.Outcome
 }

@@ -76,6 +76,8 @@ var kinds = map[Reason]kind{
 		"The caller asks more often than it may. Nothing was published; ask again after Retry-After."},
 	InternalFault: {0, 500, "The server has a fault",
 		"It was logged. Repeat a claim with the same Idempotency-Key only: it may have been published."},
+	NotConfigured: {0, 501, "The server is not set up for this",
+		"It lacks a setting that this needs, which the detail names. Nothing was published."},
 	TooBusy: {0, 503, "Too many are waiting",
 		"Nothing was published. Repeat the claim after Retry-After."},
 	NotAvailable: {0, 503, "Something that is needed is away",

@@ -29,6 +29,7 @@ const (
 	IdempotencyMismatch Reason = "idempotency_mismatch"
 	InternalFault       Reason = "internal"
 	MethodNotAllowed    Reason = "method_not_allowed"
+	NotConfigured       Reason = "not_configured"
 	NoSuchPage          Reason = "not_found"
 	OutcomeUnknown      Reason = "outcome_unknown"
 	PartitionHalted     Reason = "partition_halted"

@@ -68,6 +68,18 @@ func (r *reply) VisitDeactivateNameResponse(w http.ResponseWriter) error { retur
 // VisitReactivateNameResponse implements ReactivateNameResponseObject.
 func (r *reply) VisitReactivateNameResponse(w http.ResponseWriter) error { return r.write(w) }
 
+// VisitAdminReleaseNameResponse implements AdminReleaseNameResponseObject.
+func (r *reply) VisitAdminReleaseNameResponse(w http.ResponseWriter) error { return r.write(w) }
+
+// VisitAdminTransferNameResponse implements AdminTransferNameResponseObject.
+func (r *reply) VisitAdminTransferNameResponse(w http.ResponseWriter) error { return r.write(w) }
+
+// VisitBlockNameResponse implements BlockNameResponseObject.
+func (r *reply) VisitBlockNameResponse(w http.ResponseWriter) error { return r.write(w) }
+
+// VisitUnblockNameResponse implements UnblockNameResponseObject.
+func (r *reply) VisitUnblockNameResponse(w http.ResponseWriter) error { return r.write(w) }
+
 // about is the claim that a result is about, as far as that is known.
 func (r *Result) about() string {
 	switch {
@@ -114,7 +126,26 @@ func claimOf(r *Result) Claim {
 	if !o.ExpiresAt.IsZero() {
 		c.ExpiresAt = new(o.ExpiresAt.UTC())
 	}
+	c.FollowUp = followUpOf(r.FollowUp)
 	return c
+}
+
+// followUpOf is how the release of what was given up reads.
+func followUpOf(f *GivenUp) *FollowUp {
+	if f == nil {
+		return nil
+	}
+	told := &FollowUp{
+		RequestID: f.Request.String(), Space: string(f.Ref.Space), Key: string(f.Ref.Key), Version: f.Version, State: FollowUpStatePending,
+	}
+	switch o := f.Outcome; {
+	case o == nil:
+	case o.Type == registrations.Rejected:
+		told.State, told.Reason, told.Detail = FollowUpStateRejected, new(RejectionReason(o.Reason)), optional(o.FullDetail())
+	default:
+		told.State = FollowUpStateReleased
+	}
+	return told
 }
 
 // claimPath is where a claim can be read; at makes it readable while it is pending.

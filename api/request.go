@@ -54,7 +54,7 @@ func (r *Request) operation() string {
 
 // check says what is wrong with the request as far as that can be known without the log, all of it at once. The error is
 // a *Refused.
-func (r *Request) check(policies names.Policies, wait time.Duration) (*claims.UsernameClaimed, names.Ref, error) {
+func (r *Request) check(policies names.Policies, shortest, wait time.Duration) (*claims.UsernameClaimed, names.Ref, error) {
 	found := newFindings()
 	ref, policy := found.name(policies, r.Space, r.Name)
 	if ref.Key != "" && policy.IsReserved(ref.Key) {
@@ -65,7 +65,7 @@ func (r *Request) check(policies names.Policies, wait time.Duration) (*claims.Us
 		Space: r.Space, Spelling: r.Name, Owner: r.Owner, Mode: r.Mode, TTLSeconds: r.TTLSeconds,
 		ExpectedVersion: r.ExpectedVersion, OnConflict: r.OnConflict, Metadata: r.Metadata,
 	}
-	r.checkFields(claim, policy, found)
+	r.checkFields(claim, policy, shortest, found)
 	if r.Replaces != nil {
 		claim.Replaces = r.checkReplaces(ref, policy, found)
 	}
@@ -119,7 +119,7 @@ func (r *Request) checkReplaces(ref names.Ref, policy *names.Policy, found *find
 }
 
 // checkFields checks everything but space, name, and what is given up.
-func (r *Request) checkFields(claim *claims.UsernameClaimed, policy *names.Policy, found *findings) {
+func (r *Request) checkFields(claim *claims.UsernameClaimed, policy *names.Policy, shortest time.Duration, found *findings) {
 	rest := *claim
 	if rest.Mode != claims.ModeRegister && rest.Mode != claims.ModeReserve {
 		found.field("mode", `must be "register" or "reserve"`)
@@ -133,9 +133,8 @@ func (r *Request) checkFields(claim *claims.UsernameClaimed, policy *names.Polic
 		}
 	}
 	if rest.TTLSeconds != nil && rest.Mode == claims.ModeReserve {
-		shortest := time.Duration(0)
 		if policy != nil {
-			shortest = policy.ShortestTTL
+			shortest = max(shortest, policy.ShortestTTL)
 		}
 		found.ttl(policy, *rest.TTLSeconds, shortest)
 		rest.TTLSeconds = nil

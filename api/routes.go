@@ -19,6 +19,8 @@ type route struct {
 	public bool       // no key is asked for
 	scope  auth.Scope // of the key
 	body   func() any // makes what the body is read into; nil for a call without one
+	// unconditional: it is done whatever version the name has, so a precondition is refused rather than passed over.
+	unconditional bool
 }
 
 // routes has every pattern of the ServeMux. One that is missing here is not served.
@@ -35,6 +37,14 @@ var routes = map[string]route{
 	"POST /v1/names/{space}/{name}/transfer":   {scope: auth.ScopeClaim, body: func() any { return new(TransferRequest) }},
 	"POST /v1/names/{space}/{name}/deactivate": {scope: auth.ScopeClaim, body: func() any { return new(HolderRequest) }},
 	"POST /v1/names/{space}/{name}/reactivate": {scope: auth.ScopeClaim, body: func() any { return new(HolderRequest) }},
+
+	"GET /v1/names/{space}/{name}/history": {scope: auth.ScopeRead},
+	"GET /v1/owners/{owner}/names":         {scope: auth.ScopeRead},
+
+	"POST /v1/admin/names/{space}/{name}/release":  {scope: auth.ScopeAdmin, body: func() any { return new(AdminReleaseRequest) }},
+	"POST /v1/admin/names/{space}/{name}/transfer": {scope: auth.ScopeAdmin, body: func() any { return new(AdminTransferRequest) }},
+	"POST /v1/admin/names/{space}/{name}/block":    {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }, unconditional: true},
+	"POST /v1/admin/names/{space}/{name}/unblock":  {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }, unconditional: true},
 
 	"GET /problems/{reason}": {public: true},
 	"GET /openapi.yaml":      {public: true},
@@ -123,6 +133,13 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, found http.Handle
 	}
 	if values := r.Header.Values("Prefer"); len(values) > 1 { // a list may come in several lines
 		r.Header.Set("Prefer", strings.Join(values, ", "))
+	}
+	if route.unconditional {
+		for _, header := range []string{"If-Match", "If-None-Match"} {
+			if r.Header.Get(header) != "" {
+				return principal, badRequest(header, "is not possible here: it is done whatever version the name has")
+			}
+		}
 	}
 	if route.body != nil {
 		return principal, readBody(w, r, route.body())

@@ -45,7 +45,7 @@ type world struct {
 func newWorld(t *testing.T, change ...func(*setup)) *world {
 	t.Helper()
 	s := setup{keys: auth.None{}, memory: newMemory()}
-	s.claimer = api.ClaimerConfig{Partitions: partitions, Policies: policies()}
+	s.claimer = api.ClaimerConfig{Partitions: partitions, Policies: policies(), Signing: s.memory.ledger.Signing}
 	for _, c := range change {
 		c(&s)
 	}

@@ -46,6 +46,8 @@ type Deployment struct {
 	Keys auth.RequestKeys
 	// Contract is set once prepared.
 	Contract postgres.Contract
+	// ClockBound is how far ahead of the brokers' a producer's clock may run, as the topic said when it was prepared.
+	ClockBound time.Duration
 	// Claims and Waiter work in WithClaims and in a running process.
 	Claims *kafka.Claims
 	Waiter *registrations.Waiter
@@ -130,7 +132,10 @@ func (d *Deployment) Prepare(ctx context.Context) error {
 		if partitions, err = d.checkTopics(ctx, pinned.Partitions); err != nil {
 			return err
 		}
-		clusterID, err = d.Kafka.ClusterID(ctx)
+		if clusterID, err = d.Kafka.ClusterID(ctx); err != nil {
+			return err
+		}
+		d.ClockBound, err = d.Kafka.ClockBound(ctx)
 		return err
 	})
 	if err != nil {

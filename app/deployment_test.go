@@ -41,7 +41,7 @@ func deploy(t testing.TB, partitions int) *deployment {
 	t.Helper()
 	d := prepare(t, dibstest.Kafka(t), dibstest.Postgres(t), partitions)
 	d.mustRun("migrate", "up")
-	d.mustRun("topics", "create", "--partitions", strconv.Itoa(partitions))
+	d.mustRun("topics", "create", "--partitions", strconv.Itoa(partitions), "--clock-bound", "1s") // so that a test can reserve for 2 s
 	return d
 }
 

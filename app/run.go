@@ -197,19 +197,11 @@ func (d *Deployment) leaderAnswers(partition int32) error {
 	return nil
 }
 
-// clockBound is how far ahead of the brokers' a producer's clock may run, at most.
-func (d *Deployment) clockBound() time.Duration {
-	if d.dev {
-		return devClockBound
-	}
-	return kafka.MaxClockBound
-}
-
 // startClaimer starts what claims names in this process.
 func (r *running) startClaimer(ctx context.Context) (err error) {
 	r.claimer, err = api.NewClaimer(api.ClaimerConfig{
 		Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Registerer: r.registry, Log: r.Log,
-		Check: r.d.leaderAnswers, ClockBound: r.d.clockBound(),
+		Check: r.d.leaderAnswers, ClockBound: r.d.ClockBound, Signing: r.d.Keys.Signing,
 	}, r.d.Claims, r.d.Record, r.d.Waiter)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -76,6 +77,9 @@ func (p *Principal) ForOwner(owner string) bool {
 	}
 	return false
 }
+
+// ForAnyOwner reports whether the principal is limited to no owners.
+func (p *Principal) ForAnyOwner() bool { return slices.Contains(p.owners, All) }
 
 // None asks nobody for a key: everybody is Anonymous and may do everything. Only for an address of this machine.
 type None struct{}

@@ -293,3 +293,25 @@ func TestNone(t *testing.T) {
 		}
 	}
 }
+
+// Only a key for all owners is limited to none.
+func TestForAnyOwner(t *testing.T) {
+	for _, c := range []struct {
+		owners []string
+		want   bool
+	}{{[]string{auth.All}, true}, {[]string{"u-", auth.All}, true}, {[]string{"u-", "v-"}, false}} {
+		s := spec("k")
+		s.Owners = c.owners
+		token, entry := newKey(t, s)
+		keys := auth.NewKeys(auth.KeysConfig{Path: keyFile(t, "keys:\n"+entry)})
+		if err := keys.Load(); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := keys.Authenticate("Bearer " + token); err != nil || p.ForAnyOwner() != c.want {
+			t.Errorf("owners %q: %+v, %v", c.owners, p, err)
+		}
+	}
+	if p, err := (auth.None{}).Authenticate(""); err != nil || !p.ForAnyOwner() || new(auth.Principal).ForAnyOwner() {
+		t.Errorf("nobody's key: %+v, %v", p, err)
+	}
+}

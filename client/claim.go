@@ -51,7 +51,7 @@ const (
 	Accepted    State = "accepted"
 	Rejected    State = "rejected"
 	Withdrawing State = "withdrawing" // its withdrawal is in the log; it will be decided
-	Withdrawn   State = "withdrawn"   // because its wait had run out
+	Withdrawn   State = "withdrawn"   // since it was accepted, or because its wait had run out
 )
 
 // decided reports whether there is nothing more to come.
@@ -78,11 +78,35 @@ type Result struct {
 	Detail         string    `json:"detail,omitempty"`
 	CurrentVersion int64     `json:"current_version,omitempty"`
 	DecidedAt      time.Time `json:"decided_at,omitzero"`
+	// FollowUp is the release of the name that was given up for this one; nil for none.
+	FollowUp *FollowUp `json:"follow_up,omitempty"`
 	// Position is where the claim is in the log, "<partition>-<log epoch>-<offset>"; not known of all rejections.
 	Position string `json:"position,omitempty"`
 	// Replayed says that the outcome is that of an earlier request with the same identity.
 	Replayed bool `json:"replayed,omitempty"`
 }
+
+// FollowUp is the release of a name that was given up for another one. It comes behind: Get the claim to learn more.
+type FollowUp struct {
+	RequestID string        `json:"request_id"`
+	Space     string        `json:"space"`
+	Key       string        `json:"key"`
+	Version   int64         `json:"version"` // that the name must have
+	State     FollowUpState `json:"state"`
+	// Reason and Detail say why it was rejected: the owner has both names.
+	Reason string `json:"reason,omitempty"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// FollowUpState is what became of a follow-up: pending, released or rejected.
+type FollowUpState string
+
+// The states of a follow-up.
+const (
+	FollowUpPending  FollowUpState = "pending"
+	FollowUpReleased FollowUpState = "released"
+	FollowUpRejected FollowUpState = "rejected"
+)
 
 // Claim claims a name and waits for the outcome, until ctx ends. What fails on the way is tried again, as the same claim.
 //
@@ -215,7 +239,7 @@ func (c *Client) get(ctx context.Context, of Result, wait bool) (Result, error) 
 	if of.State == Withdrawing && of.Position != "" {
 		params.OnTimeout = new(wire.GetClaimParamsOnTimeoutWithdraw)
 	}
-	answer, err := c.try(ctx, request{waits: wait, do: func(ctx context.Context, wait time.Duration) (*http.Response, error) {
+	answer, err := c.try(ctx, request{waits: wait, follows: true, do: func(ctx context.Context, wait time.Duration) (*http.Response, error) {
 		params := params
 		if wait > 0 {
 			params.Prefer = new(preferWait(wait))

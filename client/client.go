@@ -47,7 +47,7 @@ func WithHTTPClient(c *http.Client) Option { return func(s *settings) { s.http =
 // WithTimeout is how long a call tries, and waits, whose ctx has no deadline. Defaults to one minute.
 func WithTimeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
 
-// WithDialTries is how many times in a row a claim tries to connect where nobody has ever answered: for a person who may
+// WithDialTries is how many times in a row a call tries to connect where nobody has ever answered: for a person who may
 // have mistyped the address. Once anybody has, it tries for as long as there is time, as it does without this option: an
 // API that is restarted is back soon.
 func WithDialTries(n int) Option { return func(s *settings) { s.dials = n } }

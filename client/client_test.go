@@ -75,6 +75,14 @@ func (s *script) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// urls are what was asked for.
+func (s *script) urls() (urls []string) {
+	for _, got := range s.seen {
+		urls = append(urls, got.url)
+	}
+	return urls
+}
+
 const (
 	id       = "6f0c1a52-6e0b-4a0e-9c67-0a3a2f6f5a10"
 	place    = `"type":"UsernameClaimed","space":"username","name":"Alice","key":"alice","owner":"u-17","partition":7,"log_epoch":1,"offset":4711}`

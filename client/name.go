@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -27,23 +26,17 @@ type Name struct {
 
 // Name reads who holds a name.
 func (c *Client) Name(ctx context.Context, space, name string) (Name, error) {
-	ctx, cancel := c.limited(ctx)
-	defer cancel()
-	answer, err := c.try(ctx, request{do: func(ctx context.Context, _ time.Duration) (*http.Response, error) {
-		return c.wire.GetName(ctx, space, name)
-	}})
-	if err == nil && answer.problem != nil {
-		err = answer.problem
-	}
+	var n wire.Name
+	err := c.page(ctx, &n, func(ctx context.Context) (*http.Response, error) { return c.wire.GetName(ctx, space, name) })
 	if err != nil {
 		return Name{}, fmt.Errorf("get name: %w", err)
 	}
-	var n wire.Name
-	if err := json.Unmarshal(answer.body, &n); err != nil {
-		return Name{}, fmt.Errorf("get name: %w: %w", errNotDibs, err)
-	}
+	return nameOf(&n), nil
+}
+
+func nameOf(n *wire.Name) Name {
 	return Name{
 		Space: n.Space, Name: n.Name, Key: n.Key, Available: n.Available, Reason: string(value(n.Reason)), State: string(n.State),
 		Owner: value(n.Owner), Version: n.Version, ClaimID: value(n.ClaimID), ExpiresAt: value(n.ExpiresAt),
-	}, nil
+	}
 }

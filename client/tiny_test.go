@@ -12,34 +12,26 @@ import (
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/names"
-	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/processor/ledgertest"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
 )
 
 // tiny is a dibs in memory behind the real API: it decides by the rule that a processor decides by.
 type tiny struct {
-	mu      sync.Mutex
-	offset  int64
-	known   processor.Known
-	rules   processor.Rules
-	signing claims.SigningKey
-	waiter  *registrations.Waiter
-	slow    chan struct{} // if set, nothing is decided before it is closed
+	mu     sync.Mutex
+	offset int64
+	ledger *ledgertest.Ledger
+	waiter *registrations.Waiter
+	slow   chan struct{} // if set, nothing is decided before it is closed
 }
 
 // startTiny serves it; stop ends it.
 func startTiny(slow chan struct{}) (url string, stop func()) {
-	signing := claims.SigningKey{ID: "test", Secret: []byte("of a test")}
 	t := &tiny{
-		known: processor.Known{
-			Holdings: make(map[names.Ref]registrations.Holding), Outcomes: make(map[processor.Request]registrations.Outcome),
-			Marks: make(map[processor.Mark]struct{}),
-		},
-		rules:   processor.Rules{Partitions: 1, Policies: names.Builtin(), Keys: claims.Keys{signing.ID: signing.Secret}},
-		signing: signing, waiter: registrations.NewWaiter(registrations.WaiterConfig{}), slow: slow,
+		ledger: ledgertest.New(1, names.Builtin()), waiter: registrations.NewWaiter(registrations.WaiterConfig{}), slow: slow,
 	}
-	claimer, err := api.NewClaimer(api.ClaimerConfig{Partitions: 1, Policies: names.Builtin()}, t, t, t.waiter)
+	claimer, err := api.NewClaimer(api.ClaimerConfig{Partitions: 1, Policies: names.Builtin(), Signing: t.ledger.Signing}, t, t, t.waiter)
 	if err != nil {
 		panic(err)
 	}
@@ -97,47 +89,61 @@ func (t *tiny) Start(_ int32, r cloudevents.Record) (api.Publication, error) {
 
 func (t *tiny) decide(r cloudevents.Record, offset int64) {
 	r.Time = time.Now().Truncate(time.Millisecond)
-	received := processor.Receive(processor.Message{Offset: offset, Record: r}, t.rules)
-	d := processor.Decide(processor.Ledger{LogEpoch: 1, Rules: t.rules, Known: t.known}, []processor.Received{received})
-	for _, c := range d.Changes {
-		t.known.Holdings[c.Ref] = c.Holding
+	outcomes, follows := t.ledger.Decide(0, 1, offset, r)
+	for _, o := range outcomes {
+		t.waiter.Deliver(o)
 	}
-	for _, row := range d.Rows {
-		switch row.Kind {
-		case processor.KindOutcome:
-			t.known.Outcomes[processor.Request{ID: row.RequestID}] = row.Outcome
-			t.waiter.Deliver(row.Outcome)
-		case processor.KindDuplicate:
-			t.waiter.Deliver(row.Outcome)
-		case processor.KindMark:
-			t.known.Marks[processor.Mark{Claim: row.RequestID, Owner: row.Outcome.Owner}] = struct{}{}
-		}
-		if f := row.FollowUp; f != nil {
-			release := &claims.ReleaseRequested{
-				About: claims.About{Space: f.Ref.Space, Spelling: string(f.Ref.Key)}, Owner: f.Owner, ExpectedVersion: &f.Version,
-			}
-			event := cloudevents.Event{ID: claims.ReleaseID(f.Claim, row.Outcome.Ref), Source: "test", Principal: claims.Principal}
-			t.offset++
-			t.decide(t.signing.Sign(claims.NewRecord(release, event, f.Ref)), t.offset-1)
-		}
+	for _, f := range follows {
+		t.offset++
+		t.decide(f.Record, t.offset-1)
 	}
 }
 
-func (t *tiny) Decided(_ context.Context, ids []uuid.UUID) (found []registrations.Outcome, err error) {
+func (t *tiny) Decided(_ context.Context, ids []uuid.UUID) ([]registrations.Outcome, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, id := range ids {
-		if o, ok := t.known.Outcomes[processor.Request{ID: id}]; ok {
-			found = append(found, o)
-		}
-	}
-	return found, nil
+	return t.ledger.Decided(ids), nil
 }
 
 func (t *tiny) Name(_ context.Context, ref names.Ref) (registrations.Holding, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.known.Holdings[ref], nil
+	return t.ledger.Holdings[ref], nil
+}
+
+func (t *tiny) History(_ context.Context, ref names.Ref, from int64, limit int) (entries []api.Entry, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, row := range t.ledger.History(ref, from) {
+		if len(entries) < limit {
+			entries = append(entries, api.Entry{Outcome: row.Outcome, Actor: row.Actor, Why: row.Why})
+		}
+	}
+	return entries, nil
+}
+
+func (t *tiny) ByOwner(_ context.Context, owner string, limit int, after names.Ref) (owned []api.Owned, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, ref := range t.ledger.ByOwner(owner) {
+		if len(owned) < limit && ledgertest.Compare(ref, after) > 0 {
+			owned = append(owned, api.Owned{Ref: ref, Holding: t.ledger.Holdings[ref]})
+		}
+	}
+	return owned, nil
+}
+
+func (t *tiny) Sequel(_ context.Context, of registrations.Outcome) (s api.Sequel, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	withdrawal, f := t.ledger.Sequel(of)
+	if s.Withdrawal = withdrawal; f != nil {
+		s.FollowUp = &api.GivenUp{Ref: f.Ref, Version: f.Version, Request: claims.ReleaseID(of.ClaimID, of.Ref)}
+		for _, o := range t.ledger.Decided([]uuid.UUID{s.FollowUp.Request}) {
+			s.FollowUp.Outcome = &o
+		}
+	}
+	return s, nil
 }
 
 func (t *tiny) Partitions(context.Context) ([]api.Partition, error) {

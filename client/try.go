@@ -40,7 +40,9 @@ type request struct {
 	waits bool
 	// publishes: the API may have done it although we did not hear of it.
 	publishes bool
-	do        func(ctx context.Context, wait time.Duration) (*http.Response, error)
+	// follows: it asks for what an earlier one has published. Somebody has been there.
+	follows bool
+	do      func(ctx context.Context, wait time.Duration) (*http.Response, error)
 }
 
 // try makes a request until it is answered for good, or ctx ends. The error wraps ErrUndecided if a try may have
@@ -48,7 +50,7 @@ type request struct {
 func (c *Client) try(ctx context.Context, r request) (*answer, error) {
 	taken := false // perhaps
 	dials := c.dials
-	if !r.publishes { // what is asked for is in the log: somebody has been there
+	if r.follows {
 		dials = 0
 	}
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
@@ -166,11 +168,19 @@ func (a *answer) claim() (Result, error) {
 	if err := json.Unmarshal(a.body, &c); err != nil || !c.State.Valid() {
 		return Result{}, errors.Join(errNotDibs, err)
 	}
+	var follows *FollowUp
+	if f := c.FollowUp; f != nil {
+		follows = &FollowUp{
+			RequestID: f.RequestID, Space: f.Space, Key: f.Key, Version: f.Version, State: FollowUpState(f.State),
+			Reason: string(value(f.Reason)), Detail: value(f.Detail),
+		}
+	}
 	return Result{
 		ID: c.ClaimID, RequestID: c.RequestID, Type: string(value(c.Type)), State: State(c.State), ExpiresAt: value(c.ExpiresAt),
 		Space: value(c.Space), Name: value(c.Name), Key: value(c.Key), Owner: value(c.Owner),
 		Version: value(c.Version), Reason: string(value(c.Reason)), Detail: value(c.Detail), CurrentVersion: value(c.CurrentVersion),
 		DecidedAt: value(c.DecidedAt), Position: fmt.Sprintf("%d-%d-%d", c.Partition, c.LogEpoch, c.Offset), Replayed: replayed,
+		FollowUp: follows,
 	}, nil
 }
 

@@ -97,6 +97,20 @@ func (c *Client) CheckTopics(ctx context.Context, cfg CheckConfig) ([]Finding, e
 
 func rank(s Severity) int { return slices.Index([]Severity{Error, Warning, Unverified}, s) }
 
+// ClockBound is how far a record of claims may lie before the broker's clock, as the topic has it now; MaxClockBound where
+// the broker does not show it.
+func (c *Client) ClockBound(ctx context.Context) (time.Duration, error) {
+	live, err := c.describe(ctx, resourceTopic, c.Claims(), anyBroker)
+	if err != nil {
+		return 0, fmt.Errorf("read the settings of topic %s: %w", c.Claims(), err)
+	}
+	ms, err := strconv.ParseInt(live.values[timestampAfter], 10, 64)
+	if err != nil || ms < 0 || ms > MaxClockBound.Milliseconds() {
+		return MaxClockBound, nil
+	}
+	return time.Duration(ms) * time.Millisecond, nil
+}
+
 // checker collects findings.
 type checker struct {
 	client   *Client

@@ -69,6 +69,10 @@ func TestCreateTopics(t *testing.T) {
 		}
 	}
 
+	if bound, err := c.ClockBound(t.Context()); err != nil || bound != MaxClockBound {
+		t.Errorf("the clock bound is %s, %v", bound, err)
+	}
+
 	report, err = c.CreateTopics(t.Context(), TopicsConfig{Partitions: 7})
 	if err != nil {
 		t.Fatal(err)
@@ -290,5 +294,25 @@ func TestCheckEmbedded(t *testing.T) {
 	}
 	if f := find(check(t, c, CheckConfig{}), c.Claims(), timestampAfter); !slices.ContainsFunc(f, func(f Finding) bool { return f.Severity == Unverified }) {
 		t.Errorf("found %v", f)
+	}
+}
+
+// TestClockBound: it is what the topic says, and the largest where nothing is said.
+func TestClockBound(t *testing.T) {
+	cluster := fake(t, 1) // whose topics say nothing
+	if bound, err := connectFake(t, cluster).ClockBound(t.Context()); err != nil || bound != MaxClockBound {
+		t.Errorf("the clock bound is %s, %v", bound, err)
+	}
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Resource: claimsName, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	if bound, err := connectFake(t, cluster).ClockBound(t.Context()); err != nil || bound != MaxClockBound {
+		t.Errorf("the clock bound that is not shown is %s, %v", bound, err)
+	}
+	b := dibstest.Kafka(t)
+	c := connect(t, Config{Brokers: b.Addrs, TopicPrefix: b.Prefix})
+	if _, err := c.CreateTopics(t.Context(), TopicsConfig{Partitions: 1, ClockBound: 1500 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	if bound, err := c.ClockBound(t.Context()); err != nil || bound != 1500*time.Millisecond {
+		t.Errorf("the clock bound is %s, %v", bound, err)
 	}
 }

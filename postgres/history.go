@@ -4,18 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/names"
-	"github.com/dibs-hq/dibs/registrations"
 	"github.com/jackc/pgx/v5"
 )
-
-// Entry is a decision that changed a name: an outcome or a fact, and who asked for it.
-type Entry struct {
-	registrations.Outcome
-	Principal string
-	// Actor did it, and Why; empty where it was the owner or nobody.
-	Actor, Why string
-}
 
 const (
 	entryFields = outcomeFields + `, d.principal, d.actor, d.why`
@@ -44,15 +36,14 @@ var history = &statement{"history", `
 	ORDER BY d.version, d.log_epoch, d."offset", d.seq
 	LIMIT $4::bigint`}
 
-// History returns what changed a name, from a version on, in order: at most limit entries, one for each version. What is
-// older than decisions are kept is missing.
-func (r *Record) History(ctx context.Context, ref names.Ref, from int64, limit int) ([]Entry, error) {
+// History implements api.Lookup.
+func (r *Record) History(ctx context.Context, ref names.Ref, from int64, limit int) ([]api.Entry, error) {
 	if limit <= 0 {
 		return nil, nil
 	}
-	var entries []Entry
+	var entries []api.Entry
 	name := [][]byte{[]byte(ref.Space), []byte(ref.Key)}
-	err := r.do(ctx, "read the history of a name", func(ctx context.Context, c *pgx.Conn) error {
+	err := r.read(ctx, "read the history of a name", func(ctx context.Context, c *pgx.Conn) error {
 		entries = nil
 		add := func(f fields) error {
 			if err := f.must(entryWidth); err != nil {
@@ -60,7 +51,7 @@ func (r *Record) History(ctx context.Context, ref names.Ref, from int64, limit i
 			}
 			o, err := readOutcome(f[:outcomeWidth])
 			if n := len(entries); err == nil && (n == 0 || entries[n-1].Version != o.Version) {
-				entries = append(entries, Entry{o, f.text(outcomeWidth), f.text(outcomeWidth + 1), f.text(outcomeWidth + 2)})
+				entries = append(entries, api.Entry{Outcome: o, Principal: f.text(outcomeWidth), Actor: f.text(outcomeWidth + 1), Why: f.text(outcomeWidth + 2)})
 			}
 			return err
 		}

@@ -3,16 +3,10 @@ package postgres
 import (
 	"context"
 
+	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/names"
-	"github.com/dibs-hq/dibs/registrations"
 	"github.com/jackc/pgx/v5"
 )
-
-// Owned is a name that an owner holds.
-type Owned struct {
-	names.Ref
-	registrations.Holding
-}
 
 // ownedNames reads all that one owner holds and sorts it: an index in this order would cost every claim more than the
 // few that hold many names are worth.
@@ -23,15 +17,14 @@ var ownedNames = &statement{"owned_names", `
 	ORDER BY n.space, n.key
 	LIMIT $4::bigint`}
 
-// ByOwner returns what an owner holds, by space and key, behind a name: at most limit of it. The zero Ref is before all.
-// A reservation may be over by now; that is for the reader's clock to say.
-func (r *Record) ByOwner(ctx context.Context, owner string, limit int, after names.Ref) ([]Owned, error) {
+// ByOwner implements api.Lookup. A reservation may be over by now; that is for the reader's clock to say.
+func (r *Record) ByOwner(ctx context.Context, owner string, limit int, after names.Ref) ([]api.Owned, error) {
 	if limit <= 0 || owner == "" {
 		return nil, nil
 	}
-	var all []Owned
+	var all []api.Owned
 	params := [][]byte{[]byte(owner), []byte(after.Space), []byte(after.Key), appendInt8(nil, int64(limit))[4:]}
-	err := r.do(ctx, "look up an owner's names", func(ctx context.Context, c *pgx.Conn) error {
+	err := r.read(ctx, "look up an owner's names", func(ctx context.Context, c *pgx.Conn) error {
 		all = nil
 		return pipeline(ctx, c, step{ownedNames, params, func(f fields) error {
 			if err := f.must(2 + holdingWidth); err != nil {
@@ -39,7 +32,7 @@ func (r *Record) ByOwner(ctx context.Context, owner string, limit int, after nam
 			}
 			ref := names.Ref{Space: names.Space(f.text(0)), Key: names.Key(f.text(1))}
 			h, err := readHolding(f[2:], string(ref.Key))
-			all = append(all, Owned{ref, h})
+			all = append(all, api.Owned{Ref: ref, Holding: h})
 			return err
 		}})
 	})

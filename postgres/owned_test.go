@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/names"
-	"github.com/dibs-hq/dibs/postgres"
 	"github.com/dibs-hq/dibs/registrations"
 )
 
@@ -26,11 +26,11 @@ func TestByOwner(t *testing.T) {
 	a.Changes[4].State, a.Changes[4].Owner, a.Changes[4].Previous = registrations.Cooling, "", "u-1"
 	a.Changes[5].State, a.Changes[5].Owner = registrations.StateBlocked, ""
 	commit(t, r, a, b)
-	want := []postgres.Owned{
+	want := []api.Owned{
 		{Ref: b.Changes[0].Ref, Holding: b.Changes[0].Holding}, {Ref: b.Changes[1].Ref, Holding: b.Changes[1].Holding}, {Ref: b.Changes[2].Ref, Holding: b.Changes[2].Holding},
 		{Ref: a.Changes[0].Ref, Holding: a.Changes[0].Holding}, {Ref: a.Changes[1].Ref, Holding: a.Changes[1].Holding}, {Ref: a.Changes[2].Ref, Holding: a.Changes[2].Holding},
 	}
-	owned := func(owner string, limit int, after names.Ref, want ...postgres.Owned) {
+	owned := func(owner string, limit int, after names.Ref, want ...api.Owned) {
 		t.Helper()
 		got, err := r.ByOwner(t.Context(), owner, limit, after)
 		if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
@@ -56,7 +56,7 @@ func TestByOwner(t *testing.T) {
 	next.Changes[0].State, next.Changes[0].Owner = registrations.Free, ""
 	next.Changes[1].Owner = "u-3"
 	commit(t, r, next)
-	kept := postgres.Owned{Ref: next.Changes[2].Ref, Holding: next.Changes[2].Holding}
+	kept := api.Owned{Ref: next.Changes[2].Ref, Holding: next.Changes[2].Holding}
 	owned("u-1", 100, want[2].Ref, kept)
-	owned("u-3", 100, names.Ref{}, postgres.Owned{Ref: next.Changes[1].Ref, Holding: next.Changes[1].Holding})
+	owned("u-3", 100, names.Ref{}, api.Owned{Ref: next.Changes[1].Ref, Holding: next.Changes[1].Holding})
 }

@@ -34,8 +34,10 @@ var indexed = map[string]struct{ params, indexes string }{
 	"owned_names":   {`'u-1', '', '', 50`, "names_owner"},
 	"history":       {`'username', 'alice', 1, 50`, "decisions_history"},
 	"history_first": {`'username', 'alice'`, "names_pkey decisions_request"},
-	"decided":       {`'{6f0c0000-0000-4000-8000-000000000000}'`, "decisions_request"},
-	"unpublished":   {`0, 1, 0`, "decisions_pkey"},
+	"sequel": {`'6f0c0000-0000-4000-8000-000000000000', 0, 'username', 'alice', 1, '6f0c0000-0000-4000-8000-000000000001'`,
+		"decisions_request decisions_history"},
+	"decided":     {`'{6f0c0000-0000-4000-8000-000000000000}'`, "decisions_request"},
+	"unpublished": {`0, 1, 0`, "decisions_pkey"},
 }
 
 func TestPlans(t *testing.T) {
@@ -174,6 +176,9 @@ func testNoTableIsReadWhole(t *testing.T, mode string, emptied bool) {
 			t.Fatal(err)
 		}
 		if _, err := r.Name(t.Context(), refs[0]); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Sequel(t.Context(), b.Rows[0].Outcome); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := r.Due(t.Context(), []int32{0, 1, 2}, logTime, 2000); err != nil {

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -14,6 +15,7 @@ type metrics struct {
 	received       prometheus.Counter
 	rows           *prometheus.CounterVec
 	decidedBy      *prometheus.CounterVec
+	followUps      *prometheus.CounterVec
 	commitSeconds  prometheus.Histogram
 	batchRecords   prometheus.Histogram
 	publishSeconds prometheus.Histogram
@@ -40,10 +42,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
-	return &metrics{
+	m := &metrics{
 		received:       counter("dibs_records_read_total", "Records read from the topic claims."),
 		rows:           counters("dibs_rows_total", "Rows that records left, by kind: outcome, fact, duplicate, forwarded (misrouted: mend that producer's partitioner), dead.", "kind"),
 		decidedBy:      counters("dibs_claims_decided_total", "Outcomes of requests; the reason is empty but for rejections.", "outcome", "reason"),
+		followUps:      counters("dibs_follow_ups_total", "Releases of names that were given up for another one; where one is rejected, its owner has both.", "outcome"),
 		commitSeconds:  histogram("dibs_commit_duration_seconds", "Time that the transaction of one batch took.", buckets),
 		batchRecords:   histogram("dibs_batch_rows", "Rows committed in one transaction.", prometheus.ExponentialBuckets(1, 4, 8)),
 		publishSeconds: histogram("dibs_publish_duration_seconds", "Time until one lot of outputs was acknowledged.", buckets),
@@ -55,6 +58,21 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		troubles:       counters("dibs_troubles_total", "Calls that failed and are tried again, by what was called and the class of the error.", "of", "class"),
 		refusedLetters: counter("dibs_dead_letters_refused_total", "Dead letters that their topic refused; they are kept in Postgres only."),
 	}
+	for _, outcome := range []string{followedUp, notFollowedUp} { // from the start, so that the first one shows as a rise
+		m.followUps.WithLabelValues(outcome)
+	}
+	return m
+}
+
+// What became of a follow-up.
+const (
+	followedUp    = "released"
+	notFollowedUp = "rejected"
+)
+
+// isFollowUp reports whether a row answers a release that a processor has asked for: nobody else's id is of version 8.
+func (r *Row) isFollowUp() bool {
+	return r.Kind == KindOutcome && r.RequestID.Version() == 8 && r.Outcome.Request == claims.ShortType(claims.TypeReleaseRequested)
 }
 
 func label(p int32) string { return strconv.Itoa(int(p)) }
@@ -86,6 +104,13 @@ func (m *metrics) decided(b Batch) {
 		kinds[row.Kind]++
 		if row.Kind == KindOutcome {
 			answers[answer{row.Outcome.Type, row.Outcome.Reason}]++
+		}
+		if row.isFollowUp() {
+			outcome := followedUp
+			if row.Outcome.Type == registrations.Rejected {
+				outcome = notFollowedUp
+			}
+			m.followUps.WithLabelValues(outcome).Inc()
 		}
 	}
 	for kind, n := range kinds {

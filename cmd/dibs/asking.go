@@ -14,11 +14,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// asking is a command that asks the API for something on an owner's behalf, and waits for the outcome.
+// asking is a command that asks the API for something on an owner's or an actor's behalf, and waits for the outcome.
 type asking struct {
 	use, short, long string
 	args             cobra.PositionalArgs
-	who              string // the owner is
+	who              string // the owner is; empty for an actor's
 	space            bool   // it is about a name, not about a claim
 	version          bool   // that may have to have a version
 	do               func(ctx context.Context, c *client.Client, a *asked) (client.Result, error)
@@ -30,6 +30,7 @@ type asking struct {
 type asked struct {
 	args              []string
 	owner, space, key string
+	by                client.By
 	version           int64
 	cmd               *cobra.Command
 }
@@ -52,9 +53,13 @@ func newAsking(ask asking) *cobra.Command {
 	cmd := outputFlag(&cobra.Command{Use: ask.use, Short: ask.short, Long: ask.long + aboutOutcome, Args: ask.args})
 	f := cmd.Flags()
 	a := asked{cmd: cmd}
-	address := f.String("url", "http://127.0.0.1:8080", "where the API is")
-	wait := f.Duration("wait", 30*time.Second, "how long to wait for the outcome")
-	f.StringVar(&a.owner, "owner", "", ask.who)
+	connect := connecting(cmd, "how long to wait for the outcome")
+	if ask.who != "" {
+		f.StringVar(&a.owner, "owner", "", ask.who)
+	} else {
+		f.StringVar(&a.by.Actor, "actor", "", "who does this: you")
+		f.StringVar(&a.by.Reason, "reason", "", "why; the history of the name keeps it")
+	}
 	f.StringVar(&a.key, "idempotency-key", "", "makes a repeated request the same request")
 	if ask.space {
 		f.StringVar(&a.space, "space", "username", "the space of the name")
@@ -67,25 +72,41 @@ func newAsking(ask asking) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if a.owner == "" {
+		switch {
+		case ask.who != "" && a.owner == "":
 			return usage("--owner is needed: %s?", ask.who)
+		case ask.who == "" && (a.by.Actor == "" || a.by.Reason == ""):
+			return usage("--actor and --reason are needed: who does this, and why?")
 		}
-		secret, err := apiKey()
+		c, address, err := connect()
 		if err != nil {
 			return err
-		}
-		c, err := client.New(*address, client.WithKey(secret), client.WithTimeout(*wait), client.WithDialTries(dialTries))
-		if err != nil {
-			return usage("%v", err)
 		}
 		a.args = args
 		result, err := ask.do(cmd.Context(), c, &a)
 		if err != nil {
-			return asExit(*address, err)
+			return asExit(address, err)
 		}
 		return tellOutcome(cmd, result, asJSON, func() string { return ask.tell(result, &a) })
 	}
 	return cmd
+}
+
+// connecting gives a command the flags that say where the API is. The function makes a client of it.
+func connecting(cmd *cobra.Command, waits string) func() (c *client.Client, address string, err error) {
+	address := cmd.Flags().String("url", "http://127.0.0.1:8080", "where the API is")
+	wait := cmd.Flags().Duration("wait", 30*time.Second, waits)
+	return func() (*client.Client, string, error) {
+		secret, err := apiKey()
+		if err != nil {
+			return nil, "", err
+		}
+		c, err := client.New(*address, client.WithKey(secret), client.WithTimeout(*wait), client.WithDialTries(dialTries))
+		if err != nil {
+			return nil, "", usage("%v", err)
+		}
+		return c, *address, nil
+	}
 }
 
 // asExit gives what the client says an exit code.
@@ -136,6 +157,9 @@ func tellOutcome(cmd *cobra.Command, r client.Result, asJSON bool, accepted func
 		}
 	case r.State == client.Accepted:
 		fmt.Fprintf(out, "accepted: %s, version %d (%s)\n", accepted(), r.Version, about)
+		if f := r.FollowUp; f != nil && f.State == client.FollowUpRejected {
+			fmt.Fprintf(out, "but %s/%s is not released: %s (request %s)\n", f.Space, f.Key, f.Reason, f.RequestID)
+		}
 	case r.State == client.Withdrawn:
 		fmt.Fprintf(out, "withdrawn: it was not decided in time (%s)\n", about)
 	default:

@@ -10,6 +10,10 @@
 //	dibs confirm | extend CLAIM  make a registration of a reservation; let it hold for longer
 //	dibs withdraw CLAIM          undo a claim
 //	dibs release | rename | transfer NAME …   give a name up, for another one, to another owner
+//	dibs deactivate | reactivate NAME         say that its owner is not active, or is again
+//	dibs names NAME | --owner ID              who holds a name, or what an owner holds
+//	dibs history NAME                         what happened to a name
+//	dibs admin release | transfer | block | unblock NAME …   on anybody's names
 //	dibs import FILE             claim the names of a file through Kafka
 //	dibs partitions              how far each partition is; resume one that is halted
 //	dibs keys new                make an API key

@@ -114,3 +114,30 @@ func newTransfer() *cobra.Command {
 		},
 	})
 }
+
+func newDeactivate() *cobra.Command {
+	return newAsking(asking{
+		use: "deactivate NAME --owner ID", short: "Say that the owner of a name is not active any more",
+		long: "Say that the owner of a name is not active any more. Where names are unique among active users only, it is free then;\n" +
+			"elsewhere it stays the owner's. To take it back: dibs reactivate.",
+		args: exactArgs(1, "a name"), space: true, version: true, who: "who has the name",
+		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
+			return c.Deactivate(ctx, a.space, a.args[0], a.owner, a.options()...)
+		},
+		tell: func(r client.Result, a *asked) string {
+			return fmt.Sprintf("%s is not active any more as %s/%s", a.owner, r.Space, r.Key)
+		},
+	})
+}
+
+func newReactivate() *cobra.Command {
+	return newAsking(asking{
+		use: "reactivate NAME --owner ID", short: "Take a deactivation back",
+		long: "Take a deactivation back. Where somebody else has got the name meanwhile, it is rejected as taken.",
+		args: exactArgs(1, "a name"), space: true, version: true, who: "who had the name",
+		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
+			return c.Reactivate(ctx, a.space, a.args[0], a.owner, a.options()...)
+		},
+		tell: func(r client.Result, _ *asked) string { return fmt.Sprintf("%s has %s/%s", r.Owner, r.Space, r.Key) },
+	})
+}

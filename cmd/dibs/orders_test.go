@@ -39,6 +39,8 @@ func refusal(status int, reason, more string) string {
 	return fmt.Sprintf(`{"type":"/problems/%s","title":"x","status":%d,"reason":%q,"detail":"the detail"%s}`, reason, status, reason, more)
 }
 
+const byAda = `{"actor":"ada","reason":"ticket 4711"}`
+
 const expiry = `,"expires_at":"2026-11-21T10:10:00.123Z"`
 
 // TestOrdersTellTheOutcome: what each command asks, what it says, and its exit code.
@@ -70,8 +72,23 @@ func TestOrdersTellTheOutcome(t *testing.T) {
 			"accepted: u-17 has username/alice in place of Bob, version 2"},
 		{[]string{"transfer", "Alice", "u-18"}, strings.Replace(accepted("TransferRequested", ""), "u-17", "u-18", 1), "/v1/names/username/Alice/transfer",
 			`{"new_owner":"u-18","owner":"u-17"}`, "accepted: u-18 has username/alice, which was u-17's, version 2"},
+		{[]string{"deactivate", "Alice"}, accepted("DeactivateRequested", ""), "/v1/names/username/Alice/deactivate", `{"owner":"u-17"}`,
+			"accepted: u-17 is not active any more as username/alice, version 2"},
+		{[]string{"reactivate", "Alice"}, accepted("ReactivateRequested", ""), "/v1/names/username/Alice/reactivate", `{"owner":"u-17"}`,
+			"accepted: u-17 has username/alice, version 2"},
+		{[]string{"admin", "release", "Alice"}, accepted("ReleaseRequested", expiry), "/v1/admin/names/username/Alice/release", byAda,
+			"accepted: username/alice is released, which was u-17's, and cools down until 2026-11-21T10:10:00Z, version 2"},
+		{[]string{"admin", "transfer", "Alice", "u-18", "--space=handle"}, accepted("TransferRequested", ""), "/v1/admin/names/handle/Alice/transfer",
+			`{"actor":"ada","new_owner":"u-18","reason":"ticket 4711"}`, "accepted: u-17 has username/alice, version 2"},
+		{[]string{"admin", "block", "Alice"}, accepted("BlockRequested", ""), "/v1/admin/names/username/Alice/block", byAda, "accepted: username/alice is blocked, version 2"},
+		{[]string{"admin", "unblock", "Alice"}, accepted("UnblockRequested", ""), "/v1/admin/names/username/Alice/unblock", byAda, "accepted: username/alice is unblocked, version 2"},
 	} {
-		args := append(test.args, "--owner=u-17", "--url="+server.URL, "--idempotency-key=k")
+		args := append(test.args, "--url="+server.URL, "--idempotency-key=k")
+		if test.args[0] == "admin" {
+			args = append(args, "--actor=ada", "--reason=ticket 4711")
+		} else {
+			args = append(args, "--owner=u-17")
+		}
 		api.status, api.answer = http.StatusOK, test.answer
 		want := exitOK
 		if strings.HasPrefix(test.says, "withdrawn") {
@@ -92,7 +109,8 @@ func TestOrdersTellTheOutcome(t *testing.T) {
 		if err := json.Unmarshal([]byte(stdout), &result); code != want || err != nil || result.ClaimID != claimID {
 			t.Errorf("%v: exit %d, %q, %v", test.args, code, stdout, err)
 		}
-		if name := test.args[0]; name == "release" || name == "rename" || name == "transfer" {
+		switch name := strings.TrimPrefix(strings.Join(test.args[:2], " "), "admin "); strings.Fields(name)[0] {
+		case "release", "rename", "transfer", "deactivate", "reactivate":
 			if dibs(t, append(args, "--expected-version=3")...); api.match != `"3"` {
 				t.Errorf("%v: If-Match is %q", test.args, api.match)
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/dibs-hq/dibs/app"
 	"github.com/dibs-hq/dibs/kafka"
@@ -21,9 +22,13 @@ likely.`,
 	}, "kafka")
 	partitions := create.Flags().Int("partitions", 12, "partitions of each topic; cannot be changed later")
 	replication := create.Flags().Int("replication-factor", 0, "copies of each record (default 3, or as many as there are brokers)")
+	bound := create.Flags().Duration("clock-bound", kafka.MaxClockBound, "how far ahead a producer's clock may run; reservations hold at least twice as long")
 	create.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *bound < time.Millisecond || *bound > kafka.MaxClockBound {
+			return usage("--clock-bound is %s: 1ms to %s", *bound, kafka.MaxClockBound)
+		}
 		return withKafka(cmd, func(client *kafka.Client) error {
-			report, err := client.CreateTopics(cmd.Context(), kafka.TopicsConfig{Partitions: *partitions, ReplicationFactor: *replication})
+			report, err := client.CreateTopics(cmd.Context(), kafka.TopicsConfig{Partitions: *partitions, ReplicationFactor: *replication, ClockBound: *bound})
 			if err != nil {
 				return err
 			}

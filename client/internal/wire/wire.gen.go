@@ -137,6 +137,72 @@ func (e ClaimRequestOnTimeout) Valid() bool {
 	}
 }
 
+// Defines values for FollowUpState.
+const (
+	FollowUpStatePending  FollowUpState = "pending"
+	FollowUpStateRejected FollowUpState = "rejected"
+	FollowUpStateReleased FollowUpState = "released"
+)
+
+// Valid indicates whether the value is a known member of the FollowUpState enum.
+func (e FollowUpState) Valid() bool {
+	switch e {
+	case FollowUpStatePending:
+		return true
+	case FollowUpStateRejected:
+		return true
+	case FollowUpStateReleased:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HistoryEntryOutcome.
+const (
+	HistoryEntryOutcomeAccepted    HistoryEntryOutcome = "Accepted"
+	HistoryEntryOutcomeBlocked     HistoryEntryOutcome = "Blocked"
+	HistoryEntryOutcomeConfirmed   HistoryEntryOutcome = "Confirmed"
+	HistoryEntryOutcomeDeactivated HistoryEntryOutcome = "Deactivated"
+	HistoryEntryOutcomeExpired     HistoryEntryOutcome = "Expired"
+	HistoryEntryOutcomeExtended    HistoryEntryOutcome = "Extended"
+	HistoryEntryOutcomeReactivated HistoryEntryOutcome = "Reactivated"
+	HistoryEntryOutcomeReleased    HistoryEntryOutcome = "Released"
+	HistoryEntryOutcomeTransferred HistoryEntryOutcome = "Transferred"
+	HistoryEntryOutcomeUnblocked   HistoryEntryOutcome = "Unblocked"
+	HistoryEntryOutcomeWithdrawn   HistoryEntryOutcome = "Withdrawn"
+)
+
+// Valid indicates whether the value is a known member of the HistoryEntryOutcome enum.
+func (e HistoryEntryOutcome) Valid() bool {
+	switch e {
+	case HistoryEntryOutcomeAccepted:
+		return true
+	case HistoryEntryOutcomeBlocked:
+		return true
+	case HistoryEntryOutcomeConfirmed:
+		return true
+	case HistoryEntryOutcomeDeactivated:
+		return true
+	case HistoryEntryOutcomeExpired:
+		return true
+	case HistoryEntryOutcomeExtended:
+		return true
+	case HistoryEntryOutcomeReactivated:
+		return true
+	case HistoryEntryOutcomeReleased:
+		return true
+	case HistoryEntryOutcomeTransferred:
+		return true
+	case HistoryEntryOutcomeUnblocked:
+		return true
+	case HistoryEntryOutcomeWithdrawn:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for NameState.
 const (
 	NameStateBlocked    NameState = "blocked"
@@ -248,6 +314,61 @@ func (e GetClaimParamsOnTimeout) Valid() bool {
 	}
 }
 
+// Actor Who does this: 1 to 255 printable ASCII characters.
+//
+// Examples: ada
+type Actor = string
+
+// AdminReleaseRequest defines model for AdminReleaseRequest.
+type AdminReleaseRequest struct {
+	// Actor Who does this: 1 to 255 printable ASCII characters.
+	//
+	// Examples: ada
+	Actor Actor `json:"actor"`
+
+	// ExpectedVersion The version that the name must have. Without it any version will do.
+	ExpectedVersion *ExpectedVersion `json:"expected_version,omitempty"`
+
+	// Reason Why it is done, for whoever reads the history; 1 to 500 bytes.
+	//
+	// Examples: ticket 4711
+	Reason WhyAsked `json:"reason"`
+}
+
+// AdminRequest defines model for AdminRequest.
+type AdminRequest struct {
+	// Actor Who does this: 1 to 255 printable ASCII characters.
+	//
+	// Examples: ada
+	Actor Actor `json:"actor"`
+
+	// Reason Why it is done, for whoever reads the history; 1 to 500 bytes.
+	//
+	// Examples: ticket 4711
+	Reason WhyAsked `json:"reason"`
+}
+
+// AdminTransferRequest defines model for AdminTransferRequest.
+type AdminTransferRequest struct {
+	// Actor Who does this: 1 to 255 printable ASCII characters.
+	//
+	// Examples: ada
+	Actor Actor `json:"actor"`
+
+	// ExpectedVersion The version that the name must have. Without it any version will do.
+	ExpectedVersion *ExpectedVersion `json:"expected_version,omitempty"`
+
+	// NewOwner Who is to hold it: an opaque id of 1 to 255 printable ASCII characters.
+	//
+	// Examples: u-18
+	NewOwner string `json:"new_owner"`
+
+	// Reason Why it is done, for whoever reads the history; 1 to 500 bytes.
+	//
+	// Examples: ticket 4711
+	Reason WhyAsked `json:"reason"`
+}
+
 // Claim What was asked, and what became of it.
 type Claim struct {
 	// ClaimID The claim that it is about. Of a claim, its own id; for `on_conflict: return_existing`, that of the claim that holds the name. Of another request, the claim that held or holds the name, if that is known, else its own id.
@@ -264,6 +385,9 @@ type Claim struct {
 
 	// ExpiresAt If accepted, until when the name is reserved, or cools down.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// FollowUp The release of the name that was given up for this one: of an accepted claim with `replaces`, or of its confirmation. It is a request of dibs' own, which comes behind. Where it is rejected, because the old name was changed meanwhile, the owner has both names.
+	FollowUp *FollowUp `json:"follow_up,omitempty"`
 
 	// Key The canonical form.
 	Key      *string `json:"key,omitempty"`
@@ -284,7 +408,7 @@ type Claim struct {
 	RequestID string  `json:"request_id"`
 	Space     *string `json:"space,omitempty"`
 
-	// State `accepted` and `rejected` are what the log said of it. `withdrawn` is a claim whose wait ran out and that was withdrawn then, accepted before or not; `withdrawing`, one of which that is not decided yet.
+	// State `accepted` and `rejected` are what the log said of it. `withdrawn` is a claim that was accepted and withdrawn since, or whose wait ran out and that was withdrawn then, accepted before or not; `withdrawing`, one of which that is not decided yet.
 	State ClaimState `json:"state"`
 
 	// Type What was asked; not known of what is pending and was found by its position.
@@ -294,7 +418,7 @@ type Claim struct {
 	Version *int64 `json:"version,omitempty"`
 }
 
-// ClaimState `accepted` and `rejected` are what the log said of it. `withdrawn` is a claim whose wait ran out and that was withdrawn then, accepted before or not; `withdrawing`, one of which that is not decided yet.
+// ClaimState `accepted` and `rejected` are what the log said of it. `withdrawn` is a claim that was accepted and withdrawn since, or whose wait ran out and that was withdrawn then, accepted before or not; `withdrawing`, one of which that is not decided yet.
 type ClaimState string
 
 // ClaimType What was asked; not known of what is pending and was found by its position.
@@ -338,7 +462,7 @@ type ClaimRequest struct {
 	// Examples: username
 	Space *string `json:"space,omitempty"`
 
-	// TTLSeconds With `mode: reserve`, for how long; within the limits of the space. Without it, as long as the space says.
+	// TTLSeconds With `mode: reserve`, for how long; within the limits of the space, and no shorter than twice the time by which a clock may be off (20 seconds, unless the topic has a closer bound). Without it, as long as the space says.
 	//
 	// Examples: 600
 	TTLSeconds *int64 `json:"ttl_seconds,omitempty"`
@@ -384,6 +508,71 @@ type FieldError struct {
 	// Field The field of the body, the header or the parameter that is wrong.
 	Field string `json:"field"`
 }
+
+// FollowUp The release of the name that was given up for this one: of an accepted claim with `replaces`, or of its confirmation. It is a request of dibs' own, which comes behind. Where it is rejected, because the old name was changed meanwhile, the owner has both names.
+type FollowUp struct {
+	// Detail Of a rejected one, for people.
+	Detail *string `json:"detail,omitempty"`
+
+	// Key The name that is released, in its canonical form.
+	Key string `json:"key"`
+
+	// Reason Why the log rejects a claim. The list is closed.
+	Reason *RejectionReason `json:"reason,omitempty"`
+
+	// RequestID The id of the release, by which it can be read once it is decided.
+	RequestID string        `json:"request_id"`
+	Space     string        `json:"space"`
+	State     FollowUpState `json:"state"`
+
+	// Version The version that it must have.
+	Version int64 `json:"version"`
+}
+
+// FollowUpState defines model for FollowUp.State.
+type FollowUpState string
+
+// History defines model for History.
+type History struct {
+	Entries []HistoryEntry `json:"entries"`
+
+	// Key The canonical form.
+	Key string `json:"key"`
+
+	// Next There is more, from this version on.
+	Next  *int64 `json:"next,omitempty"`
+	Space string `json:"space"`
+}
+
+// HistoryEntry defines model for HistoryEntry.
+type HistoryEntry struct {
+	// Actor Who did it, where that was not the owner.
+	Actor *string `json:"actor,omitempty"`
+
+	// At The log time of the decision.
+	At       time.Time `json:"at"`
+	LogEpoch int64     `json:"log_epoch"`
+	Offset   int64     `json:"offset"`
+
+	// Outcome What happened.
+	Outcome HistoryEntryOutcome `json:"outcome"`
+
+	// Owner Who has the name from then on, or had it until then.
+	Owner     *string `json:"owner,omitempty"`
+	Partition int32   `json:"partition"`
+
+	// Reason Why the actor did it.
+	Reason *string `json:"reason,omitempty"`
+
+	// RequestID The request that it is the outcome of, or that made it true.
+	RequestID *string `json:"request_id,omitempty"`
+
+	// Version The version that it gave the name.
+	Version int64 `json:"version"`
+}
+
+// HistoryEntryOutcome What happened.
+type HistoryEntryOutcome string
 
 // Holder Who holds it, and asks for this.
 //
@@ -435,6 +624,15 @@ type Name struct {
 // NameState A reservation or a cool-down whose time is over reads `free`, also where that is not recorded yet.
 type NameState string
 
+// OwnerNames defines model for OwnerNames.
+type OwnerNames struct {
+	Names []Name `json:"names"`
+
+	// Next There may be more behind it.
+	Next  *string `json:"next,omitempty"`
+	Owner string  `json:"owner"`
+}
+
 // Problem defines model for Problem.
 type Problem struct {
 	// ClaimID Where there is something in the log, or may be, the claim that it is about, as of a Claim.
@@ -448,7 +646,7 @@ type Problem struct {
 	// Instance The claim that it is about.
 	Instance *string `json:"instance,omitempty"`
 
-	// Reason One of the reasons of a rejection, or of a refusal by the API: ambiguous_id, bad_request, idempotency_mismatch, internal, method_not_allowed, not_found, outcome_unknown, partition_halted, rate_limited, too_busy, too_large, unauthenticated, unavailable, unsupported_media_type.
+	// Reason One of the reasons of a rejection, or of a refusal by the API: ambiguous_id, bad_request, idempotency_mismatch, internal, method_not_allowed, not_configured, not_found, outcome_unknown, partition_halted, rate_limited, too_busy, too_large, unauthenticated, unavailable, unsupported_media_type.
 	Reason string `json:"reason"`
 
 	// RequestID Where there is something in the log, or may be, the id by which it can be read.
@@ -508,6 +706,11 @@ type TransferRequest struct {
 	Owner Holder `json:"owner"`
 }
 
+// WhyAsked Why it is done, for whoever reads the history; 1 to 500 bytes.
+//
+// Examples: ticket 4711
+type WhyAsked = string
+
 // WithdrawRequest defines model for WithdrawRequest.
 type WithdrawRequest struct {
 	// Name What a claim is about that is not decided yet.
@@ -534,6 +737,9 @@ type IdempotencyKey = string
 
 // IfMatch defines model for IfMatch.
 type IfMatch = string
+
+// Limit defines model for Limit.
+type Limit = int32
 
 // NameInPath defines model for NameInPath.
 type NameInPath = string
@@ -589,11 +795,76 @@ type Unauthenticated = Problem
 // Unavailable defines model for Unavailable.
 type Unavailable = Problem
 
+// Unconfigured defines model for Unconfigured.
+type Unconfigured = Problem
+
 // UnsupportedMediaType defines model for UnsupportedMediaType.
 type UnsupportedMediaType = Problem
 
 // VersionConflict defines model for VersionConflict.
 type VersionConflict = Problem
+
+// BlockNameParams defines parameters for BlockName.
+type BlockNameParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// AdminReleaseNameParams defines parameters for AdminReleaseName.
+type AdminReleaseNameParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// IfMatch The version that the name must have, as its ETag spells it: `"3"`. The same as `expected_version`.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// AdminTransferNameParams defines parameters for AdminTransferName.
+type AdminTransferNameParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// IfMatch The version that the name must have, as its ETag spells it: `"3"`. The same as `expected_version`.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// UnblockNameParams defines parameters for UnblockName.
+type UnblockNameParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
 
 // CreateClaimParams defines parameters for CreateClaim.
 type CreateClaimParams struct {
@@ -690,6 +961,15 @@ type DeactivateNameParams struct {
 	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
 }
 
+// GetHistoryParams defines parameters for GetHistory.
+type GetHistoryParams struct {
+	// From The version to begin with. `next` of an answer is where the following one begins.
+	From *int64 `form:"from,omitempty" json:"from,omitempty"`
+
+	// Limit How many entries to answer with at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
 // ReactivateNameParams defines parameters for ReactivateName.
 type ReactivateNameParams struct {
 	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
@@ -757,6 +1037,27 @@ type TransferNameParams struct {
 	Traceparent *Traceparent `json:"traceparent,omitempty"`
 	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
 }
+
+// GetOwnerNamesParams defines parameters for GetOwnerNames.
+type GetOwnerNamesParams struct {
+	// After Where to go on, the `next` of an answer. It is opaque.
+	After *string `form:"after,omitempty" json:"after,omitempty"`
+
+	// Limit How many entries to answer with at most.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// BlockNameJSONRequestBody defines body for BlockName for application/json ContentType.
+type BlockNameJSONRequestBody = AdminRequest
+
+// AdminReleaseNameJSONRequestBody defines body for AdminReleaseName for application/json ContentType.
+type AdminReleaseNameJSONRequestBody = AdminReleaseRequest
+
+// AdminTransferNameJSONRequestBody defines body for AdminTransferName for application/json ContentType.
+type AdminTransferNameJSONRequestBody = AdminTransferRequest
+
+// UnblockNameJSONRequestBody defines body for UnblockName for application/json ContentType.
+type UnblockNameJSONRequestBody = AdminRequest
 
 // CreateClaimJSONRequestBody defines body for CreateClaim for application/json ContentType.
 type CreateClaimJSONRequestBody = ClaimRequest
@@ -858,6 +1159,104 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 
 // The interface specification for the client above.
 type ClientInterface interface {
+
+	// BlockNameWithBody Block a name
+	//
+	// Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
+	// name has: with `If-Match` it is refused.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/block (the `BlockName` operationId).
+	BlockNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *BlockNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BlockName Block a name
+	//
+	// Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
+	// name has: with `If-Match` it is refused.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/block (the `BlockName` operationId).
+	BlockName(ctx context.Context, space SpaceInPath, name NameInPath, params *BlockNameParams, body BlockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdminReleaseNameWithBody Release a name, whoever holds it
+	//
+	// The name is free then, or nobody's for the space's cool-down.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/release (the `AdminReleaseName` operationId).
+	AdminReleaseNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminReleaseNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdminReleaseName Release a name, whoever holds it
+	//
+	// The name is free then, or nobody's for the space's cool-down.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/release (the `AdminReleaseName` operationId).
+	AdminReleaseName(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminReleaseNameParams, body AdminReleaseNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdminTransferNameWithBody Hand a name to another owner, whoever holds it
+	//
+	// What is free, cooling down or blocked cannot be handed over.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/transfer (the `AdminTransferName` operationId).
+	AdminTransferNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminTransferNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AdminTransferName Hand a name to another owner, whoever holds it
+	//
+	// What is free, cooling down or blocked cannot be handed over.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/transfer (the `AdminTransferName` operationId).
+	AdminTransferName(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminTransferNameParams, body AdminTransferNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UnblockNameWithBody Unblock a name
+	//
+	// The name is free then. It is decided however late, and whatever version the name has: with `If-Match` it is refused.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
+	UnblockNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UnblockName Unblock a name
+	//
+	// The name is free then. It is decided however late, and whatever version the name has: with `If-Match` it is refused.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
+	UnblockName(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, body UnblockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateClaimWithBody Claim a name
 	//
@@ -1011,6 +1410,17 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/names/{space}/{name}/deactivate (the `DeactivateName` operationId).
 	DeactivateName(ctx context.Context, space SpaceInPath, name NameInPath, params *DeactivateNameParams, body DeactivateNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetHistory Read what happened to a name
+	//
+	// Every change of its holding, by version, the first first: outcomes of requests and what they made true beside them.
+	// Rejections change nothing and are not here. Of a name never held there are none; what is older than decisions are
+	// kept is missing.
+	//
+	// Of an owner whom the caller's key does not cover it says what happened and when, not who, why and by which request.
+	//
+	// Corresponds with GET /v1/names/{space}/{name}/history (the `GetHistory` operationId).
+	GetHistory(ctx context.Context, space SpaceInPath, name NameInPath, params *GetHistoryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ReactivateNameWithBody Reactivate the owner of a name
 	//
 	// Takes a deactivation back. If somebody has the name meanwhile it is rejected as `taken`.
@@ -1092,6 +1502,194 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/names/{space}/{name}/transfer (the `TransferName` operationId).
 	TransferName(ctx context.Context, space SpaceInPath, name NameInPath, params *TransferNameParams, body TransferNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetOwnerNames Read what an owner holds
+	//
+	// The names that an owner holds, in all spaces that the caller's key covers, by space and key. Advice, not a promise: the
+	// pages are read one after another, and a name may be claimed or released in between.
+	//
+	// A page may have fewer names than were asked for. Only the last one has no `next`.
+	//
+	// Corresponds with GET /v1/owners/{owner}/names (the `GetOwnerNames` operationId).
+	GetOwnerNames(ctx context.Context, owner string, params *GetOwnerNamesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// BlockNameWithBody Block a name
+//
+// Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
+// name has: with `If-Match` it is refused.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/block (the `BlockName` operationId).
+func (c *Client) BlockNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *BlockNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBlockNameRequestWithBody(c.Server, space, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BlockName Block a name
+//
+// Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
+// name has: with `If-Match` it is refused.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/block (the `BlockName` operationId).
+func (c *Client) BlockName(ctx context.Context, space SpaceInPath, name NameInPath, params *BlockNameParams, body BlockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBlockNameRequest(c.Server, space, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminReleaseNameWithBody Release a name, whoever holds it
+//
+// The name is free then, or nobody's for the space's cool-down.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/release (the `AdminReleaseName` operationId).
+func (c *Client) AdminReleaseNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminReleaseNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminReleaseNameRequestWithBody(c.Server, space, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminReleaseName Release a name, whoever holds it
+//
+// The name is free then, or nobody's for the space's cool-down.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/release (the `AdminReleaseName` operationId).
+func (c *Client) AdminReleaseName(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminReleaseNameParams, body AdminReleaseNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminReleaseNameRequest(c.Server, space, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminTransferNameWithBody Hand a name to another owner, whoever holds it
+//
+// What is free, cooling down or blocked cannot be handed over.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/transfer (the `AdminTransferName` operationId).
+func (c *Client) AdminTransferNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminTransferNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminTransferNameRequestWithBody(c.Server, space, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AdminTransferName Hand a name to another owner, whoever holds it
+//
+// What is free, cooling down or blocked cannot be handed over.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/transfer (the `AdminTransferName` operationId).
+func (c *Client) AdminTransferName(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminTransferNameParams, body AdminTransferNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAdminTransferNameRequest(c.Server, space, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UnblockNameWithBody Unblock a name
+//
+// The name is free then. It is decided however late, and whatever version the name has: with `If-Match` it is refused.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
+func (c *Client) UnblockNameWithBody(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUnblockNameRequestWithBody(c.Server, space, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UnblockName Unblock a name
+//
+// The name is free then. It is decided however late, and whatever version the name has: with `If-Match` it is refused.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
+func (c *Client) UnblockName(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, body UnblockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUnblockNameRequest(c.Server, space, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // CreateClaimWithBody Claim a name
@@ -1366,6 +1964,27 @@ func (c *Client) DeactivateName(ctx context.Context, space SpaceInPath, name Nam
 	return c.Client.Do(req)
 }
 
+// GetHistory Read what happened to a name
+//
+// Every change of its holding, by version, the first first: outcomes of requests and what they made true beside them.
+// Rejections change nothing and are not here. Of a name never held there are none; what is older than decisions are
+// kept is missing.
+//
+// Of an owner whom the caller's key does not cover it says what happened and when, not who, why and by which request.
+//
+// Corresponds with GET /v1/names/{space}/{name}/history (the `GetHistory` operationId).
+func (c *Client) GetHistory(ctx context.Context, space SpaceInPath, name NameInPath, params *GetHistoryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetHistoryRequest(c.Server, space, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ReactivateNameWithBody Reactivate the owner of a name
 //
 // Takes a deactivation back. If somebody has the name meanwhile it is rejected as `taken`.
@@ -1526,6 +2145,456 @@ func (c *Client) TransferName(ctx context.Context, space SpaceInPath, name NameI
 		return nil, err
 	}
 	return c.Client.Do(req)
+}
+
+// GetOwnerNames Read what an owner holds
+//
+// The names that an owner holds, in all spaces that the caller's key covers, by space and key. Advice, not a promise: the
+// pages are read one after another, and a name may be claimed or released in between.
+//
+// A page may have fewer names than were asked for. Only the last one has no `next`.
+//
+// Corresponds with GET /v1/owners/{owner}/names (the `GetOwnerNames` operationId).
+func (c *Client) GetOwnerNames(ctx context.Context, owner string, params *GetOwnerNamesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetOwnerNamesRequest(c.Server, owner, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// NewBlockNameRequest calls the generic BlockName builder with application/json body
+func NewBlockNameRequest(server string, space SpaceInPath, name NameInPath, params *BlockNameParams, body BlockNameJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewBlockNameRequestWithBody(server, space, name, params, "application/json", bodyReader)
+}
+
+// NewBlockNameRequestWithBody constructs an http.Request for the BlockName method, with any body, and a specified content type
+func NewBlockNameRequestWithBody(server string, space SpaceInPath, name NameInPath, params *BlockNameParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "space", space, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/admin/names/%s/%s/block", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam2)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam3)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewAdminReleaseNameRequest calls the generic AdminReleaseName builder with application/json body
+func NewAdminReleaseNameRequest(server string, space SpaceInPath, name NameInPath, params *AdminReleaseNameParams, body AdminReleaseNameJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAdminReleaseNameRequestWithBody(server, space, name, params, "application/json", bodyReader)
+}
+
+// NewAdminReleaseNameRequestWithBody constructs an http.Request for the AdminReleaseName method, with any body, and a specified content type
+func NewAdminReleaseNameRequestWithBody(server string, space SpaceInPath, name NameInPath, params *AdminReleaseNameParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "space", space, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/admin/names/%s/%s/release", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam2)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam3)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam4 string
+
+			headerParam4, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam4)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewAdminTransferNameRequest calls the generic AdminTransferName builder with application/json body
+func NewAdminTransferNameRequest(server string, space SpaceInPath, name NameInPath, params *AdminTransferNameParams, body AdminTransferNameJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAdminTransferNameRequestWithBody(server, space, name, params, "application/json", bodyReader)
+}
+
+// NewAdminTransferNameRequestWithBody constructs an http.Request for the AdminTransferName method, with any body, and a specified content type
+func NewAdminTransferNameRequestWithBody(server string, space SpaceInPath, name NameInPath, params *AdminTransferNameParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "space", space, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/admin/names/%s/%s/transfer", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.IfMatch != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam2)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam3)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam4 string
+
+			headerParam4, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam4)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewUnblockNameRequest calls the generic UnblockName builder with application/json body
+func NewUnblockNameRequest(server string, space SpaceInPath, name NameInPath, params *UnblockNameParams, body UnblockNameJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUnblockNameRequestWithBody(server, space, name, params, "application/json", bodyReader)
+}
+
+// NewUnblockNameRequestWithBody constructs an http.Request for the UnblockName method, with any body, and a specified content type
+func NewUnblockNameRequestWithBody(server string, space SpaceInPath, name NameInPath, params *UnblockNameParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "space", space, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/admin/names/%s/%s/unblock", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam2)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam3)
+		}
+
+	}
+
+	return req, nil
 }
 
 // NewCreateClaimRequest calls the generic CreateClaim builder with application/json body
@@ -2165,6 +3234,86 @@ func NewDeactivateNameRequestWithBody(server string, space SpaceInPath, name Nam
 	return req, nil
 }
 
+// NewGetHistoryRequest constructs an http.Request for the GetHistory method
+func NewGetHistoryRequest(server string, space SpaceInPath, name NameInPath, params *GetHistoryParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "space", space, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/names/%s/%s/history", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewReactivateNameRequest calls the generic ReactivateName builder with application/json body
 func NewReactivateNameRequest(server string, space SpaceInPath, name NameInPath, params *ReactivateNameParams, body ReactivateNameJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -2617,6 +3766,79 @@ func NewTransferNameRequestWithBody(server string, space SpaceInPath, name NameI
 	return req, nil
 }
 
+// NewGetOwnerNamesRequest constructs an http.Request for the GetOwnerNames method
+func NewGetOwnerNamesRequest(server string, owner string, params *GetOwnerNamesParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "owner", owner, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/owners/%s/names", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.After != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "after", *params.After, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -2660,6 +3882,104 @@ func WithBaseURL(baseURL string) ClientOption {
 
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
+
+	// BlockNameWithBodyWithResponse Block a name
+	//
+	// Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
+	// name has: with `If-Match` it is refused.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/block (the `BlockName` operationId).
+	BlockNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *BlockNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BlockNameResponse, error)
+
+	// BlockNameWithResponse Block a name
+	//
+	// Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
+	// name has: with `If-Match` it is refused.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/block (the `BlockName` operationId).
+	BlockNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *BlockNameParams, body BlockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*BlockNameResponse, error)
+
+	// AdminReleaseNameWithBodyWithResponse Release a name, whoever holds it
+	//
+	// The name is free then, or nobody's for the space's cool-down.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/release (the `AdminReleaseName` operationId).
+	AdminReleaseNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminReleaseNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdminReleaseNameResponse, error)
+
+	// AdminReleaseNameWithResponse Release a name, whoever holds it
+	//
+	// The name is free then, or nobody's for the space's cool-down.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/release (the `AdminReleaseName` operationId).
+	AdminReleaseNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminReleaseNameParams, body AdminReleaseNameJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminReleaseNameResponse, error)
+
+	// AdminTransferNameWithBodyWithResponse Hand a name to another owner, whoever holds it
+	//
+	// What is free, cooling down or blocked cannot be handed over.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/transfer (the `AdminTransferName` operationId).
+	AdminTransferNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminTransferNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdminTransferNameResponse, error)
+
+	// AdminTransferNameWithResponse Hand a name to another owner, whoever holds it
+	//
+	// What is free, cooling down or blocked cannot be handed over.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/transfer (the `AdminTransferName` operationId).
+	AdminTransferNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminTransferNameParams, body AdminTransferNameJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminTransferNameResponse, error)
+
+	// UnblockNameWithBodyWithResponse Unblock a name
+	//
+	// The name is free then. It is decided however late, and whatever version the name has: with `If-Match` it is refused.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
+	UnblockNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UnblockNameResponse, error)
+
+	// UnblockNameWithResponse Unblock a name
+	//
+	// The name is free then. It is decided however late, and whatever version the name has: with `If-Match` it is refused.
+	//
+	// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+	// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
+	UnblockNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, body UnblockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*UnblockNameResponse, error)
 
 	// CreateClaimWithBodyWithResponse Claim a name
 	//
@@ -2817,6 +4137,19 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/names/{space}/{name}/deactivate (the `DeactivateName` operationId).
 	DeactivateNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *DeactivateNameParams, body DeactivateNameJSONRequestBody, reqEditors ...RequestEditorFn) (*DeactivateNameResponse, error)
 
+	// GetHistoryWithResponse Read what happened to a name
+	//
+	// Every change of its holding, by version, the first first: outcomes of requests and what they made true beside them.
+	// Rejections change nothing and are not here. Of a name never held there are none; what is older than decisions are
+	// kept is missing.
+	//
+	// Of an owner whom the caller's key does not cover it says what happened and when, not who, why and by which request.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/names/{space}/{name}/history (the `GetHistory` operationId).
+	GetHistoryWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *GetHistoryParams, reqEditors ...RequestEditorFn) (*GetHistoryResponse, error)
+
 	// ReactivateNameWithBodyWithResponse Reactivate the owner of a name
 	//
 	// Takes a deactivation back. If somebody has the name meanwhile it is rejected as `taken`.
@@ -2898,6 +4231,866 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/names/{space}/{name}/transfer (the `TransferName` operationId).
 	TransferNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *TransferNameParams, body TransferNameJSONRequestBody, reqEditors ...RequestEditorFn) (*TransferNameResponse, error)
+
+	// GetOwnerNamesWithResponse Read what an owner holds
+	//
+	// The names that an owner holds, in all spaces that the caller's key covers, by space and key. Advice, not a promise: the
+	// pages are read one after another, and a name may be claimed or released in between.
+	//
+	// A page may have fewer names than were asked for. Only the last one has no `next`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/owners/{owner}/names (the `GetOwnerNames` operationId).
+	GetOwnerNamesWithResponse(ctx context.Context, owner string, params *GetOwnerNamesParams, reqEditors ...RequestEditorFn) (*GetOwnerNamesResponse, error)
+}
+
+// BlockNameResponse200Headers the declared response headers of an HTTP 200 response for BlockName
+type BlockNameResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// BlockNameResponse202Headers the declared response headers of an HTTP 202 response for BlockName
+type BlockNameResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// BlockNameResponse401Headers the declared response headers of an HTTP 401 response for BlockName
+type BlockNameResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// BlockNameResponse403Headers the declared response headers of an HTTP 403 response for BlockName
+type BlockNameResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// BlockNameResponse404Headers the declared response headers of an HTTP 404 response for BlockName
+type BlockNameResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// BlockNameResponse409Headers the declared response headers of an HTTP 409 response for BlockName
+type BlockNameResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// BlockNameResponse412Headers the declared response headers of an HTTP 412 response for BlockName
+type BlockNameResponse412Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// BlockNameResponse429Headers the declared response headers of an HTTP 429 response for BlockName
+type BlockNameResponse429Headers struct {
+	RetryAfter int
+}
+
+// BlockNameResponse503Headers the declared response headers of an HTTP 503 response for BlockName
+type BlockNameResponse503Headers struct {
+	RetryAfter int
+}
+
+type BlockNameResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Later
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *VersionConflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON501 the response for an HTTP 501 `application/problem+json` response
+	ApplicationProblemJSON501 *Unconfigured
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *BlockNameResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *BlockNameResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *BlockNameResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *BlockNameResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *BlockNameResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *BlockNameResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *BlockNameResponse412Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *BlockNameResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *BlockNameResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r BlockNameResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r BlockNameResponse) GetJSON202() *Later {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON412() *VersionConflict {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON501 returns the response for an HTTP 501 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON501() *Unconfigured {
+	return r.ApplicationProblemJSON501
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r BlockNameResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r BlockNameResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r BlockNameResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r BlockNameResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r BlockNameResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// AdminReleaseNameResponse200Headers the declared response headers of an HTTP 200 response for AdminReleaseName
+type AdminReleaseNameResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// AdminReleaseNameResponse202Headers the declared response headers of an HTTP 202 response for AdminReleaseName
+type AdminReleaseNameResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// AdminReleaseNameResponse401Headers the declared response headers of an HTTP 401 response for AdminReleaseName
+type AdminReleaseNameResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// AdminReleaseNameResponse403Headers the declared response headers of an HTTP 403 response for AdminReleaseName
+type AdminReleaseNameResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// AdminReleaseNameResponse404Headers the declared response headers of an HTTP 404 response for AdminReleaseName
+type AdminReleaseNameResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// AdminReleaseNameResponse409Headers the declared response headers of an HTTP 409 response for AdminReleaseName
+type AdminReleaseNameResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// AdminReleaseNameResponse412Headers the declared response headers of an HTTP 412 response for AdminReleaseName
+type AdminReleaseNameResponse412Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// AdminReleaseNameResponse429Headers the declared response headers of an HTTP 429 response for AdminReleaseName
+type AdminReleaseNameResponse429Headers struct {
+	RetryAfter int
+}
+
+// AdminReleaseNameResponse503Headers the declared response headers of an HTTP 503 response for AdminReleaseName
+type AdminReleaseNameResponse503Headers struct {
+	RetryAfter int
+}
+
+type AdminReleaseNameResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Later
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *VersionConflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON501 the response for an HTTP 501 `application/problem+json` response
+	ApplicationProblemJSON501 *Unconfigured
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *AdminReleaseNameResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *AdminReleaseNameResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *AdminReleaseNameResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *AdminReleaseNameResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *AdminReleaseNameResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *AdminReleaseNameResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *AdminReleaseNameResponse412Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *AdminReleaseNameResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *AdminReleaseNameResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AdminReleaseNameResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r AdminReleaseNameResponse) GetJSON202() *Later {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON412() *VersionConflict {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON501 returns the response for an HTTP 501 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON501() *Unconfigured {
+	return r.ApplicationProblemJSON501
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r AdminReleaseNameResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r AdminReleaseNameResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdminReleaseNameResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdminReleaseNameResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdminReleaseNameResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// AdminTransferNameResponse200Headers the declared response headers of an HTTP 200 response for AdminTransferName
+type AdminTransferNameResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// AdminTransferNameResponse202Headers the declared response headers of an HTTP 202 response for AdminTransferName
+type AdminTransferNameResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// AdminTransferNameResponse401Headers the declared response headers of an HTTP 401 response for AdminTransferName
+type AdminTransferNameResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// AdminTransferNameResponse403Headers the declared response headers of an HTTP 403 response for AdminTransferName
+type AdminTransferNameResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// AdminTransferNameResponse404Headers the declared response headers of an HTTP 404 response for AdminTransferName
+type AdminTransferNameResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// AdminTransferNameResponse409Headers the declared response headers of an HTTP 409 response for AdminTransferName
+type AdminTransferNameResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// AdminTransferNameResponse412Headers the declared response headers of an HTTP 412 response for AdminTransferName
+type AdminTransferNameResponse412Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// AdminTransferNameResponse429Headers the declared response headers of an HTTP 429 response for AdminTransferName
+type AdminTransferNameResponse429Headers struct {
+	RetryAfter int
+}
+
+// AdminTransferNameResponse503Headers the declared response headers of an HTTP 503 response for AdminTransferName
+type AdminTransferNameResponse503Headers struct {
+	RetryAfter int
+}
+
+type AdminTransferNameResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Later
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *VersionConflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON501 the response for an HTTP 501 `application/problem+json` response
+	ApplicationProblemJSON501 *Unconfigured
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *AdminTransferNameResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *AdminTransferNameResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *AdminTransferNameResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *AdminTransferNameResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *AdminTransferNameResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *AdminTransferNameResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *AdminTransferNameResponse412Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *AdminTransferNameResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *AdminTransferNameResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AdminTransferNameResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r AdminTransferNameResponse) GetJSON202() *Later {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON412() *VersionConflict {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON501 returns the response for an HTTP 501 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON501() *Unconfigured {
+	return r.ApplicationProblemJSON501
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r AdminTransferNameResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r AdminTransferNameResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AdminTransferNameResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AdminTransferNameResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AdminTransferNameResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// UnblockNameResponse200Headers the declared response headers of an HTTP 200 response for UnblockName
+type UnblockNameResponse200Headers struct {
+	ETag               string
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// UnblockNameResponse202Headers the declared response headers of an HTTP 202 response for UnblockName
+type UnblockNameResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// UnblockNameResponse401Headers the declared response headers of an HTTP 401 response for UnblockName
+type UnblockNameResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// UnblockNameResponse403Headers the declared response headers of an HTTP 403 response for UnblockName
+type UnblockNameResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// UnblockNameResponse404Headers the declared response headers of an HTTP 404 response for UnblockName
+type UnblockNameResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// UnblockNameResponse409Headers the declared response headers of an HTTP 409 response for UnblockName
+type UnblockNameResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// UnblockNameResponse412Headers the declared response headers of an HTTP 412 response for UnblockName
+type UnblockNameResponse412Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// UnblockNameResponse429Headers the declared response headers of an HTTP 429 response for UnblockName
+type UnblockNameResponse429Headers struct {
+	RetryAfter int
+}
+
+// UnblockNameResponse503Headers the declared response headers of an HTTP 503 response for UnblockName
+type UnblockNameResponse503Headers struct {
+	RetryAfter int
+}
+
+type UnblockNameResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Done
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Later
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON412 the response for an HTTP 412 `application/problem+json` response
+	ApplicationProblemJSON412 *VersionConflict
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON501 the response for an HTTP 501 `application/problem+json` response
+	ApplicationProblemJSON501 *Unconfigured
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *UnblockNameResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *UnblockNameResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *UnblockNameResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *UnblockNameResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *UnblockNameResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *UnblockNameResponse409Headers
+	// Headers412 the parsed response headers for an HTTP 412 response
+	Headers412 *UnblockNameResponse412Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *UnblockNameResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *UnblockNameResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UnblockNameResponse) GetJSON200() *Done {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r UnblockNameResponse) GetJSON202() *Later {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON412 returns the response for an HTTP 412 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON412() *VersionConflict {
+	return r.ApplicationProblemJSON412
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON501 returns the response for an HTTP 501 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON501() *Unconfigured {
+	return r.ApplicationProblemJSON501
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r UnblockNameResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r UnblockNameResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UnblockNameResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UnblockNameResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UnblockNameResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 // CreateClaimResponse201Headers the declared response headers of an HTTP 201 response for CreateClaim
@@ -4211,6 +6404,141 @@ func (r DeactivateNameResponse) ContentType() string {
 	return ""
 }
 
+// GetHistoryResponse401Headers the declared response headers of an HTTP 401 response for GetHistory
+type GetHistoryResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// GetHistoryResponse403Headers the declared response headers of an HTTP 403 response for GetHistory
+type GetHistoryResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// GetHistoryResponse404Headers the declared response headers of an HTTP 404 response for GetHistory
+type GetHistoryResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// GetHistoryResponse429Headers the declared response headers of an HTTP 429 response for GetHistory
+type GetHistoryResponse429Headers struct {
+	RetryAfter int
+}
+
+// GetHistoryResponse503Headers the declared response headers of an HTTP 503 response for GetHistory
+type GetHistoryResponse503Headers struct {
+	RetryAfter int
+}
+
+type GetHistoryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *History
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetHistoryResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *GetHistoryResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *GetHistoryResponse404Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *GetHistoryResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *GetHistoryResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetHistoryResponse) GetJSON200() *History {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetHistoryResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetHistoryResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetHistoryResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetHistoryResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetHistoryResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetHistoryResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetHistoryResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetHistoryResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetHistoryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetHistoryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetHistoryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetHistoryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // ReactivateNameResponse200Headers the declared response headers of an HTTP 200 response for ReactivateName
 type ReactivateNameResponse200Headers struct {
 	ETag               string
@@ -5031,6 +7359,287 @@ func (r TransferNameResponse) ContentType() string {
 	return ""
 }
 
+// GetOwnerNamesResponse401Headers the declared response headers of an HTTP 401 response for GetOwnerNames
+type GetOwnerNamesResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// GetOwnerNamesResponse403Headers the declared response headers of an HTTP 403 response for GetOwnerNames
+type GetOwnerNamesResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// GetOwnerNamesResponse404Headers the declared response headers of an HTTP 404 response for GetOwnerNames
+type GetOwnerNamesResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// GetOwnerNamesResponse429Headers the declared response headers of an HTTP 429 response for GetOwnerNames
+type GetOwnerNamesResponse429Headers struct {
+	RetryAfter int
+}
+
+// GetOwnerNamesResponse503Headers the declared response headers of an HTTP 503 response for GetOwnerNames
+type GetOwnerNamesResponse503Headers struct {
+	RetryAfter int
+}
+
+type GetOwnerNamesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OwnerNames
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetOwnerNamesResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *GetOwnerNamesResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *GetOwnerNamesResponse404Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *GetOwnerNamesResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *GetOwnerNamesResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetOwnerNamesResponse) GetJSON200() *OwnerNames {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetOwnerNamesResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetOwnerNamesResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetOwnerNamesResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetOwnerNamesResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GetOwnerNamesResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetOwnerNamesResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetOwnerNamesResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetOwnerNamesResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetOwnerNamesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetOwnerNamesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetOwnerNamesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetOwnerNamesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// BlockNameWithBodyWithResponse Block a name
+//
+// Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
+// name has: with `If-Match` it is refused.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/block (the `BlockName` operationId).
+func (c *ClientWithResponses) BlockNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *BlockNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BlockNameResponse, error) {
+	rsp, err := c.BlockNameWithBody(ctx, space, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBlockNameResponse(rsp)
+}
+
+// BlockNameWithResponse Block a name
+//
+// Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
+// name has: with `If-Match` it is refused.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/block (the `BlockName` operationId).
+func (c *ClientWithResponses) BlockNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *BlockNameParams, body BlockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*BlockNameResponse, error) {
+	rsp, err := c.BlockName(ctx, space, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBlockNameResponse(rsp)
+}
+
+// AdminReleaseNameWithBodyWithResponse Release a name, whoever holds it
+//
+// The name is free then, or nobody's for the space's cool-down.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/release (the `AdminReleaseName` operationId).
+func (c *ClientWithResponses) AdminReleaseNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminReleaseNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdminReleaseNameResponse, error) {
+	rsp, err := c.AdminReleaseNameWithBody(ctx, space, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminReleaseNameResponse(rsp)
+}
+
+// AdminReleaseNameWithResponse Release a name, whoever holds it
+//
+// The name is free then, or nobody's for the space's cool-down.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/release (the `AdminReleaseName` operationId).
+func (c *ClientWithResponses) AdminReleaseNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminReleaseNameParams, body AdminReleaseNameJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminReleaseNameResponse, error) {
+	rsp, err := c.AdminReleaseName(ctx, space, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminReleaseNameResponse(rsp)
+}
+
+// AdminTransferNameWithBodyWithResponse Hand a name to another owner, whoever holds it
+//
+// What is free, cooling down or blocked cannot be handed over.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/transfer (the `AdminTransferName` operationId).
+func (c *ClientWithResponses) AdminTransferNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminTransferNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AdminTransferNameResponse, error) {
+	rsp, err := c.AdminTransferNameWithBody(ctx, space, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminTransferNameResponse(rsp)
+}
+
+// AdminTransferNameWithResponse Hand a name to another owner, whoever holds it
+//
+// What is free, cooling down or blocked cannot be handed over.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/transfer (the `AdminTransferName` operationId).
+func (c *ClientWithResponses) AdminTransferNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *AdminTransferNameParams, body AdminTransferNameJSONRequestBody, reqEditors ...RequestEditorFn) (*AdminTransferNameResponse, error) {
+	rsp, err := c.AdminTransferName(ctx, space, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAdminTransferNameResponse(rsp)
+}
+
+// UnblockNameWithBodyWithResponse Unblock a name
+//
+// The name is free then. It is decided however late, and whatever version the name has: with `If-Match` it is refused.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
+func (c *ClientWithResponses) UnblockNameWithBodyWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UnblockNameResponse, error) {
+	rsp, err := c.UnblockNameWithBody(ctx, space, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUnblockNameResponse(rsp)
+}
+
+// UnblockNameWithResponse Unblock a name
+//
+// The name is free then. It is decided however late, and whatever version the name has: with `If-Match` it is refused.
+//
+// It takes a key that is limited to no owners, and an actor and a reason, which the history of the name keeps. An API
+// without `security.request_keys_file` cannot sign it, and answers `not_configured`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
+func (c *ClientWithResponses) UnblockNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, body UnblockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*UnblockNameResponse, error) {
+	rsp, err := c.UnblockName(ctx, space, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUnblockNameResponse(rsp)
+}
+
 // CreateClaimWithBodyWithResponse Claim a name
 //
 // Publishes the claim and waits for its outcome, 5 seconds unless `Prefer: wait=N` says otherwise (at most 30). A
@@ -5259,6 +7868,25 @@ func (c *ClientWithResponses) DeactivateNameWithResponse(ctx context.Context, sp
 	return ParseDeactivateNameResponse(rsp)
 }
 
+// GetHistoryWithResponse Read what happened to a name
+//
+// Every change of its holding, by version, the first first: outcomes of requests and what they made true beside them.
+// Rejections change nothing and are not here. Of a name never held there are none; what is older than decisions are
+// kept is missing.
+//
+// Of an owner whom the caller's key does not cover it says what happened and when, not who, why and by which request.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/names/{space}/{name}/history (the `GetHistory` operationId).
+func (c *ClientWithResponses) GetHistoryWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *GetHistoryParams, reqEditors ...RequestEditorFn) (*GetHistoryResponse, error) {
+	rsp, err := c.GetHistory(ctx, space, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetHistoryResponse(rsp)
+}
+
 // ReactivateNameWithBodyWithResponse Reactivate the owner of a name
 //
 // Takes a deactivation back. If somebody has the name meanwhile it is rejected as `taken`.
@@ -5387,6 +8015,1172 @@ func (c *ClientWithResponses) TransferNameWithResponse(ctx context.Context, spac
 		return nil, err
 	}
 	return ParseTransferNameResponse(rsp)
+}
+
+// GetOwnerNamesWithResponse Read what an owner holds
+//
+// The names that an owner holds, in all spaces that the caller's key covers, by space and key. Advice, not a promise: the
+// pages are read one after another, and a name may be claimed or released in between.
+//
+// A page may have fewer names than were asked for. Only the last one has no `next`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/owners/{owner}/names (the `GetOwnerNames` operationId).
+func (c *ClientWithResponses) GetOwnerNamesWithResponse(ctx context.Context, owner string, params *GetOwnerNamesParams, reqEditors ...RequestEditorFn) (*GetOwnerNamesResponse, error) {
+	rsp, err := c.GetOwnerNames(ctx, owner, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetOwnerNamesResponse(rsp)
+}
+
+// ParseBlockNameResponse parses an HTTP response from a BlockNameWithResponse call
+func ParseBlockNameResponse(rsp *http.Response) (*BlockNameResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &BlockNameResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Later
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest VersionConflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 501:
+		var dest Unconfigured
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON501 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers BlockNameResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers BlockNameResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers BlockNameResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers BlockNameResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers BlockNameResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers BlockNameResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers BlockNameResponse412Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 429:
+		var headers BlockNameResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers BlockNameResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseAdminReleaseNameResponse parses an HTTP response from a AdminReleaseNameWithResponse call
+func ParseAdminReleaseNameResponse(rsp *http.Response) (*AdminReleaseNameResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdminReleaseNameResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Later
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest VersionConflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 501:
+		var dest Unconfigured
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON501 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers AdminReleaseNameResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers AdminReleaseNameResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers AdminReleaseNameResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers AdminReleaseNameResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers AdminReleaseNameResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers AdminReleaseNameResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers AdminReleaseNameResponse412Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 429:
+		var headers AdminReleaseNameResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers AdminReleaseNameResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseAdminTransferNameResponse parses an HTTP response from a AdminTransferNameWithResponse call
+func ParseAdminTransferNameResponse(rsp *http.Response) (*AdminTransferNameResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AdminTransferNameResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Later
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest VersionConflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 501:
+		var dest Unconfigured
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON501 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers AdminTransferNameResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers AdminTransferNameResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers AdminTransferNameResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers AdminTransferNameResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers AdminTransferNameResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers AdminTransferNameResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers AdminTransferNameResponse412Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 429:
+		var headers AdminTransferNameResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers AdminTransferNameResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseUnblockNameResponse parses an HTTP response from a UnblockNameWithResponse call
+func ParseUnblockNameResponse(rsp *http.Response) (*UnblockNameResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UnblockNameResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Done
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Later
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 412:
+		var dest VersionConflict
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON412 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 501:
+		var dest Unconfigured
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON501 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers UnblockNameResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers UnblockNameResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers UnblockNameResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers UnblockNameResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers UnblockNameResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers UnblockNameResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 412:
+		var headers UnblockNameResponse412Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers412 = &headers
+	case rsp.StatusCode == 429:
+		var headers UnblockNameResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers UnblockNameResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
 }
 
 // ParseCreateClaimResponse parses an HTTP response from a CreateClaimWithResponse call
@@ -7135,6 +10929,162 @@ func ParseDeactivateNameResponse(rsp *http.Response) (*DeactivateNameResponse, e
 	return response, nil
 }
 
+// ParseGetHistoryResponse parses an HTTP response from a GetHistoryWithResponse call
+func ParseGetHistoryResponse(rsp *http.Response) (*GetHistoryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetHistoryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest History
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers GetHistoryResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers GetHistoryResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers GetHistoryResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 429:
+		var headers GetHistoryResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers GetHistoryResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseReactivateNameResponse parses an HTTP response from a ReactivateNameWithResponse call
 func ParseReactivateNameResponse(rsp *http.Response) (*ReactivateNameResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -8242,6 +12192,162 @@ func ParseTransferNameResponse(rsp *http.Response) (*TransferNameResponse, error
 		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers TransferNameResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetOwnerNamesResponse parses an HTTP response from a GetOwnerNamesWithResponse call
+func ParseGetOwnerNamesResponse(rsp *http.Response) (*GetOwnerNamesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetOwnerNamesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OwnerNames
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers GetOwnerNamesResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers GetOwnerNamesResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers GetOwnerNamesResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 429:
+		var headers GetOwnerNamesResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers GetOwnerNamesResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {

@@ -1,7 +1,12 @@
-package api_test
+// Package ledgertest is what a log comes to, in memory, for tests of whatever asks dibs for names.
+//
+// It promises that everything is decided by the very rule that a processor decides by. It does no I/O.
+package ledgertest
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dibs-hq/dibs/claims"
@@ -12,40 +17,42 @@ import (
 	"github.com/google/uuid"
 )
 
-// ledger is what the records so far have come to, by the very rule that a processor decides by: no test here has an opinion
-// of its own about that. It is not safe for concurrent use.
-type ledger struct {
+// Ledger is what the records so far have come to. It is not safe for concurrent use.
+type Ledger struct {
 	processor.Known
 	// Force rejects every request about a key for a reason.
 	Force map[names.Key]registrations.Reason
 
+	// Signing is what privileged requests are signed with.
+	Signing claims.SigningKey
+
 	rules   processor.Rules
-	signing claims.SigningKey
 	logTime map[int32]time.Time
+	rows    []processor.Row // outcomes and facts, in the order of their partition
 }
 
-// newLedger makes an empty one.
-func newLedger(partitions int, policies names.Policies) *ledger {
+// New makes an empty one.
+func New(partitions int, policies names.Policies) *Ledger {
 	signing := claims.SigningKey{ID: "test", Secret: []byte("of a test")}
-	return &ledger{
+	return &Ledger{
 		Known: processor.Known{
 			Holdings: make(map[names.Ref]registrations.Holding), Outcomes: make(map[processor.Request]registrations.Outcome),
 			Marks: make(map[processor.Mark]struct{}),
 		},
 		Force:   make(map[names.Key]registrations.Reason),
 		rules:   processor.Rules{Partitions: partitions, Policies: policies, Keys: claims.Keys{signing.ID: signing.Secret}},
-		signing: signing, logTime: make(map[int32]time.Time),
+		Signing: signing, logTime: make(map[int32]time.Time),
 	}
 }
 
-// sent is a record on its way to a partition.
-type sent struct {
+// Sent is a record on its way to a partition.
+type Sent struct {
 	Partition int32
 	Record    cloudevents.Record
 }
 
 // Sign makes a request of somebody who may write to the topic, signed where it must be.
-func (l *ledger) Sign(body claims.Body, id uuid.UUID, principal string) sent {
+func (l *Ledger) Sign(body claims.Body, id uuid.UUID, principal string) Sent {
 	space, name := body.Name()
 	key, err := l.rules.Policies[space].Canonical(name)
 	if err != nil {
@@ -53,11 +60,11 @@ func (l *ledger) Sign(body claims.Body, id uuid.UUID, principal string) sent {
 	}
 	ref := names.Ref{Space: space, Key: key}
 	r := claims.NewRecord(body, cloudevents.Event{ID: id, Source: "test", Principal: principal}, ref)
-	return sent{claims.Partition(ref.String(), l.rules.Partitions), l.signing.Sign(r)}
+	return Sent{claims.Partition(ref.String(), l.rules.Partitions), l.Signing.Sign(r)}
 }
 
 // Decide decides the record at a place. It returns what is published, and what follows.
-func (l *ledger) Decide(partition int32, logEpoch, offset int64, r cloudevents.Record) (published []registrations.Outcome, follows []sent) {
+func (l *Ledger) Decide(partition int32, logEpoch, offset int64, r cloudevents.Record) (published []registrations.Outcome, follows []Sent) {
 	received := processor.Receive(processor.Message{Offset: offset, Record: r}, l.rules)
 	d := processor.Decide(processor.Ledger{
 		Partition: partition, LogEpoch: logEpoch, LogTime: l.logTime[partition], Rules: l.rules, Known: l.Known,
@@ -71,6 +78,9 @@ func (l *ledger) Decide(partition int32, logEpoch, offset int64, r cloudevents.R
 	}
 	for _, row := range d.Rows {
 		o := row.Outcome
+		if force == "" && (row.Kind == processor.KindOutcome || row.Kind == processor.KindFact) {
+			l.rows = append(l.rows, row)
+		}
 		switch row.Kind {
 		case processor.KindOutcome:
 			if force != "" {
@@ -95,7 +105,7 @@ func (l *ledger) Decide(partition int32, logEpoch, offset int64, r cloudevents.R
 }
 
 // Decided returns the outcomes of those requests that are decided.
-func (l *ledger) Decided(ids []uuid.UUID) []registrations.Outcome {
+func (l *Ledger) Decided(ids []uuid.UUID) []registrations.Outcome {
 	var found []registrations.Outcome
 	for at, o := range l.Outcomes {
 		for _, id := range ids {
@@ -105,4 +115,50 @@ func (l *ledger) Decided(ids []uuid.UUID) []registrations.Outcome {
 		}
 	}
 	return found
+}
+
+// History returns what changed a name, from a version on: the first row of each.
+func (l *Ledger) History(ref names.Ref, from int64) []processor.Row {
+	var found []processor.Row
+	for i := range l.rows {
+		o := &l.rows[i].Outcome
+		n := len(found)
+		if o.Ref == ref && o.State != "" && o.Version >= from && (n == 0 || found[n-1].Outcome.Version < o.Version) {
+			found = append(found, l.rows[i])
+		}
+	}
+	return found
+}
+
+// ByOwner returns the names that an owner holds, by space and key.
+func (l *Ledger) ByOwner(owner string) []names.Ref {
+	var refs []names.Ref
+	for ref, h := range l.Holdings {
+		if h.Owner == owner {
+			refs = append(refs, ref)
+		}
+	}
+	slices.SortFunc(refs, Compare)
+	return refs
+}
+
+// Compare orders names by space and key.
+func Compare(a, b names.Ref) int {
+	return cmp.Or(cmp.Compare(a.Space, b.Space), cmp.Compare(a.Key, b.Key))
+}
+
+// Sequel returns what came of a claim, or of its confirmation: what withdrew it, and what it gave up; nil for nothing.
+func (l *Ledger) Sequel(of registrations.Outcome) (withdrawal *registrations.Outcome, followUp *processor.FollowUp) {
+	for i := range l.rows {
+		row := &l.rows[i]
+		if o := &row.Outcome; o.ClaimID == of.ClaimID && o.Ref == of.Ref {
+			if o.Type == registrations.Withdrawn && o.State != "" {
+				withdrawal = o
+			}
+			if row.FollowUp != nil {
+				followUp = row.FollowUp
+			}
+		}
+	}
+	return withdrawal, followUp
 }

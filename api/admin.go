@@ -1,0 +1,64 @@
+package api
+
+import (
+	"context"
+
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/names"
+)
+
+// The calls of actors, about anybody's names: signed, and kept with who asked for them and why.
+
+// AdminReleaseName is POST /v1/admin/names/{space}/{name}/release.
+func (h *handlers) AdminReleaseName(ctx context.Context, r AdminReleaseNameRequestObject) (AdminReleaseNameResponseObject, error) {
+	b := r.Body
+	return h.asAdmin(ctx, r.Space, r.Name, ReleaseNameParams(r.Params), b.ExpectedVersion, func(about claims.About, version *int64) claims.Body {
+		return &claims.ReleaseRequested{About: about, ExpectedVersion: version, Actor: b.Actor, Reason: b.Reason}
+	})
+}
+
+// AdminTransferName is POST /v1/admin/names/{space}/{name}/transfer.
+func (h *handlers) AdminTransferName(ctx context.Context, r AdminTransferNameRequestObject) (AdminTransferNameResponseObject, error) {
+	b := r.Body
+	return h.asAdmin(ctx, r.Space, r.Name, ReleaseNameParams(r.Params), b.ExpectedVersion, func(about claims.About, version *int64) claims.Body {
+		return &claims.TransferRequested{About: about, NewOwner: b.NewOwner, ExpectedVersion: version, Actor: b.Actor, Reason: b.Reason}
+	})
+}
+
+// BlockName is POST /v1/admin/names/{space}/{name}/block.
+func (h *handlers) BlockName(ctx context.Context, r BlockNameRequestObject) (BlockNameResponseObject, error) {
+	return h.asAdmin(ctx, r.Space, r.Name, unconditional(r.Params), nil, func(about claims.About, _ *int64) claims.Body {
+		return &claims.BlockRequested{About: forEver(about), Actor: r.Body.Actor, Reason: r.Body.Reason}
+	})
+}
+
+// UnblockName is POST /v1/admin/names/{space}/{name}/unblock.
+func (h *handlers) UnblockName(ctx context.Context, r UnblockNameRequestObject) (UnblockNameResponseObject, error) {
+	return h.asAdmin(ctx, r.Space, r.Name, unconditional(BlockNameParams(r.Params)), nil, func(about claims.About, _ *int64) claims.Body {
+		return &claims.UnblockRequested{About: forEver(about), Actor: r.Body.Actor, Reason: r.Body.Reason}
+	})
+}
+
+func unconditional(p BlockNameParams) ReleaseNameParams {
+	return ReleaseNameParams{IdempotencyKey: p.IdempotencyKey, Prefer: p.Prefer, Traceparent: p.Traceparent, Tracestate: p.Tracestate}
+}
+
+// asAdmin asks for something about a name on an actor's behalf. Whose name it is only the log can tell: so the key must be
+// limited to no owners.
+func (h *handlers) asAdmin(ctx context.Context, space, name string, params ReleaseNameParams, expected *int64,
+	body func(about claims.About, version *int64) claims.Body,
+) (*reply, error) {
+	if !principalOf(ctx).ForAnyOwner() {
+		return nil, notAllowed("owner", "the key is limited to some owners: an admin acts on anybody's names")
+	}
+	version, err := expectedVersion(expected, params.IfMatch, nil)
+	if err != nil {
+		return nil, err
+	}
+	about := claims.About{Space: names.Space(space), Spelling: name, Deadline: h.claimer.deadline(decideWithin)}
+	reply, err := h.order(ctx, Order{Body: body(about, version), Admin: true}, params)
+	if err != nil {
+		return nil, inPath(err)
+	}
+	return reply, nil
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dibs-hq/dibs/client"
+	"github.com/spf13/cobra"
+)
+
+const aboutReading = `
+
+What is read is advice, true when it was read: only a claim decides. The API key comes from DIBS_API_KEY, or from the file
+that DIBS_API_KEY_FILE names; it needs the scope read. Exit code 5: the API is out of reach.`
+
+func newNames() *cobra.Command {
+	var owner, space string
+	cmd := outputFlag(&cobra.Command{
+		Use: "names NAME | --owner ID", Short: "Read who holds a name, or which names an owner holds",
+		Long: "Read who holds a name, or which names an owner holds. With -o json each name is a line." + aboutReading,
+	})
+	connect := connecting(cmd, "how long to try")
+	cmd.Flags().StringVar(&owner, "owner", "", "list what this owner holds, in all spaces unless --space says one")
+	cmd.Flags().StringVar(&space, "space", "username", "the space of the name")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if (owner == "") == (len(args) == 0) || len(args) > 1 {
+			return usage("%s takes a name, or --owner; see %s --help", cmd.CommandPath(), cmd.CommandPath())
+		}
+		return read(cmd, connect, func(c *client.Client, tell func(v any, text string) error) error {
+			if owner == "" {
+				n, err := c.Name(cmd.Context(), space, args[0])
+				if err != nil {
+					return err
+				}
+				return tell(n, nameText(n))
+			}
+			for n, err := range c.OwnerNames(cmd.Context(), owner) {
+				if err == nil && (!cmd.Flags().Changed("space") || n.Space == space) {
+					err = tell(n, nameText(n))
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return cmd
+}
+
+// nameText says who holds a name.
+func nameText(n client.Name) string {
+	text := fmt.Sprintf("%s/%s: %s", n.Space, n.Key, n.State)
+	if n.Owner != "" {
+		text += " by " + n.Owner
+	}
+	if !n.ExpiresAt.IsZero() {
+		text += " until " + n.ExpiresAt.Format(time.RFC3339)
+	}
+	if n.Reason == "reserved_word" { // which its state does not say
+		text += ", a reserved word"
+	}
+	return fmt.Sprintf("%s, version %d", text, n.Version)
+}
+
+func newHistory() *cobra.Command {
+	var space string
+	var from int64
+	cmd := outputFlag(&cobra.Command{
+		Use: "history NAME", Short: "Read what happened to a name",
+		Long: "Read what happened to a name: every change, with who asked for it and, where an actor did, why. With -o json each is\na line." + aboutReading,
+		Args: exactArgs(1, "a name"),
+	})
+	connect := connecting(cmd, "how long to try")
+	cmd.Flags().StringVar(&space, "space", "username", "the space of the name")
+	cmd.Flags().Int64Var(&from, "from", 1, "the version to begin with")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return read(cmd, connect, func(c *client.Client, tell func(v any, text string) error) error {
+			for e, err := range c.History(cmd.Context(), space, args[0], from) {
+				if err == nil {
+					err = tell(e, entryText(e))
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return cmd
+}
+
+// entryText says what happened.
+func entryText(e client.Entry) string {
+	text := fmt.Sprintf("%d  %s  %s", e.Version, e.At.Format(time.RFC3339), strings.ToLower(e.Outcome))
+	if e.Owner != "" {
+		text += "  " + e.Owner
+	}
+	if e.Actor != "" {
+		text += fmt.Sprintf("  by %s: %s", e.Actor, oneLine(e.Reason))
+	}
+	return text
+}
+
+// oneLine keeps what somebody has written from looking like more lines of ours, or from steering the terminal.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// read runs what reads from the API, and tells what it finds: a line each, as text or JSON.
+func read(cmd *cobra.Command, connect func() (*client.Client, string, error),
+	do func(c *client.Client, tell func(v any, text string) error) error,
+) error {
+	asJSON, err := wantsJSON(cmd)
+	if err != nil {
+		return err
+	}
+	c, address, err := connect()
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	encoder := json.NewEncoder(out)
+	err = do(c, func(v any, text string) error {
+		if asJSON {
+			return encoder.Encode(v)
+		}
+		_, err := fmt.Fprintln(out, text)
+		return err
+	})
+	if err != nil {
+		return asExit(address, err)
+	}
+	return nil
+}
