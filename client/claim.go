@@ -139,6 +139,12 @@ func (c *Client) Submit(ctx context.Context, claim Claim) (Result, error) {
 	return c.submit(ctx, claim, false)
 }
 
+// SubmitReserve is Reserve that returns when the claim is in the log, as Submit does.
+func (c *Client) SubmitReserve(ctx context.Context, claim Claim, ttl time.Duration) (Result, error) {
+	claim.reserve, claim.ttl = true, ttl
+	return c.Submit(ctx, claim)
+}
+
 // Await waits until a claim, or what else was asked, is decided or ctx ends: then the error is ErrUndecided, and the result as it was.
 func (c *Client) Await(ctx context.Context, pending Result) (Result, error) {
 	ctx, cancel := c.limited(ctx)

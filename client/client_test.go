@@ -375,6 +375,16 @@ func TestSubmitAndAwait(t *testing.T) {
 	})
 }
 
+func TestSubmitReserve(t *testing.T) {
+	const body = `{"mode":"reserve","name":"Alice","owner":"u-17","ttl_seconds":60}`
+	scripted(t, []step{{status: 202, body: pending}}, func(t *testing.T, c *client.Client, s *script) {
+		r, err := c.SubmitReserve(t.Context(), alice, time.Minute)
+		if err != nil || r.State != client.Pending || s.seen[0].prefer != "respond-async" || s.seen[0].body != body {
+			t.Errorf("%+v, %v, %+v", r, err, s.seen)
+		}
+	})
+}
+
 func TestGet(t *testing.T) {
 	scripted(t, []step{{err: reset}, {status: 200, body: accepted}, problem(404, "unknown_claim", ""), problem(409, "ambiguous_id", `,"claim_id":"`+id+`"`)},
 		func(t *testing.T, c *client.Client, s *script) {

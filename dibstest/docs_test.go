@@ -12,9 +12,9 @@ import (
 )
 
 var (
-	testFunc = regexp.MustCompile(`(?m)^func (Test[A-Z]\w*)\(`)
+	testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Example)[A-Z]\w*)\(`)
 	// named is a package in backquotes, or a test; what stands before a test on its line, in its cell, is its package.
-	named = regexp.MustCompile("`([a-z][a-z/]*)`|\\b(Test[A-Z]\\w*)(?:/(\\w+))?")
+	named = regexp.MustCompile("`([a-z][a-z/]*)`|\\b((?:Test|Example)[A-Z]\\w*)(?:/(\\w+))?")
 )
 
 // TestDocsNameTests: a test that the docs cite is there, in the package that they say; a scenario has its script.

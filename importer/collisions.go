@@ -63,6 +63,9 @@ func dryRow(ctx context.Context, row Row, policies names.Policies, holders Holde
 	}
 	if h.Held() && (h.ClaimID != id || h.Owner != row.Owner) {
 		result.Rejection = Rejection{string(registrations.Taken), "somebody has the name already"}
+		if h.Owner == row.Owner { // no collision: there is nothing to put right
+			result.Detail = "its owner has the name already, by another claim"
+		}
 	}
 	return result, nil
 }

@@ -277,21 +277,27 @@ func (h held) Name(_ context.Context, ref names.Ref) (registrations.Holding, err
 }
 
 func TestDryRun(t *testing.T) {
-	rows, err := importer.NewReader(strings.NewReader(file+"root,u-7\ncarol,u-8\ndave,u-9\n"), "f.csv")
+	rows, err := importer.NewReader(strings.NewReader(file+"root,u-7\ncarol,u-8\ndave,u-9\nerin,u-10\n"), "f.csv")
 	if err != nil {
 		t.Fatal(err)
 	}
 	dave := names.Ref{Space: "username", Key: "dave"}
 	h := held{
 		"username/carol": {State: registrations.Registered, Owner: "somebody"},
+		"username/erin":  {State: registrations.Registered, Owner: "u-10", ClaimID: uuid.New()},                     // claimed beside the table
 		"username/dave":  {State: registrations.Registered, Owner: "u-9", ClaimID: importer.RequestID(dave, "u-9")}, // imported before
 	}
 	var results []importer.Result
 	if err := importer.DryRun(t.Context(), rows, names.Builtin(), h, func(r importer.Result) { results = append(results, r) }); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := reasons(results), fileWants+" 9:reserved_word 10:taken 11:"; got != want {
+	if got, want := reasons(results), fileWants+" 9:reserved_word 10:taken 11: 12:taken"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	for row, want := range map[int]string{2: "row 1 has the name", 10: "somebody has the name already", 12: "its owner has the name already, by another claim"} {
+		if got := results[row-1].Detail; got != want {
+			t.Errorf("row %d: %q, want %q", row, got, want)
+		}
 	}
 }
 

@@ -1,0 +1,518 @@
+package app_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dibs-hq/dibs/auth"
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/client"
+	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/docs/recipes"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// kitchen is a deployment on which recipes are tried.
+type kitchen struct {
+	*deployment
+	api  *process
+	dibs *client.Client
+	page *page
+}
+
+// cook starts a deployment with one process that is everything.
+func cook(t *testing.T) *kitchen {
+	t.Helper()
+	k := &kitchen{deployment: deploy(t, 3)}
+	k.calm = true
+	k.api = k.start("serve").ready()
+	k.assigned(time.Minute, k.api)
+	k.dibs = k.client(transport)
+	return k
+}
+
+// elapse moves the time of the log to that moment, where a name has its place: it is the time of the latest record, and
+// this one is from the future. Waiting would do the same.
+func (k *kitchen) elapse(t *testing.T, name string, to time.Time) {
+	t.Helper()
+	at := claims.Partition("username/"+strings.ToLower(name), k.partitions)
+	r := newClaim(k.partitions, "future", "nobody")
+	for i := 0; r.Partition != at; i++ {
+		r = newClaim(k.partitions, fmt.Sprintf("future-%d", i), "nobody")
+	}
+	r.Timestamp = to
+	k.topic.append(k.topic.client, r.Record)
+	eventually(t, 10*time.Second, func() error {
+		if !value[bool](k.deployment, `SELECT log_time >= $1 FROM partitions WHERE partition = $2`, to, at) {
+			return fmt.Errorf("the log of partition %d is not at %s", at, to)
+		}
+		return nil
+	})
+}
+
+func (k *kitchen) client(over http.RoundTripper) *client.Client {
+	k.t.Helper()
+	c, err := client.New("http://"+k.api.apiAddr(), client.WithHTTPClient(&http.Client{Transport: over}))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return c
+}
+
+// name is what is recorded of a name.
+func (k *kitchen) name(t *testing.T, name string) client.Name {
+	t.Helper()
+	n, err := k.dibs.Name(t.Context(), "username", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// free waits until nobody has a name.
+func (k *kitchen) free(t *testing.T, name string, within time.Duration) {
+	t.Helper()
+	eventually(t, within, func() error {
+		if n := k.name(t, name); !n.Available {
+			return fmt.Errorf("%s is %s: %+v", name, n.State, n)
+		}
+		return nil
+	})
+}
+
+// holds fails the test where an owner does not have a name in that state.
+func (k *kitchen) holds(t *testing.T, owner, name, state string) {
+	t.Helper()
+	if n := k.name(t, name); n.Owner != owner || n.State != state {
+		t.Errorf("%s is %s, of %q; want %s, of %q", name, n.State, n.Owner, state, owner)
+	}
+}
+
+// got is the result of a call that must be accepted.
+func got(t *testing.T) func(client.Result, error) client.Result {
+	return func(r client.Result, err error) client.Result {
+		t.Helper()
+		if err != nil || r.State != client.Accepted {
+			t.Fatalf("%+v, %v; want it accepted", r, err)
+		}
+		return r
+	}
+}
+
+// refused fails the test where the result is no rejection for that reason.
+func refused(t *testing.T, reason string) func(client.Result, error) {
+	return func(r client.Result, err error) {
+		t.Helper()
+		if err != nil || r.State != client.Rejected || r.Reason != reason {
+			t.Fatalf("%+v, %v; want it rejected: %s", r, err, reason)
+		}
+	}
+}
+
+// crash ends a caller at one of its requests: before it is sent, or when it has been, with the answer on its way.
+type crash struct {
+	at   int64
+	sent bool
+	die  context.CancelFunc
+
+	requests atomic.Int64
+}
+
+func (c *crash) RoundTrip(r *http.Request) (*http.Response, error) {
+	if c.requests.Add(1) != c.at {
+		return transport.RoundTrip(r)
+	}
+	if c.sent {
+		if a, err := transport.RoundTrip(r); err == nil {
+			_ = a.Body.Close()
+		}
+	}
+	c.die()
+	return nil, errors.New("the caller has crashed")
+}
+
+// crashes runs a recipe with a crash at each of its requests in turn, before and behind it, and each time once more by
+// another caller: then done says whether all is as it should be. Each time has an id of its own.
+func (k *kitchen) crashes(t *testing.T, recipe func(ctx context.Context, dibs *client.Client, id string) error, done func(t *testing.T, id string)) {
+	t.Helper()
+	for at := int64(1); ; at++ {
+		for _, sent := range []bool{false, true} {
+			id := fmt.Sprintf("at%d%t", at, sent)
+			ctx, die := context.WithCancel(t.Context())
+			c := &crash{at: at, sent: sent, die: die}
+			err := recipe(ctx, k.client(c), id)
+			die()
+			if c.requests.Load() < at {
+				if err != nil || at == 1 {
+					t.Fatalf("without a crash: %v after %d requests", err, at-1)
+				}
+				t.Logf("crashed at each of %d requests, before and behind it", at-1)
+				return
+			}
+			if err == nil {
+				t.Fatalf("request %d has failed, and nobody says so", at)
+			}
+			if err := recipe(t.Context(), k.dibs, id); err != nil {
+				t.Fatalf("after a crash at request %d (sent: %t): %v", at, sent, err)
+			}
+			done(t, id)
+		}
+	}
+}
+
+// TestRecipes cooks what docs/recipes.md says, by its own code.
+func TestRecipes(t *testing.T) {
+	t.Parallel()
+	k := cook(t)
+	k.page = k.open(t, "../docs/recipes.md", "localhost:8080", k.api.apiAddr(),
+		"dibs.", "", "'job-7'", "'anonymous'", "'2026-11-21 10:00Z'", "now() - interval '1 hour'") // as the SQL is to be here
+	t.Cleanup(k.page.done)
+	k.topic.set(k.topic.claims, "message.timestamp.after.max.ms", "3600000") // for elapse; with that, nothing more would start
+	for _, recipe := range []struct {
+		name string
+		test func(*testing.T)
+	}{
+		{"SignUp", k.signUp}, {"Change", k.change}, {"Number", k.number}, {"ActiveOnly", k.activeOnly}, {"CleanUp", k.cleanUp},
+		{"ExternalCheck", k.externalCheck}, {"Manager", k.manager}, {"Swap", k.swap}, {"SwapByThird", k.swapByThird}, {"HandOver", k.handOver},
+	} {
+		t.Run(recipe.name, func(t *testing.T) {
+			t.Parallel()
+			recipe.test(t)
+		})
+	}
+}
+
+// shortest is the least a reservation can last: twice as long as a producer's clock may run ahead.
+const shortest = 20 * time.Second
+
+// mails counts mails by the claim in their link.
+type mails map[string]int
+
+func (m mails) send(_ context.Context, _, claim string) error {
+	m[claim]++
+	return nil
+}
+
+func (k *kitchen) signUp(t *testing.T) {
+	ctx, sent := t.Context(), mails{}
+	s := recipes.SignUp{ID: "u-1", Name: "Anna", Address: "anna@example.org"}
+	claim := got(t)(recipes.StartSignUp(ctx, k.dibs, s, time.Hour, sent.send)).ID
+	refused(t, "taken")(recipes.StartSignUp(ctx, k.dibs, recipes.SignUp{ID: "u-2", Name: "anna"}, time.Hour, sent.send))
+	got(t)(recipes.StartSignUp(ctx, k.dibs, s, time.Hour, sent.send)) // nobody knew whether the mail was sent
+	until := k.name(t, "anna").ExpiresAt
+	if later := got(t)(recipes.MailAgain(ctx, k.dibs, s, claim, 2*time.Hour, sent.send)); !later.ExpiresAt.After(until) || sent[claim] != 3 || len(sent) != 1 {
+		t.Errorf("until %s, then %s; mails: %v", until, later.ExpiresAt, sent)
+	}
+	for range 2 { // people click twice
+		got(t)(recipes.FinishSignUp(ctx, k.dibs, s, claim))
+	}
+	k.holds(t, "u-1", "anna", "registered")
+
+	// Nobody clicks: the late click is refused, also where nobody has taken the name.
+	late := recipes.SignUp{ID: "u-3", Name: "Berta"}
+	reserved := got(t)(recipes.StartSignUp(ctx, k.dibs, late, shortest, sent.send))
+	claim = reserved.ID
+	k.elapse(t, "berta", reserved.ExpiresAt)
+	refused(t, "reservation_expired")(recipes.FinishSignUp(ctx, k.dibs, late, claim))
+	refused(t, "reservation_expired")(recipes.MailAgain(ctx, k.dibs, late, claim, time.Hour, sent.send))
+	// The same sign-up is the same claim, and that one is over; another sign-up gets the name.
+	if r := got(t)(recipes.StartSignUp(ctx, k.dibs, late, shortest, sent.send)); !r.Replayed {
+		t.Errorf("the same sign-up again: %+v", r)
+	}
+	k.free(t, "berta", time.Second)
+	got(t)(recipes.StartSignUp(ctx, k.dibs, recipes.SignUp{ID: "u-4", Name: "berta"}, time.Hour, sent.send))
+}
+
+func (k *kitchen) change(t *testing.T) {
+	done := make(map[string]int) // what the logic has done, by owner
+	recipe := func(ctx context.Context, dibs *client.Client, id string) error {
+		r, err := recipes.ChangeName(ctx, dibs, recipes.Change{ID: "change-" + id, Owner: "u-" + id, From: "old." + id, To: "new." + id}, time.Hour,
+			func(context.Context) error { done[id]++; return nil })
+		if err == nil && r.State != client.Accepted {
+			err = fmt.Errorf("%+v", r)
+		}
+		return err
+	}
+	owned := func(ctx context.Context, dibs *client.Client, id string) error {
+		got(t)(k.dibs.Claim(t.Context(), client.Claim{Name: "old." + id, Owner: "u-" + id, IdempotencyKey: id}))
+		err := recipe(ctx, dibs, id)
+		// Whatever it has crashed at, the owner has a name, and nobody else gets the new one while it is reserved.
+		if o, n := k.name(t, "old."+id), k.name(t, "new."+id); o.Owner != "u-"+id && n.Owner != "u-"+id || n.Owner == "" && !n.Available {
+			t.Errorf("%s: after %v, the old name %+v, the new one %+v", id, err, o, n)
+		}
+		return err
+	}
+	k.crashes(t, owned, func(t *testing.T, id string) {
+		k.holds(t, "u-"+id, "new."+id, "registered")
+		k.free(t, "old."+id, 10*time.Second)
+		if done[id] == 0 {
+			t.Errorf("%s: the logic was never run", id)
+		}
+		got(t)(k.dibs.Claim(t.Context(), client.Claim{Name: "old." + id, Owner: "somebody"}))
+		if err := recipe(t.Context(), k.dibs, id); err != nil { // and again, when the old name has gone on
+			t.Error(err)
+		}
+		k.holds(t, "u-"+id, "new."+id, "registered")
+	})
+
+	// A crash in the logic is what one sees between reserve and confirm.
+	ctx, c := t.Context(), recipes.Change{ID: "change-1", Owner: "u-11", From: "caesar", To: "cleo"}
+	got(t)(k.dibs.Claim(ctx, client.Claim{Name: c.From, Owner: c.Owner}))
+	broken := errors.New("broken")
+	fails := func(context.Context) error { return broken }
+	r, err := recipes.ChangeName(ctx, k.dibs, c, time.Hour, fails)
+	if !errors.Is(err, broken) {
+		t.Fatal(err)
+	}
+	k.holds(t, "u-11", "caesar", "registered")
+	k.holds(t, "u-11", "cleo", "reserved")
+	for range 2 {
+		got(t)(recipes.GiveUpChange(ctx, k.dibs, c, r.ID))
+	}
+	k.holds(t, "u-11", "caesar", "registered")
+	k.free(t, "cleo", time.Second)
+
+	// Nobody comes back: the reservation ends by itself, and confirming it is refused. The old name was never touched.
+	c.ID, c.To = "change-2", "carla"
+	if r, err = recipes.ChangeName(ctx, k.dibs, c, shortest, fails); !errors.Is(err, broken) {
+		t.Fatal(err)
+	}
+	k.elapse(t, "carla", r.ExpiresAt)
+	refused(t, "reservation_expired")(recipes.ChangeName(ctx, k.dibs, c, shortest, func(context.Context) error { return nil }))
+	k.holds(t, "u-11", "caesar", "registered")
+	k.free(t, "carla", time.Second)
+}
+
+func (k *kitchen) number(t *testing.T) {
+	// Two invoices of the year are there. Whatever the third crashes at, it has one number, which the next call finds.
+	years := make(map[string]int)
+	k.crashes(t, func(ctx context.Context, dibs *client.Client, id string) error {
+		if years[id] == 0 {
+			years[id] = 2000 + len(years)
+			for i := 1; i <= 2; i++ {
+				got(t)(k.dibs.Claim(t.Context(), client.Claim{Name: fmt.Sprintf("%d-%06d", years[id], i), Owner: "another"}))
+			}
+		}
+		number, err := recipes.Number(ctx, dibs, "invoice-"+id, years[id], 1)
+		if err == nil && number != fmt.Sprintf("%d-000003", years[id]) {
+			err = fmt.Errorf("the number is %s", number)
+		}
+		return err
+	}, func(t *testing.T, id string) {
+		k.holds(t, "invoice-"+id, fmt.Sprintf("%d-000003", years[id]), "registered")
+	})
+
+	// An invoice that is never written leaves a gap, which says whose it was. Who begins behind it does not fill it.
+	ctx := t.Context()
+	for i, want := range []string{"2026-000001", "2026-000002", "2026-000003"} {
+		if number, err := recipes.Number(ctx, k.dibs, fmt.Sprintf("invoice-%d", i+1), 2026, i+1); err != nil || number != want {
+			t.Fatalf("%s, %v; want %s", number, err, want)
+		}
+	}
+	k.holds(t, "invoice-2", "2026-000002", "registered")
+	// Released, it is had by who begins before it: behind number 3, so numbers do not say what was first.
+	got(t)(k.dibs.Release(ctx, "username", "2026-000002", "invoice-2"))
+	if number, err := recipes.Number(ctx, k.dibs, "invoice-4", 2026, 1); err != nil || number != "2026-000002" {
+		t.Errorf("%s, %v", number, err)
+	}
+	if number, err := recipes.Number(ctx, k.dibs, "invoice-2", 2026, 2); err != nil || number != "2026-000002" {
+		t.Errorf("the claim of invoice-2 is what it was: %s, %v", number, err)
+	}
+}
+
+// activeOnly runs the code in the space username, where an owner who is not active keeps the name.
+func (k *kitchen) activeOnly(t *testing.T) {
+	ctx := t.Context()
+	got(t)(k.dibs.Claim(ctx, client.Claim{Name: "dora", Owner: "u-31"}))
+	for range 2 {
+		got(t)(recipes.Leave(ctx, k.dibs, "username", "dora", "u-31", "closing-1"))
+	}
+	k.holds(t, "u-31", "dora", "inactive")
+	refused(t, "taken")(k.dibs.Claim(ctx, client.Claim{Name: "Dora", Owner: "u-32"}))
+	for range 2 {
+		if back, err := recipes.ComeBack(ctx, k.dibs, "username", "dora", "u-31", "opening-1"); err != nil || !back {
+			t.Errorf("%t, %v", back, err)
+		}
+	}
+	k.holds(t, "u-31", "dora", "registered")
+}
+
+// cleanUp puts onto the topic what the API and the CLI sign for an administrator.
+func (k *kitchen) cleanUp(t *testing.T) {
+	ctx := t.Context()
+	var wrong []string // a job has claimed these
+	for i := range 3 {
+		name := fmt.Sprintf("import-test-%d", i)
+		wrong = append(wrong, name)
+		got(t)(k.dibs.Claim(ctx, client.Claim{Name: name, Owner: "job-7"}))
+	}
+	type found struct {
+		Key, Owner string
+		Version    int64
+	}
+	n := 0
+	for _, f := range rows[found](k.deployment, k.page.block("sql")) {
+		if f.Owner == "job-7" && f.Version == 1 && slices.Contains(wrong, f.Key) {
+			n++
+		}
+	}
+	if n != len(wrong) {
+		t.Errorf("%d of %d names are found", n, len(wrong))
+	}
+	keys, err := auth.ReadRequestKeys(k.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range wrong {
+		ref := names.Ref{Space: names.Username, Key: names.Key(name)}
+		request := &claims.ReleaseRequested{
+			About: claims.About{Space: ref.Space, Spelling: name}, Actor: "anna", Reason: "incident 42: claimed by an import that was a test",
+		}
+		record := keys.Signing.Sign(claims.NewRecord(request, cloudevents.Event{ID: uuid.New(), Source: "tests", Principal: "admin"}, ref))
+		r := &kgo.Record{Key: record.Key, Value: record.Value, Partition: claims.Partition(ref.String(), k.partitions)}
+		for _, h := range record.Headers {
+			r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
+		}
+		k.topic.append(k.topic.client, r)
+	}
+	for _, name := range wrong {
+		k.free(t, name, 10*time.Second)
+	}
+	type kept struct{ Actor, Why string }
+	for _, r := range rows[kept](k.deployment, `SELECT actor, why FROM decisions WHERE outcome = 'L' AND key LIKE 'import-test-%' AND kind = 'o'`) {
+		if r != (kept{"anna", "incident 42: claimed by an import that was a test"}) {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+func (k *kitchen) externalCheck(t *testing.T) {
+	ctx := t.Context()
+	application := func(name, owner string) *recipes.Application {
+		a := &recipes.Application{ID: "application-" + owner, Name: name, Owner: owner}
+		for range 2 { // a repeated one is the same
+			if err := recipes.Apply(ctx, k.dibs, a, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return a
+	}
+	passes, fails := application("emil", "u-41"), application("emma", "u-42")
+	for range 2 {
+		got(t)(recipes.Settle(ctx, k.dibs, passes, true))
+		got(t)(recipes.Settle(ctx, k.dibs, fails, false))
+	}
+	k.holds(t, "u-41", "emil", "registered")
+	k.free(t, "emma", time.Second)
+	// Taken: there is nothing to confirm, whatever the check says.
+	refused(t, "taken")(recipes.Settle(ctx, k.dibs, application("Emil", "u-43"), true))
+	k.holds(t, "u-41", "emil", "registered")
+	refused(t, "unknown_claim")(recipes.Settle(ctx, k.dibs, application("Emil", "u-44"), false))
+	k.holds(t, "u-41", "emil", "registered")
+}
+
+func (k *kitchen) swap(t *testing.T) {
+	two := func(id string) (a, b client.Name) {
+		for _, owner := range []string{"fritz", "gerda"} {
+			got(t)(k.dibs.Claim(t.Context(), client.Claim{Name: owner + "." + id, Owner: "u-" + owner, IdempotencyKey: id}))
+		}
+		return k.name(t, "fritz."+id), k.name(t, "gerda."+id)
+	}
+	type pair struct{ a, b client.Name }
+	pairs := make(map[string]pair)
+	swap := func(ctx context.Context, dibs *client.Client, id string) error {
+		if _, ok := pairs[id]; !ok {
+			a, b := two(id)
+			pairs[id] = pair{a, b}
+		}
+		r, err := recipes.Swap(ctx, dibs, "swap-"+id, pairs[id].a, pairs[id].b)
+		if err == nil && r.State != client.Accepted {
+			err = fmt.Errorf("%+v", r)
+		}
+		for _, of := range []string{"fritz.", "gerda."} { // neither is free for a moment
+			if n := k.name(t, of+id); n.State != "registered" {
+				t.Errorf("%+v", n)
+			}
+		}
+		return err
+	}
+	k.crashes(t, swap, func(t *testing.T, id string) {
+		k.holds(t, "u-gerda", "fritz."+id, "registered")
+		k.holds(t, "u-fritz", "gerda."+id, "registered")
+	})
+
+	// As renames it is refused: each name is taken.
+	ctx := t.Context()
+	a, b := two("x")
+	refused(t, "taken")(k.dibs.Rename(ctx, "username", a.Name, a.Owner, b.Name))
+	refused(t, "taken")(k.dibs.Rename(ctx, "username", b.Name, b.Owner, a.Name))
+	// One of them has changed since it was looked at: all is as it was.
+	got(t)(k.dibs.Rename(ctx, "username", b.Name, b.Owner, "Gerda.X"))
+	for range 2 {
+		refused(t, "version_conflict")(recipes.Swap(ctx, k.dibs, "swap-x", a, b))
+		k.holds(t, "u-fritz", "fritz.x", "registered")
+		k.holds(t, "u-gerda", "gerda.x", "registered")
+	}
+}
+
+func (k *kitchen) swapByThird(t *testing.T) {
+	ctx := t.Context()
+	rename := func(owner, from, to string) { t.Helper(); got(t)(k.dibs.Rename(ctx, "username", from, owner, to)) }
+	got(t)(k.dibs.Claim(ctx, client.Claim{Name: "hans", Owner: "u-61"}))
+	got(t)(k.dibs.Claim(ctx, client.Claim{Name: "inga", Owner: "u-62"}))
+	rename("u-61", "hans", "hans-inga")
+	k.free(t, "hans", 10*time.Second) // for whoever comes: a claim of it now would be accepted
+	rename("u-62", "inga", "hans")
+	k.free(t, "inga", 10*time.Second)
+	rename("u-61", "hans-inga", "inga")
+	k.holds(t, "u-61", "inga", "registered")
+	k.holds(t, "u-62", "hans", "registered")
+	k.free(t, "hans-inga", 10*time.Second)
+
+	// Somebody comes: it ends there, and the first goes back to nothing but the third name.
+	rename("u-61", "inga", "inga-hans")
+	k.free(t, "inga", 10*time.Second)
+	got(t)(k.dibs.Claim(ctx, client.Claim{Name: "inga", Owner: "u-63"}))
+	refused(t, "taken")(k.dibs.Rename(ctx, "username", "hans", "u-62", "inga"))
+	k.holds(t, "u-61", "inga-hans", "registered")
+}
+
+func (k *kitchen) handOver(t *testing.T) {
+	ctx := t.Context()
+	got(t)(k.dibs.Claim(ctx, client.Claim{Name: "jobs-page", Owner: "u-71"}))
+	asked := 0
+	meanwhile := func(change func()) func(client.Name) bool {
+		return func(client.Name) bool {
+			if asked++; asked == 1 { // somebody is faster
+				change()
+			}
+			return true
+		}
+	}
+	got(t)(recipes.HandOver(ctx, k.dibs, "jobs-page", "u-79", meanwhile(func() {
+		got(t)(k.dibs.Rename(ctx, "username", "jobs-page", "u-71", "Jobs-Page"))
+	})))
+	if asked != 2 {
+		t.Errorf("asked %d times: the name has been at two versions", asked)
+	}
+	k.holds(t, "u-79", "jobs-page", "registered")
+	// Another owner's is not what was asked about.
+	asked = 0
+	refused(t, "not_owner")(recipes.HandOver(ctx, k.dibs, "jobs-page", "u-71", meanwhile(func() {
+		got(t)(k.dibs.Transfer(ctx, "username", "jobs-page", "u-79", "u-72"))
+	})))
+	// Where it is not wanted any more nothing is asked for.
+	if r, err := recipes.HandOver(ctx, k.dibs, "jobs-page", "u-71", func(client.Name) bool { return false }); err != nil || r.State != "" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	k.holds(t, "u-72", "jobs-page", "registered")
+}

@@ -1,0 +1,60 @@
+package recipes
+
+import (
+	"context"
+	"fmt"
+)
+
+// Event is a value of the topic registrations, as far as this manager needs it.
+type Event struct {
+	Space, Key, Owner, State string
+	Version                  int64
+}
+
+// Page is a row of the manager's own table, by space and key: what it has seen of a name, and done for it.
+type Page struct {
+	Version int64
+	Owner   string // empty: there is no page
+}
+
+// Pages is that table. A key that is not there is the zero Page.
+type Pages interface {
+	Load(ctx context.Context, space, key string) (Page, error)
+	Save(ctx context.Context, space, key string, p Page) error
+}
+
+// Manager keeps a page for each registered name. Open and Close may be called again with the same owner and version: the
+// version is what makes that one call of two.
+type Manager struct {
+	Pages       Pages
+	Open, Close func(ctx context.Context, key, owner string, version int64) error
+}
+
+// Apply does what an event asks for. Copies, and what comes late, it passes over: a version is applied if it is higher
+// than the last one seen of that key. Commit the event's offset when it has returned nil.
+func (m *Manager) Apply(ctx context.Context, e Event) error {
+	page, err := m.Pages.Load(ctx, e.Space, e.Key)
+	if err != nil {
+		return fmt.Errorf("page of %s/%s: %w", e.Space, e.Key, err)
+	}
+	if e.Version <= page.Version { // a rejection has no version
+		return nil
+	}
+	holder := ""
+	if e.State == "registered" {
+		holder = e.Owner
+	}
+	if holder != page.Owner {
+		if page.Owner != "" {
+			if err := m.Close(ctx, e.Key, page.Owner, e.Version); err != nil {
+				return fmt.Errorf("close the page of %s/%s: %w", e.Space, e.Key, err)
+			}
+		}
+		if holder != "" {
+			if err := m.Open(ctx, e.Key, holder, e.Version); err != nil {
+				return fmt.Errorf("open the page of %s/%s: %w", e.Space, e.Key, err)
+			}
+		}
+	}
+	return m.Pages.Save(ctx, e.Space, e.Key, Page{e.Version, holder})
+}
