@@ -83,6 +83,17 @@ func (p *page) play(block string) {
 	}
 }
 
+// playWith plays a block whose commands need a program, and says so where that is not here.
+func (p *page) playWith(program, block string) {
+	p.t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		p.played++
+		p.t.Logf("SKIPPED, NOT TESTED: what %s says in %s: %v", program, p.path, err)
+		return
+	}
+	p.play(block)
+}
+
 // run runs a command as the page has it, and returns what a terminal would show, without the log.
 func (p *page) run(command string) string {
 	p.t.Helper()
