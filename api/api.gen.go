@@ -646,7 +646,7 @@ type Problem struct {
 	// Instance The claim that it is about.
 	Instance *string `json:"instance,omitempty"`
 
-	// Reason One of the reasons of a rejection, or of a refusal by the API: ambiguous_id, bad_request, idempotency_mismatch, internal, method_not_allowed, not_configured, not_found, outcome_unknown, partition_halted, rate_limited, too_busy, too_large, unauthenticated, unavailable, unsupported_media_type.
+	// Reason One of the reasons of a rejection, or of a refusal by the API: ambiguous_id, bad_request, idempotency_mismatch, internal, method_not_allowed, not_configured, not_found, outcome_unknown, partition_halted, position_gone, rate_limited, too_busy, too_large, unauthenticated, unavailable, unsupported_media_type.
 	Reason string `json:"reason"`
 
 	// RequestID Where there is something in the log, or may be, the id by which it can be read.

@@ -66,6 +66,8 @@ var kinds = map[Reason]kind{
 		"The header Allow says which ones are."},
 	AmbiguousID: {0, 409, "The id stands for two claims",
 		"It was used to claim two names, each of which has an outcome of its own. Read the names instead, and give each claim its own id."},
+	PositionGone: {0, 410, "The place in the log is gone",
+		"What came behind that id is not kept any more, or the id is of another log: something may have been missed. Ask for the stream without an id first, then read the names that matter, and go on with the stream."},
 	BodyTooLarge: {0, 413, "The body is too large",
 		"A request is at most 4 KiB. Nothing was published."},
 	WrongMediaType: {0, 415, "The body is not JSON",

@@ -33,6 +33,7 @@ const (
 	NoSuchPage          Reason = "not_found"
 	OutcomeUnknown      Reason = "outcome_unknown"
 	PartitionHalted     Reason = "partition_halted"
+	PositionGone        Reason = "position_gone"
 	OverRate            Reason = "rate_limited"
 	TooBusy             Reason = "too_busy"
 	BodyTooLarge        Reason = "too_large"

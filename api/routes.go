@@ -45,6 +45,7 @@ var routes = map[string]route{
 	"POST /v1/admin/names/{space}/{name}/transfer": {scope: auth.ScopeAdmin, body: func() any { return new(AdminTransferRequest) }},
 	"POST /v1/admin/names/{space}/{name}/block":    {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }, unconditional: true},
 	"POST /v1/admin/names/{space}/{name}/unblock":  {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }, unconditional: true},
+	"GET /v1/registrations":                        {scope: auth.ScopeRead},
 
 	"GET /problems/{reason}": {public: true},
 	"GET /openapi.yaml":      {public: true},
@@ -72,6 +73,7 @@ func (s *Server) newMux(h *handlers) *http.ServeMux {
 		ResponseErrorHandlerFunc: s.writeProblem,
 	})
 	HandlerWithOptions(strict, StdHTTPServerOptions{BaseRouter: mux, ErrorHandlerFunc: s.writeProblem})
+	mux.HandleFunc("GET /v1/registrations", s.streamRegistrations)
 	mux.HandleFunc("GET /problems/{reason}", s.getProblem)
 	mux.HandleFunc("GET /openapi.yaml", s.getDocument)
 	return mux

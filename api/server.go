@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dibs-hq/dibs/auth"
+	"github.com/dibs-hq/dibs/names"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -33,6 +34,10 @@ type Config struct {
 	// Rate is how many requests a principal may make in a second, Burst how many at once. 0: as many as it likes.
 	Rate  float64
 	Burst int
+	// Streams reads registrations for those who watch them, at most MaxStreams at once. Nil: nobody can. MaxStreams
+	// defaults to 64.
+	Streams    Streams
+	MaxStreams int
 	// Registerer gets the metrics. Nil: nobody does.
 	Registerer prometheus.Registerer
 	// Log gets requests at level debug, without names. Nil discards.
@@ -52,12 +57,14 @@ const (
 
 // Server serves a Claimer over HTTP.
 type Server struct {
-	cfg     Config
-	keys    Authenticator
-	log     *slog.Logger
-	limits  *limits
-	metrics *serverMetrics
-	mux     *http.ServeMux
+	cfg      Config
+	keys     Authenticator
+	log      *slog.Logger
+	limits   *limits
+	metrics  *serverMetrics
+	mux      *http.ServeMux
+	streams  *streams
+	policies names.Policies
 	// answerWithin is the write deadline: later than any answer.
 	answerWithin time.Duration
 }
@@ -89,6 +96,7 @@ func NewServer(cfg Config, claimer *Claimer, keys Authenticator) (*Server, error
 	}
 	s := &Server{
 		cfg: cfg, keys: keys, log: cfg.Log, limits: newLimits(cfg.Rate, cfg.Burst), metrics: newServerMetrics(cfg.Registerer),
+		streams: newStreams(cfg.Streams, cfg.MaxStreams, cfg.Registerer), policies: claimer.cfg.Policies,
 		answerWithin: requestTimeout + max(cfg.WaitMax, claimer.cfg.PublishTimeout) + writeReserve,
 	}
 	s.mux = s.newMux(&handlers{claimer: claimer, waitDefault: cfg.WaitDefault, waitMax: cfg.WaitMax})
@@ -139,6 +147,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("api: serve: %w", err)
 	case <-ctx.Done():
 	}
+	s.streams.stop() // they would wait for ever
 	err := shutdown(server, s.cfg.DrainTimeout)
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.log.InfoContext(ctx, "requests that still wait are answered as pending")

@@ -58,6 +58,7 @@ type API struct {
 	WaitDefault time.Duration `mapstructure:"wait_default"`
 	WaitMax     time.Duration `mapstructure:"wait_max"`
 	MaxWaiting  int           `mapstructure:"max_waiting"`
+	MaxStreams  int           `mapstructure:"max_streams"`
 	RatePerSec  float64       `mapstructure:"rate_per_second"`
 	RateBurst   int           `mapstructure:"rate_burst"`
 }
@@ -116,6 +117,7 @@ var keys = []key{
 	{name: "api.wait_default", value: 5 * time.Second, help: "how long a request waits for its outcome unless it says"},
 	{name: "api.wait_max", value: 30 * time.Second, help: "how long a request may ask to wait"},
 	{name: "api.max_waiting", value: 50_000, help: "requests that wait at once, at most"},
+	{name: "api.max_streams", value: 64, help: "streams of registrations at once, at most; each reads the topic for itself"},
 	{name: "api.rate_per_second", value: 0.0, help: "claims per second and principal; 0 for no limit"},
 	{name: "api.rate_burst", value: 100, help: "claims that a principal may make at once under the limit"},
 	{name: "ops.addr", value: ":8081", help: "address of /livez, /readyz and /metrics"},
@@ -163,7 +165,7 @@ func (c *Config) check() error {
 	default:
 		bad("log.level", "is %q: use debug, info, warn or error", c.Log.Level)
 	}
-	for key, n := range map[string]int{"postgres.max_conns": c.Postgres.MaxConns, "api.max_waiting": c.API.MaxWaiting, "processor.batch_max": c.Processor.BatchMax, "api.rate_burst": c.API.RateBurst} {
+	for key, n := range map[string]int{"postgres.max_conns": c.Postgres.MaxConns, "api.max_waiting": c.API.MaxWaiting, "api.max_streams": c.API.MaxStreams, "processor.batch_max": c.Processor.BatchMax, "api.rate_burst": c.API.RateBurst} {
 		if n < 1 {
 			bad(key, "is %d: at least 1", n)
 		}

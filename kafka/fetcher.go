@@ -105,7 +105,11 @@ func (f *fetcher) run(ctx context.Context) {
 			f.backoff.sleep(ctx)
 		default:
 			f.backoff.reset()
-			if f.apply(a) || time.Since(began) >= wait/2 {
+			progress := f.apply(a)
+			if progress && f.reader.cfg.Rest > 0 {
+				pause(ctx, f.reader.cfg.Rest)
+			}
+			if progress || time.Since(began) >= wait/2 {
 				f.idle.reset()
 			} else {
 				f.idle.sleep(ctx) // a broker that does not wait must not keep a core busy

@@ -22,6 +22,9 @@ type ReaderConfig struct {
 	MaxBytes int
 	// MaxWait is how long a leader waits for records. Defaults to 500 ms.
 	MaxWait time.Duration
+	// Rest is how long a leader is left alone after an answer that brought something. Who can wait that long does not ask
+	// for each record alone. Defaults to not at all.
+	Rest time.Duration
 	// Bare passes over the headers of records.
 	Bare bool
 }

@@ -35,8 +35,13 @@ func other(t testing.TB, c *Client, opts ...kgo.Opt) *kgo.Client {
 // trim deletes the records of a partition of claims below an offset, as retention does.
 func trim(t testing.TB, c *Client, partition int32, below int64) {
 	t.Helper()
+	trimTopic(t, c, c.Claims(), partition, below)
+}
+
+func trimTopic(t testing.TB, c *Client, topic string, partition int32, below int64) {
+	t.Helper()
 	var to kadm.Offsets
-	to.Add(kadm.Offset{Topic: c.Claims(), Partition: partition, At: below})
+	to.Add(kadm.Offset{Topic: topic, Partition: partition, At: below})
 	r, err := kadm.NewClient(other(t, c)).DeleteRecords(t.Context(), to)
 	if err == nil {
 		err = r.Error()

@@ -14,6 +14,7 @@
 //	dibs names NAME | --owner ID              who holds a name, or what an owner holds
 //	dibs history NAME                         what happened to a name
 //	dibs admin release | transfer | block | unblock NAME …   on anybody's names
+//	dibs watch                   print what is decided, as it happens
 //	dibs import FILE             claim the names of a file through Kafka
 //	dibs partitions              how far each partition is; resume one that is halted
 //	dibs keys new                make an API key

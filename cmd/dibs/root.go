@@ -34,7 +34,7 @@ func newRoot() *cobra.Command {
 		newDev(), newServe(), newAPI(), newProcessor(),
 		newMigrate(), newTopics(), newPartitions(), newKeys(),
 		newClaim(), newConfirm(), newExtend(), newWithdraw(), newRelease(), newRename(), newTransfer(),
-		newDeactivate(), newReactivate(), newNames(), newHistory(), newAdmin(),
+		newDeactivate(), newReactivate(), newNames(), newHistory(), newAdmin(), newWatch(),
 		newImport(), newBench(), newConfig(), newVersion(),
 	)
 	return root

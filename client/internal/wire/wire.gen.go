@@ -646,7 +646,7 @@ type Problem struct {
 	// Instance The claim that it is about.
 	Instance *string `json:"instance,omitempty"`
 
-	// Reason One of the reasons of a rejection, or of a refusal by the API: ambiguous_id, bad_request, idempotency_mismatch, internal, method_not_allowed, not_configured, not_found, outcome_unknown, partition_halted, rate_limited, too_busy, too_large, unauthenticated, unavailable, unsupported_media_type.
+	// Reason One of the reasons of a rejection, or of a refusal by the API: ambiguous_id, bad_request, idempotency_mismatch, internal, method_not_allowed, not_configured, not_found, outcome_unknown, partition_halted, position_gone, rate_limited, too_busy, too_large, unauthenticated, unavailable, unsupported_media_type.
 	Reason string `json:"reason"`
 
 	// RequestID Where there is something in the log, or may be, the id by which it can be read.
@@ -1045,6 +1045,18 @@ type GetOwnerNamesParams struct {
 
 	// Limit How many entries to answer with at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+}
+
+// StreamRegistrationsParams defines parameters for StreamRegistrations.
+type StreamRegistrationsParams struct {
+	// LastEventIDInQuery The same, for those who cannot set the header.
+	LastEventIDInQuery *string `form:"last_event_id,omitempty" json:"last_event_id,omitempty"`
+
+	// Space Only what is about names of this space.
+	Space *string `form:"space,omitempty" json:"space,omitempty"`
+
+	// LastEventID The last id that was received, from any replica. It counts before `last_event_id`.
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
 
 // BlockNameJSONRequestBody defines body for BlockName for application/json ContentType.
@@ -1512,6 +1524,27 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/owners/{owner}/names (the `GetOwnerNames` operationId).
 	GetOwnerNames(ctx context.Context, owner string, params *GetOwnerNamesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StreamRegistrations Watch what is decided
+	//
+	// The outcomes and facts of the topic `registrations` as they are published, as Server-Sent Events: for consoles,
+	// gateways, and whoever has no way to Kafka. The answer does not end by itself; but a stream may end at any time
+	// (the server stops, the caller reads too slowly, its key expires), and is to be asked for again with the last id.
+	//
+	// `event` is the type, such as `Accepted`; new ones may come, ignore those you do not know. `data` is one line of
+	// JSON, the value of the record as it is on the topic: see the schema Registration. `id` says how far that is, in all
+	// partitions; it is opaque. A block that has only an id is no event: it moves the place on where there is nothing to
+	// tell, and comes first of all. Comments come at least every 15 seconds.
+	//
+	// With `Last-Event-ID` it goes on behind that event: nothing is missed, and events of one name come in the order in
+	// which they were decided. An event may come more than once. Take one if its `version` is higher than the last you
+	// saw of that name. Without an id it begins now.
+	//
+	// A key that is limited to spaces or owners sees what is about those. An event without an owner is about nobody's
+	// name, and only for keys that are for all owners.
+	//
+	// Corresponds with GET /v1/registrations (the `StreamRegistrations` operationId).
+	StreamRegistrations(ctx context.Context, params *StreamRegistrationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // BlockNameWithBody Block a name
@@ -2157,6 +2190,37 @@ func (c *Client) TransferName(ctx context.Context, space SpaceInPath, name NameI
 // Corresponds with GET /v1/owners/{owner}/names (the `GetOwnerNames` operationId).
 func (c *Client) GetOwnerNames(ctx context.Context, owner string, params *GetOwnerNamesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetOwnerNamesRequest(c.Server, owner, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StreamRegistrations Watch what is decided
+//
+// The outcomes and facts of the topic `registrations` as they are published, as Server-Sent Events: for consoles,
+// gateways, and whoever has no way to Kafka. The answer does not end by itself; but a stream may end at any time
+// (the server stops, the caller reads too slowly, its key expires), and is to be asked for again with the last id.
+//
+// `event` is the type, such as `Accepted`; new ones may come, ignore those you do not know. `data` is one line of
+// JSON, the value of the record as it is on the topic: see the schema Registration. `id` says how far that is, in all
+// partitions; it is opaque. A block that has only an id is no event: it moves the place on where there is nothing to
+// tell, and comes first of all. Comments come at least every 15 seconds.
+//
+// With `Last-Event-ID` it goes on behind that event: nothing is missed, and events of one name come in the order in
+// which they were decided. An event may come more than once. Take one if its `version` is higher than the last you
+// saw of that name. Without an id it begins now.
+//
+// A key that is limited to spaces or owners sees what is about those. An event without an owner is about nobody's
+// name, and only for keys that are for all owners.
+//
+// Corresponds with GET /v1/registrations (the `StreamRegistrations` operationId).
+func (c *Client) StreamRegistrations(ctx context.Context, params *StreamRegistrationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStreamRegistrationsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3839,6 +3903,87 @@ func NewGetOwnerNamesRequest(server string, owner string, params *GetOwnerNamesP
 	return req, nil
 }
 
+// NewStreamRegistrationsRequest constructs an http.Request for the StreamRegistrations method
+func NewStreamRegistrationsRequest(server string, params *StreamRegistrationsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/registrations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.LastEventIDInQuery != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "last_event_id", *params.LastEventIDInQuery, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Space != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "space", *params.Space, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.LastEventID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Last-Event-ID", *params.LastEventID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Last-Event-ID", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -4243,6 +4388,29 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/owners/{owner}/names (the `GetOwnerNames` operationId).
 	GetOwnerNamesWithResponse(ctx context.Context, owner string, params *GetOwnerNamesParams, reqEditors ...RequestEditorFn) (*GetOwnerNamesResponse, error)
+
+	// StreamRegistrationsWithResponse Watch what is decided
+	//
+	// The outcomes and facts of the topic `registrations` as they are published, as Server-Sent Events: for consoles,
+	// gateways, and whoever has no way to Kafka. The answer does not end by itself; but a stream may end at any time
+	// (the server stops, the caller reads too slowly, its key expires), and is to be asked for again with the last id.
+	//
+	// `event` is the type, such as `Accepted`; new ones may come, ignore those you do not know. `data` is one line of
+	// JSON, the value of the record as it is on the topic: see the schema Registration. `id` says how far that is, in all
+	// partitions; it is opaque. A block that has only an id is no event: it moves the place on where there is nothing to
+	// tell, and comes first of all. Comments come at least every 15 seconds.
+	//
+	// With `Last-Event-ID` it goes on behind that event: nothing is missed, and events of one name come in the order in
+	// which they were decided. An event may come more than once. Take one if its `version` is higher than the last you
+	// saw of that name. Without an id it begins now.
+	//
+	// A key that is limited to spaces or owners sees what is about those. An event without an owner is about nobody's
+	// name, and only for keys that are for all owners.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/registrations (the `StreamRegistrations` operationId).
+	StreamRegistrationsWithResponse(ctx context.Context, params *StreamRegistrationsParams, reqEditors ...RequestEditorFn) (*StreamRegistrationsResponse, error)
 }
 
 // BlockNameResponse200Headers the declared response headers of an HTTP 200 response for BlockName
@@ -7494,6 +7662,125 @@ func (r GetOwnerNamesResponse) ContentType() string {
 	return ""
 }
 
+// StreamRegistrationsResponse401Headers the declared response headers of an HTTP 401 response for StreamRegistrations
+type StreamRegistrationsResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// StreamRegistrationsResponse403Headers the declared response headers of an HTTP 403 response for StreamRegistrations
+type StreamRegistrationsResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// StreamRegistrationsResponse429Headers the declared response headers of an HTTP 429 response for StreamRegistrations
+type StreamRegistrationsResponse429Headers struct {
+	RetryAfter int
+}
+
+// StreamRegistrationsResponse503Headers the declared response headers of an HTTP 503 response for StreamRegistrations
+type StreamRegistrationsResponse503Headers struct {
+	RetryAfter int
+}
+
+type StreamRegistrationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON410 the response for an HTTP 410 `application/problem+json` response
+	ApplicationProblemJSON410 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *StreamRegistrationsResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *StreamRegistrationsResponse403Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *StreamRegistrationsResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *StreamRegistrationsResponse503Headers
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r StreamRegistrationsResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r StreamRegistrationsResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r StreamRegistrationsResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON410 returns the response for an HTTP 410 `application/problem+json` response
+func (r StreamRegistrationsResponse) GetApplicationProblemJSON410() *Problem {
+	return r.ApplicationProblemJSON410
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r StreamRegistrationsResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r StreamRegistrationsResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r StreamRegistrationsResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r StreamRegistrationsResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r StreamRegistrationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StreamRegistrationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StreamRegistrationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StreamRegistrationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // BlockNameWithBodyWithResponse Block a name
 //
 // Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
@@ -8033,6 +8320,35 @@ func (c *ClientWithResponses) GetOwnerNamesWithResponse(ctx context.Context, own
 		return nil, err
 	}
 	return ParseGetOwnerNamesResponse(rsp)
+}
+
+// StreamRegistrationsWithResponse Watch what is decided
+//
+// The outcomes and facts of the topic `registrations` as they are published, as Server-Sent Events: for consoles,
+// gateways, and whoever has no way to Kafka. The answer does not end by itself; but a stream may end at any time
+// (the server stops, the caller reads too slowly, its key expires), and is to be asked for again with the last id.
+//
+// `event` is the type, such as `Accepted`; new ones may come, ignore those you do not know. `data` is one line of
+// JSON, the value of the record as it is on the topic: see the schema Registration. `id` says how far that is, in all
+// partitions; it is opaque. A block that has only an id is no event: it moves the place on where there is nothing to
+// tell, and comes first of all. Comments come at least every 15 seconds.
+//
+// With `Last-Event-ID` it goes on behind that event: nothing is missed, and events of one name come in the order in
+// which they were decided. An event may come more than once. Take one if its `version` is higher than the last you
+// saw of that name. Without an id it begins now.
+//
+// A key that is limited to spaces or owners sees what is about those. An event without an owner is about nobody's
+// name, and only for keys that are for all owners.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/registrations (the `StreamRegistrations` operationId).
+func (c *ClientWithResponses) StreamRegistrationsWithResponse(ctx context.Context, params *StreamRegistrationsParams, reqEditors ...RequestEditorFn) (*StreamRegistrationsResponse, error) {
+	rsp, err := c.StreamRegistrations(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStreamRegistrationsResponse(rsp)
 }
 
 // ParseBlockNameResponse parses an HTTP response from a BlockNameWithResponse call
@@ -12348,6 +12664,131 @@ func ParseGetOwnerNamesResponse(rsp *http.Response) (*GetOwnerNamesResponse, err
 		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers GetOwnerNamesResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseStreamRegistrationsResponse parses an HTTP response from a StreamRegistrationsWithResponse call
+func ParseStreamRegistrationsResponse(rsp *http.Response) (*StreamRegistrationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StreamRegistrationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 410:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON410 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers StreamRegistrationsResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers StreamRegistrationsResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 429:
+		var headers StreamRegistrationsResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers StreamRegistrationsResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
