@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 
 // pages is a table of the manager's, and what it has done.
 type pages struct {
+	mu    sync.Mutex
+	place string
 	rows  map[string]recipes.Page
 	calls map[string]int
 	open  map[string]string
@@ -23,10 +26,21 @@ type pages struct {
 }
 
 func (p *pages) Load(_ context.Context, space, key string) (recipes.Page, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return p.rows[space+"/"+key], nil
 }
 
+func (p *pages) Place(context.Context) (string, error) { return p.place, nil }
+
+func (p *pages) SavePlace(_ context.Context, id string) error {
+	p.place = id
+	return nil
+}
+
 func (p *pages) Save(_ context.Context, space, key string, page recipes.Page) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.fails {
 		p.fails = false
 		return errors.New("the table is away")
@@ -37,6 +51,8 @@ func (p *pages) Save(_ context.Context, space, key string, page recipes.Page) er
 
 func (p *pages) call(what string, change func(key, owner string)) func(context.Context, string, string, int64) error {
 	return func(_ context.Context, key, owner string, version int64) error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		p.calls[fmt.Sprintf("%s %s of %s, version %d", what, key, owner, version)]++
 		change(key, owner)
 		return nil
@@ -51,10 +67,10 @@ func (k *kitchen) manager(t *testing.T) {
 		}
 	}
 	// follow reads the topic from its start, as after a restart that has lost its offsets. It returns the events of ours.
-	follow := func(m *recipes.Manager) (ours []recipes.Event) {
+	follow := func(m *recipes.Manager) (ours []client.Event) {
 		t.Helper()
 		for _, r := range k.topic.read(k.topic.registrations) {
-			var e recipes.Event
+			var e client.Event
 			mustJSON(t, r.Value, &e)
 			if !strings.HasPrefix(e.Key, "page-") { // other recipes are being cooked
 				continue
@@ -103,6 +119,43 @@ func (k *kitchen) manager(t *testing.T) {
 		}
 		if !maps.Equal(p.rows, rows) || !maps.Equal(p.open, map[string]string{"page-a": "u-54", "page-b": "u-51"}) {
 			t.Fatalf("in another order: %v, open: %v", p.rows, p.open)
+		}
+	}
+
+	// The stream: it goes on where it was, over a restart of the manager in the midst of claims.
+	p = &pages{rows: make(map[string]recipes.Page), calls: make(map[string]int), open: make(map[string]string)}
+	opened := func(name string) error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.open[name] != "u-55" {
+			return fmt.Errorf("%s has no page", name)
+		}
+		return nil
+	}
+	for run := range 2 {
+		ctx, stop := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- manager().Follow(ctx, k.dibs) }()
+		i := 0
+		eventually(t, 10*time.Second, func() error {
+			if run == 1 {
+				return opened("page-away")
+			}
+			i++ // it begins now, and nobody says when that is: claim until one is seen
+			got(t)(k.dibs.Claim(ctx, client.Claim{Name: fmt.Sprintf("page-stream-%d", i), Owner: "u-55"}))
+			return opened(fmt.Sprintf("page-stream-%d", i-1))
+		})
+		stop()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("following ended with %v", err)
+		}
+		if run == 0 {
+			got(t)(k.dibs.Claim(t.Context(), client.Claim{Name: "page-away", Owner: "u-55"}))
+		}
+	}
+	for call, n := range p.calls {
+		if n != 1 {
+			t.Errorf("%s: %d times", call, n)
 		}
 	}
 }

@@ -3,13 +3,9 @@ package recipes
 import (
 	"context"
 	"fmt"
-)
 
-// Event is a value of the topic registrations, as far as this manager needs it.
-type Event struct {
-	Space, Key, Owner, State string
-	Version                  int64
-}
+	"github.com/dibs-hq/dibs/client"
+)
 
 // Page is a row of the manager's own table, by space and key: what it has seen of a name, and done for it.
 type Page struct {
@@ -17,10 +13,13 @@ type Page struct {
 	Owner   string // empty: there is no page
 }
 
-// Pages is that table. A key that is not there is the zero Page.
+// Pages is that table. A key that is not there is the zero Page. Beside it is how far the manager has come: the id of an
+// event, empty at first.
 type Pages interface {
 	Load(ctx context.Context, space, key string) (Page, error)
 	Save(ctx context.Context, space, key string, p Page) error
+	Place(ctx context.Context) (string, error)
+	SavePlace(ctx context.Context, id string) error
 }
 
 // Manager keeps a page for each registered name. Open and Close may be called again with the same owner and version: the
@@ -31,8 +30,8 @@ type Manager struct {
 }
 
 // Apply does what an event asks for. Copies, and what comes late, it passes over: a version is applied if it is higher
-// than the last one seen of that key. Commit the event's offset when it has returned nil.
-func (m *Manager) Apply(ctx context.Context, e Event) error {
+// than the last one seen of that key.
+func (m *Manager) Apply(ctx context.Context, e client.Event) error {
 	page, err := m.Pages.Load(ctx, e.Space, e.Key)
 	if err != nil {
 		return fmt.Errorf("page of %s/%s: %w", e.Space, e.Key, err)
@@ -57,4 +56,24 @@ func (m *Manager) Apply(ctx context.Context, e Event) error {
 		}
 	}
 	return m.Pages.Save(ctx, e.Space, e.Key, Page{e.Version, holder})
+}
+
+// Follow applies what is decided, from where the last run stopped, until ctx ends or something fails: run it again then.
+func (m *Manager) Follow(ctx context.Context, dibs *client.Client) error {
+	place, err := m.Pages.Place(ctx)
+	if err != nil {
+		return err
+	}
+	for e, err := range dibs.Watch(ctx, client.WatchRequest{Space: "username", After: place}) {
+		if err != nil {
+			return err
+		}
+		if err := m.Apply(ctx, e); err != nil {
+			return err
+		}
+		if err := m.Pages.SavePlace(ctx, e.ID); err != nil {
+			return fmt.Errorf("keep the place: %w", err)
+		}
+	}
+	return nil
 }
