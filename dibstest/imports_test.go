@@ -23,10 +23,11 @@ var mayImport = map[string][]string{
 	"claims":        {"names", "cloudevents"},
 	"registrations": {"names", "cloudevents", "claims"},
 	"processor":     {"names", "cloudevents", "claims", "registrations"},
+	"verify":        {"names", "cloudevents", "claims", "registrations", "processor"},
 	"auth":          {"names", "cloudevents", "claims"},
 	"api":           {"names", "cloudevents", "claims", "registrations", "auth"},
-	"kafka":         {"names", "cloudevents", "claims", "registrations", "auth", "processor", "api"},
-	"postgres":      {"names", "cloudevents", "claims", "registrations", "auth", "processor", "api"},
+	"kafka":         {"names", "cloudevents", "claims", "registrations", "auth", "processor", "api", "verify"},
+	"postgres":      {"names", "cloudevents", "claims", "registrations", "auth", "processor", "api", "verify"},
 	"client":        {},
 	"dev":           {},
 	"dibstest":      {"dev"},
@@ -44,7 +45,7 @@ var onlyFor = map[string][]string{
 }
 
 // domain packages are held to the same list however far down the technology is.
-var domain = []string{"names", "cloudevents", "claims", "registrations", "processor", "api"}
+var domain = []string{"names", "cloudevents", "claims", "registrations", "processor", "verify", "api"}
 
 type listedPackage struct {
 	ImportPath string

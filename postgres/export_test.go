@@ -9,6 +9,7 @@ func Statements() map[string]string {
 	for _, s := range []*statement{
 		lookNames, lookRequests, due, ownedNames, historyFirst, history, sequel, standing, decided, unpublished, ownStanding,
 		advance, changeNames, usualDecisions.insert, anyDecisions.insert, usualNames.insert, anyNames.insert, deadLetters.insert, publishedThrough,
+		verifyRows, verifyDecided, verifyOutcomes,
 	} {
 		all[s.name] = s.sql
 	}

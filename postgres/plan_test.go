@@ -38,6 +38,10 @@ var indexed = map[string]struct{ params, indexes string }{
 		"decisions_request decisions_history"},
 	"decided":     {`'{6f0c0000-0000-4000-8000-000000000000}'`, "decisions_request"},
 	"unpublished": {`0, 1, 0`, "decisions_pkey"},
+
+	"verify_rows":     {`0, 1, 0, 0, 4096`, "decisions_pkey dead_letters_pkey"},
+	"verify_decided":  {`'{0}', '{6f0c0000-0000-4000-8000-000000000000}', 1, 100`, "decisions_request"},
+	"verify_outcomes": {`0, '{1}', '{100}'`, "decisions_pkey"},
 }
 
 func TestPlans(t *testing.T) {

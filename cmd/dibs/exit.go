@@ -17,6 +17,7 @@ const (
 	exitRejected    = 3
 	exitUndecided   = 4
 	exitUnreachable = 5
+	exitDifferent   = 6
 )
 
 // exitError carries an exit code. Its text may be empty where everything is said.

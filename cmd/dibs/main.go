@@ -17,13 +17,15 @@
 //	dibs watch                   print what is decided, as it happens
 //	dibs import FILE             claim the names of a file through Kafka
 //	dibs partitions              how far each partition is; resume one that is halted
+//	dibs verify                  replay the log, and compare what is stored and published with it
 //	dibs keys new                make an API key
 //	dibs bench                   claims per second, against a direct INSERT
 //	dibs config print | check    what the settings are, and where they come from
 //
 // Settings come from flags, the environment (DIBS_…), a YAML file (--config) and defaults, in this order.
 //
-// Exit codes: 0 ok or accepted, 1 failure, 2 usage, 3 rejected, 4 undecided, 5 Kafka or Postgres out of reach.
+// Exit codes: 0 ok or accepted, 1 failure, 2 usage, 3 rejected, 4 undecided, 5 Kafka or Postgres out of reach,
+// 6 dibs verify found a difference.
 package main
 
 import (

@@ -1,0 +1,173 @@
+package verify
+
+import (
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
+
+	"time"
+)
+
+// state is everything that the decision of a partition's next record depends on, but for the outcomes of earlier
+// requests: those are looked up. It is advanced record by record.
+type state struct {
+	partition int32
+	logEpoch  int64
+	// rules are what holds as of the next record.
+	rules   processor.Rules
+	logTime time.Time
+	// lastOffset and lastHash are of the last data record; -1 before the first.
+	lastOffset int64
+	lastHash   uint32
+
+	holdings map[names.Ref]registrations.Holding
+	marks    map[processor.Mark]struct{}
+	// first is the claim that held a name first, of the names that have another one by now; zero for a name that no claim
+	// held first. Of all others it is the holding's.
+	first map[names.Ref]uuid.UUID
+	// unsure are reservations that are folded, by their claim: what they replace is in no row of decisions.
+	unsure map[names.Ref]uuid.UUID
+	// timeUnsure: log time is at least logTime. Records that were forwarded or dead moved it too, and do not say so.
+	timeUnsure bool
+}
+
+func newState(partition int32, rules processor.Rules) state {
+	return state{
+		partition: partition, rules: rules, lastOffset: -1,
+		holdings: make(map[names.Ref]registrations.Holding), marks: make(map[processor.Mark]struct{}),
+		first: make(map[names.Ref]uuid.UUID), unsure: make(map[names.Ref]uuid.UUID),
+	}
+}
+
+// receive reads records by the rules that hold as of the first of them.
+func (s *state) receive(messages []processor.Message) []processor.Received {
+	received := make([]processor.Received, len(messages))
+	for i := range messages {
+		received[i] = processor.Receive(messages[i], s.rules)
+	}
+	return received
+}
+
+// decide decides the records that were received, and moves behind them. outcomes are those of the requests that they touch, as
+// of the first of them; refused are the records that the database could not store.
+//
+// This is the one place where the replay decides: what comes into force through the log changes rules here.
+func (s *state) decide(received []processor.Received, outcomes map[processor.Request]registrations.Outcome, refused map[int64]string) []processor.Row {
+	d := processor.Decide(processor.Ledger{
+		Partition: s.partition, LogEpoch: s.logEpoch, LogTime: s.logTime, Rules: s.rules,
+		Known: processor.Known{Holdings: s.holdings, Outcomes: outcomes, Marks: s.marks}, Refused: refused,
+	}, received)
+	s.logTime = d.LogTime
+	var firsts map[names.Ref]uuid.UUID // made where it is needed: nearly every new name stays as its first claim made it
+	for i := range d.Changes {
+		c := &d.Changes[i]
+		if c.Version == 0 && c.Holding.Version > 1 && firsts == nil {
+			firsts = firstClaims(d.Rows)
+		}
+		s.put(c.Ref, c.Holding, firsts[c.Ref])
+	}
+	for i := range d.Rows {
+		if row := &d.Rows[i]; row.Kind == processor.KindMark {
+			s.marks[processor.Mark{Partition: s.partition, Claim: row.RequestID, Owner: row.Outcome.Owner}] = struct{}{}
+		}
+	}
+	if n := len(received); n > 0 {
+		last := &received[n-1]
+		s.lastOffset, s.lastHash = last.Offset, last.Record.Hash()
+	}
+	return d.Rows
+}
+
+// firstClaims finds the claims that made the first version of a name.
+func firstClaims(rows []processor.Row) map[names.Ref]uuid.UUID {
+	firsts := make(map[names.Ref]uuid.UUID)
+	for i := range rows {
+		if o := &rows[i].Outcome; rows[i].Kind == processor.KindOutcome && o.Version == 1 && o.Type == registrations.Accepted {
+			firsts[o.Ref] = o.RequestID
+		}
+	}
+	return firsts
+}
+
+// put makes a holding the name's. Of one that is new, made is the claim of its first version, where it may be another one.
+func (s *state) put(ref names.Ref, next registrations.Holding, made uuid.UUID) {
+	was, there := s.holdings[ref]
+	first, other := s.first[ref]
+	switch {
+	case other:
+	case there:
+		first = was.ClaimID
+	case next.Version == 1:
+		first = next.ClaimID
+	default:
+		first = made
+	}
+	if first == uuid.Nil || first != next.ClaimID {
+		s.first[ref] = first
+	}
+	s.holdings[ref] = next
+}
+
+// fold takes a stored row over without replaying it.
+func (s *state) fold(row *processor.Row) {
+	o := &row.Outcome
+	if o.LogTime.After(s.logTime) {
+		s.logTime = o.LogTime
+	}
+	switch row.Kind {
+	case processor.KindMark:
+		s.marks[processor.Mark{Partition: s.partition, Claim: row.RequestID, Owner: o.Owner}] = struct{}{}
+		return
+	case processor.KindOutcome, processor.KindFact:
+	default:
+		return
+	}
+	was := s.holdings[o.Ref]
+	if o.State == "" || o.Version <= was.Version {
+		return // a rejection, or an answer with what stands
+	}
+	next := folded(was, row)
+	next.Partition = s.partition
+	s.put(o.Ref, next, uuid.Nil)
+	switch {
+	case next.State != registrations.Reserved:
+		delete(s.unsure, o.Ref)
+	case o.Type == registrations.Accepted:
+		s.unsure[o.Ref] = next.ClaimID
+	}
+}
+
+// folded is what a row makes of a holding: all but what a reservation replaces, which the row does not say.
+func folded(was registrations.Holding, row *processor.Row) registrations.Holding {
+	o := &row.Outcome
+	next := registrations.Holding{
+		State: o.State, Version: o.Version, PolicyVersion: o.PolicyVersion, Since: o.LogTime, ExpiresAt: o.ExpiresAt,
+	}
+	switch o.State {
+	case registrations.Registered, registrations.Reserved, registrations.Inactive:
+		next.Name, next.Owner, next.ClaimID = o.Name, o.Owner, o.ClaimID
+	case registrations.Cooling:
+		next.ClaimID, next.Previous = o.ClaimID, o.Owner
+	}
+	switch o.Type {
+	case registrations.Accepted:
+		// A claim that spells its owner's name anew is answered with the claim that has it.
+		next.Settled = row.FollowUp != nil || o.ClaimID != o.RequestID
+	case registrations.Confirmed:
+		next.Settled = row.FollowUp != nil
+	case registrations.Transferred, registrations.Reactivated:
+		next.Settled = true
+	case registrations.Extended:
+		next.Settled = was.Settled
+	case registrations.Deactivated:
+		if o.State == registrations.Free {
+			next.Previous = o.Owner
+		} else {
+			next.Settled = was.Settled
+		}
+	case registrations.Expired:
+		next.PolicyVersion = was.PolicyVersion // nobody asked for it
+	}
+	return next
+}
