@@ -33,8 +33,7 @@ type lane struct {
 	// Owned by the decide stage.
 	retry    map[int32]*backoff // partitions to be taken over, after a failed attempt or a lost fence
 	lookedAt time.Time          // when the rows were last looked at without a reason
-	sweepAt  time.Time          // when to look again for what has expired
-	swept    map[uuid.UUID]time.Time
+	sweeper  sweeper
 
 	// beside runs a function beside the decide stage, which waits for it before it ends. A simulation has its own.
 	beside  func(func())
@@ -87,7 +86,7 @@ func newLane(number int, cfg Config, source Source, record Record, publisher Pub
 	l := &lane{
 		number: number, rules: cfg.Rules, topic: cfg.Topic, limits: cfg.Limits, clock: cfg.Clock,
 		source: source, record: record, publisher: publisher, metrics: m, log: cfg.Log.With("lane", number),
-		signing: cfg.Signing, swept: make(map[uuid.UUID]time.Time),
+		signing: cfg.Signing, sweeper: sweeper{asked: make(map[uuid.UUID]time.Time)},
 		retry: make(map[int32]*backoff), owned: make(map[int32]*tenure), wanted: make(map[int32]struct{}),
 		publishing: make(map[int32]time.Time),
 		wake:       make(chan struct{}, 1), committed: make(chan struct{}, 1), published: make(chan struct{}, 1),

@@ -58,8 +58,12 @@ func (l *lane) probed(ctx context.Context, t *tenure) bool {
 }
 
 func (l *lane) pollWait() time.Duration {
+	wait := l.limits.PollWait
 	if l.probing.Load() > 0 {
-		return min(l.limits.PollWait, probedWait)
+		wait = min(wait, probedWait)
 	}
-	return l.limits.PollWait
+	if len(l.sweeper.due) > 0 {
+		wait = min(wait, sweepTick)
+	}
+	return wait
 }

@@ -39,6 +39,9 @@ type Limits struct {
 	LookEvery time.Duration
 	// SweepEvery is how often reservations that have expired are looked for. Defaults to 500 ms.
 	SweepEvery time.Duration
+	// SweepRate is how many of them are asked about in a second, over all lanes, once there are more than a few. Defaults
+	// to 3,500.
+	SweepRate int
 	// Drain is how long a stopping processor may take to publish what it has committed. Defaults to 1 s.
 	Drain time.Duration
 }
@@ -54,6 +57,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Unpublished == 0 {
 		l.Unpublished = 4 * l.Batch
+	}
+	if l.SweepRate == 0 {
+		l.SweepRate = 3500
 	}
 	if l.Doubts == 0 {
 		l.Doubts = 3
@@ -114,6 +120,7 @@ func New(cfg Config, group Group, record Record, publisher Publisher, sources ..
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	p := &Processor{group: group, cfg: cfg, m: newMetrics(cfg.Metrics)}
+	cfg.Limits.SweepRate = max(1, cfg.Limits.SweepRate/len(sources)) // a lane's part
 	for i, source := range sources {
 		p.lanes = append(p.lanes, newLane(i, cfg, source, record, publisher, p.m))
 	}

@@ -77,7 +77,7 @@ func (l *lane) publishNext(ctx context.Context, p int32) bool {
 		return false
 	}
 	l.mu.Lock()
-	t.questions = nil
+	t.questions = t.questions[len(next.questions):] // those that were found meanwhile come behind
 	if n := len(next.entries); n > 0 {
 		t.queue = t.queue[n:]
 		t.queued -= next.rows

@@ -507,10 +507,13 @@ func (x *outputs) checkQuestion(o *processor.Output, proc *process) {
 	case o.Time.After(now):
 		w.violated("sweeper: stamps %s when its clock says %s", o.Time, now)
 	}
+	w.sometimes("the sweeper asks")
+	if o.Time.Before(proc.started) {
+		return // it was on its way when the process died
+	}
 	was, again := proc.questions[q.ID]
 	if again && o.Time.After(was) && o.Time.Sub(was) < 5*time.Second {
 		w.violated("sweeper: asks %s at %s and at %s", q.ID, was, o.Time)
 	}
 	proc.questions[q.ID] = o.Time
-	w.sometimes("the sweeper asks")
 }

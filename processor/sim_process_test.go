@@ -33,8 +33,9 @@ type process struct {
 	stopping bool               // told to stop
 	decided  bool               // the decide stage has ended
 	drained  int                // partitions of which nothing more is to be published
-	// questions says when the sweeper has asked what.
+	// questions says when the sweeper has asked what, since it was started.
 	questions map[uuid.UUID]time.Time
+	started   time.Time // by its clock
 	assigned  []int32
 	live      chan struct{} // of the generation; closed when that is over
 }
@@ -57,7 +58,7 @@ func (p *process) start() {
 	}
 	p.lane, p.up, p.stopping, p.decided, p.drained, p.pausedUntil = lane, true, false, false, 0, 0
 	p.assigned, p.live = nil, nil
-	p.questions = make(map[uuid.UUID]time.Time)
+	p.questions, p.started = make(map[uuid.UUID]time.Time), (*procClock)(p).Now().Truncate(time.Millisecond)
 	ctx, stop := context.WithCancel(context.Background())
 	hard, cut := context.WithCancel(context.Background())
 	p.stop = func() {

@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/dibs-hq/dibs/claims"
@@ -9,12 +10,20 @@ import (
 	"github.com/google/uuid"
 )
 
-// maxDue is how many reservations one look finds; where it finds as many, and new ones among them, the next look is at
-// once.
-const maxDue = 2_000
-
-// sweptFor is how long a reservation is not asked about again: by then the question has been decided, or was lost.
-const sweptFor = 5 * time.Second
+const (
+	// maxDue is how many reservations one look finds. Where it finds as many, the next look is as soon as they are asked about.
+	maxDue = 2_000
+	// sweptFor is how long a reservation is not asked about again: by then the question has been decided, or was lost.
+	sweptFor = 5 * time.Second
+	// sweepBurst is what part of a second's questions a lane asks at once. Behind that it keeps to its rate, in lots of
+	// sweepLot: claims are not to wait behind thousands of questions.
+	sweepBurst = 0.1
+	sweepLot   = 20
+	// sweepTick is how long a lane with more to ask waits for records.
+	sweepTick = 10 * time.Millisecond
+	// maxQuestions is how many questions of a partition wait to be published.
+	maxQuestions = 1_000
+)
 
 // Due is a reservation or a cool-down whose time is over.
 type Due struct {
@@ -24,67 +33,104 @@ type Due struct {
 	ExpiresAt time.Time
 }
 
+// sweeper is what a lane knows of what has expired. The decide stage owns it.
+type sweeper struct {
+	lookAt time.Time // when to look again
+	more   bool      // the last look found as much as it may
+	due    []Due     // found, and still to be asked about
+	asked  map[uuid.UUID]time.Time
+	// quota is how many questions may be asked, as of quotaAt.
+	quota   float64
+	quotaAt time.Time
+}
+
 // sweep asks, through the log, to look at what has expired. Who claims such a name gets it without that; this is for the
 // ones that nobody claims. Nothing is decided here: the question carries the clock reading that found it due, and if that
 // is wrong the answer is that there is nothing to do.
 func (l *lane) sweep(ctx context.Context) {
-	now := l.clock.Now().Truncate(time.Millisecond)
-	if now.Before(l.sweepAt) {
+	now := l.clock.Now()
+	s := &l.sweeper
+	if len(s.due) == 0 {
+		l.lookForDue(ctx, now)
+	}
+	rate := float64(l.limits.SweepRate)
+	s.quota = min(max(1, sweepBurst*rate), s.quota+max(0, now.Sub(s.quotaAt).Seconds()*rate))
+	s.quotaAt = now
+	if n := min(int(s.quota), len(s.due)); n == len(s.due) || n >= min(sweepLot, int(sweepBurst*rate)) {
+		l.ask(s.due[:n], now)
+		s.due = s.due[n:]
+		s.quota -= float64(n)
+	}
+}
+
+// lookForDue looks for what has expired, when it is time to.
+func (l *lane) lookForDue(ctx context.Context, now time.Time) {
+	s := &l.sweeper
+	partitions, all := l.quiet()
+	early := now.Before(s.lookAt) && (!s.more || !all)
+	if early || len(partitions) == 0 {
 		return
 	}
-	partitions := l.quiet()
-	if len(partitions) == 0 {
-		return
-	}
-	l.sweepAt = now.Add(l.limits.SweepEvery)
-	due, err := l.record.Due(ctx, partitions, now, maxDue)
+	s.lookAt, s.more = now.Add(l.limits.SweepEvery), false
+	due, err := l.record.Due(ctx, partitions, now.Truncate(time.Millisecond), maxDue)
 	if err != nil {
 		if ctx.Err() == nil {
 			l.metrics.trouble("record", err)
 		}
 		return
 	}
-	for id, at := range l.swept {
+	for id, at := range s.asked {
 		if now.Sub(at) >= sweptFor {
-			delete(l.swept, id)
+			delete(s.asked, id)
 		}
 	}
-	questions := make(map[int32][]Output)
+	s.due = slices.DeleteFunc(due, func(d Due) bool {
+		_, asked := s.asked[claims.ExpiryID(d.ClaimID, d.ExpiresAt)]
+		return asked
+	})
+	s.more = len(due) == maxDue && len(s.due) > 0
+}
+
+// ask has questions published, of the partitions that are still ours and get theirs published. Of the others they are found
+// again, by us or by the next owner; as is what is not over by this reading of the clock, which may have been set back since
+// the look: the answer that there is nothing to do is final.
+func (l *lane) ask(due []Due, now time.Time) {
+	if len(due) == 0 {
+		return
+	}
+	reading := now.Truncate(time.Millisecond) // as records have it
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for i := range due {
 		d := &due[i]
-		id := claims.ExpiryID(d.ClaimID, d.ExpiresAt)
-		if _, asked := l.swept[id]; asked {
+		t := l.owned[d.Partition]
+		if t == nil || t.Halted != "" || len(t.questions) >= maxQuestions || d.ExpiresAt.After(reading) {
 			continue
 		}
-		l.swept[id] = now
+		id := claims.ExpiryID(d.ClaimID, d.ExpiresAt)
+		l.sweeper.asked[id] = now
 		body := &claims.ExpiryDue{
 			About: claims.About{Space: d.Ref.Space, Spelling: string(d.Ref.Key)}, ClaimID: d.ClaimID, ExpiresAt: d.ExpiresAt,
 		}
-		questions[d.Partition] = append(questions[d.Partition], l.own(body, id, d.Ref, now))
+		t.questions = append(t.questions, l.own(body, id, d.Ref, reading))
 	}
-	if len(questions) == 0 {
-		return
-	}
-	if len(due) == maxDue {
-		l.sweepAt = now
-	}
-	l.mu.Lock()
-	for p, qs := range questions {
-		l.owned[p].questions = qs
-	}
-	l.mu.Unlock()
 	signal(l.committed)
 }
 
-// quiet lists the partitions that are owned and not halted, and whose questions of the last look are published.
-func (l *lane) quiet() []int32 {
+// quiet lists the partitions that are owned and not halted, and whose questions are published, and reports whether those
+// of all that are not halted are.
+func (l *lane) quiet() (partitions []int32, all bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var ps []int32
+	all = true
 	for _, p := range l.ownedPartitions() {
-		if t := l.owned[p]; t.Halted == "" && len(t.questions) == 0 {
-			ps = append(ps, p)
+		switch t := l.owned[p]; {
+		case t.Halted != "":
+		case len(t.questions) > 0:
+			all = false
+		default:
+			partitions = append(partitions, p)
 		}
 	}
-	return ps
+	return partitions, all
 }

@@ -31,6 +31,7 @@ type sweptLane struct {
 	told   []processor.Output
 	// lose swallows questions on their way, refuse has their topic refuse them.
 	lose, refuse bool
+	meanwhile    func() // is done once, while something is being published
 }
 
 // dueRecord says what is asked of the record's Due, and can answer in its place.
@@ -58,6 +59,7 @@ func newSweptLane(t *testing.T, assigned ...int32) *sweptLane {
 	s := &sweptLane{t: t, now: tenOClock.Add(123456789 * time.Nanosecond), record: &dueRecord{Record: memory.New()}, next: make(map[int32]int64)}
 	lane, err := processor.NewLane(processor.Config{
 		Rules: processor.Rules{Partitions: len(s.logs), Policies: simPolicies(), Keys: simKeys}, Signing: simSigning, Topic: "claims", Clock: (*handClock)(s),
+		Limits: processor.Limits{SweepRate: 4000},
 	}, s.record, (*sweptPublisher)(s), (*listSource)(s))
 	if err != nil {
 		t.Fatal(err)
@@ -149,6 +151,10 @@ func (l *listSource) At(_ context.Context, p int32, offset int64) (cloudevents.R
 type sweptPublisher sweptLane
 
 func (p *sweptPublisher) Publish(_ context.Context, outputs []processor.Output) error {
+	if f := p.meanwhile; f != nil {
+		p.meanwhile = nil
+		f()
+	}
 	for _, o := range outputs {
 		switch {
 		case o.Topic != processor.ToClaims:
@@ -252,8 +258,8 @@ func TestSweepAsksAgain(t *testing.T) {
 	}
 }
 
-// A look that finds as much as it may is followed by another one at once, but not before its questions are published;
-// one that finds less, half a second later.
+// What a look finds is asked about at a rate that leaves claims their place. A look that found as much as it may is followed
+// by another one as soon as that is asked and published; one that found less, half a second later.
 func TestSweepAtTheLimit(t *testing.T) {
 	s := newSweptLane(t, 0)
 	s.lane.Reconcile(t.Context()) // takes over
@@ -265,37 +271,39 @@ func TestSweepAtTheLimit(t *testing.T) {
 		due := make([]processor.Due, n)
 		for i := range due {
 			name := fmt.Sprintf("n%d-%d", call, i)
-			due[i] = processor.Due{Ref: names.Ref{Space: names.Username, Key: names.Key(name)}, ClaimID: idOf(name), ExpiresAt: s.now}
+			due[i] = processor.Due{Ref: names.Ref{Space: names.Username, Key: names.Key(name)}, ClaimID: idOf(name), ExpiresAt: s.now.Truncate(time.Millisecond)}
 		}
 		return due, nil
 	}
 	s.record.calls = nil
 	s.lose = true
-	looks := func(want int, when string) {
+	turn := func(after time.Duration, looks, asked int, when string) {
 		t.Helper()
-		if got := len(s.record.calls); got != want {
-			t.Fatalf("%d looks %s, want %d", got, when, want)
+		s.now = s.now.Add(after)
+		s.lane.Reconcile(t.Context())
+		if got := len(s.record.calls); got != looks {
+			t.Fatalf("%d looks %s, want %d", got, when, looks)
+		}
+		s.publish()
+		if got := len(s.asked); got != asked {
+			t.Fatalf("asked %d times %s, want %d", got, when, asked)
 		}
 	}
-	s.now = s.now.Add(time.Second)
-	s.lane.Reconcile(t.Context())
-	looks(1, "at first")
-	s.now = s.now.Add(10 * time.Second)
-	s.lane.Reconcile(t.Context())
-	looks(1, "before the questions are published")
-	s.publish()
-	s.lane.Reconcile(t.Context())
-	looks(2, "after the limit was hit")
-	s.publish()
-	s.lane.Reconcile(t.Context())
-	looks(3, "after it was hit again")
-	s.publish()
-	s.now = s.now.Add(499 * time.Millisecond)
-	s.lane.Reconcile(t.Context())
-	looks(3, "after a look that found less")
-	s.now = s.now.Add(2 * time.Millisecond)
-	s.lane.Reconcile(t.Context())
-	looks(4, "half a second later")
+	// 4,000 a second, a tenth of that at once.
+	turn(time.Second, 1, 400, "at first")
+	turn(time.Millisecond, 1, 400, "after a moment")
+	turn(4*time.Millisecond, 1, 420, "after a little")
+	turn(time.Second, 1, 820, "after a pause")
+	for len(s.asked) < 2000 {
+		turn(10*time.Millisecond, 1, min(len(s.asked)+40, 2000), "in its time")
+	}
+	turn(10*time.Millisecond, 2, 2060, "behind the limit")
+	for len(s.asked) < 4000 {
+		turn(10*time.Millisecond, 2, min(len(s.asked)+40, 4000), "again")
+	}
+	turn(10*time.Millisecond, 3, 4001, "after it was hit again")
+	turn(489*time.Millisecond, 3, 4001, "after a look that found less")
+	turn(12*time.Millisecond, 4, 4002, "half a second later")
 	seen := make(map[uuid.UUID]bool)
 	for _, o := range s.asked {
 		q, _ := claims.Read(o.Record)
@@ -303,6 +311,62 @@ func TestSweepAtTheLimit(t *testing.T) {
 			t.Fatalf("%s was asked twice", q.Body.(*claims.ExpiryDue).Spelling)
 		}
 		seen[q.ID] = true
+	}
+}
+
+// A question never carries a time at which there was nothing to do: where the clock is set back behind a look, what was
+// found is not asked, but found again.
+func TestSweepClockSetBack(t *testing.T) {
+	s := newSweptLane(t, 0)
+	s.lane.Reconcile(t.Context()) // takes over
+	expires := s.now
+	s.record.say = func(int, int) ([]processor.Due, error) {
+		due := make([]processor.Due, 500)
+		for i := range due {
+			name := fmt.Sprintf("n%d", i)
+			due[i] = processor.Due{Ref: names.Ref{Space: names.Username, Key: names.Key(name)}, ClaimID: idOf(name), ExpiresAt: expires}
+		}
+		return due, nil
+	}
+	turn := func(to time.Time, want int) {
+		t.Helper()
+		s.now = to
+		s.lane.Reconcile(t.Context())
+		s.publish()
+		if got := len(s.asked); got != want {
+			t.Fatalf("asked %d times, want %d", got, want)
+		}
+	}
+	s.lose = true
+	turn(expires.Add(time.Second), 400) // as many as may be asked at once
+	turn(expires.Add(-time.Minute), 400)
+	turn(expires.Add(-time.Minute+time.Second), 400)
+	turn(expires.Add(2*time.Second), 500)
+	for _, o := range s.asked {
+		if o.Time.Before(expires) {
+			t.Fatalf("asked at %s what is over at %s", o.Time, expires)
+		}
+	}
+}
+
+// Nothing more is looked for, or asked, before it is published.
+func TestSweepUnpublished(t *testing.T) {
+	s := newSweptLane(t, 0)
+	s.step()
+	s.reserve(s.on(0), 1)
+	s.step()
+	s.now = s.now.Add(2 * time.Second)
+	s.lane.Reconcile(t.Context())
+	looks := len(s.record.calls)
+	s.now = s.now.Add(10 * time.Second)
+	s.lane.Reconcile(t.Context())
+	if got := len(s.record.calls); got != looks {
+		t.Errorf("%d looks before the question is published", got-looks)
+	}
+	s.publish()
+	s.lane.Reconcile(t.Context())
+	if got := len(s.record.calls); got != looks+1 || len(s.asked) != 1 {
+		t.Errorf("%d looks behind it; asked %d times", got-looks, len(s.asked))
 	}
 }
 
@@ -344,6 +408,26 @@ func TestSweepOwnPartitionsOnly(t *testing.T) {
 	}
 	if last := s.record.calls[len(s.record.calls)-1]; len(s.asked) != 1 || !slices.Equal(last.partitions, []int32{1}) {
 		t.Errorf("asked %d times, looked on %v; 0 is halted", len(s.asked), last.partitions)
+	}
+}
+
+// What a look finds while outcomes of the partition are being published is asked behind them.
+func TestSweepWhilePublishing(t *testing.T) {
+	s := newSweptLane(t, 0)
+	s.step()
+	s.reserve(s.on(0), 1)
+	s.step()
+	s.now = s.now.Add(2 * time.Second)
+	s.write(s.logs[0][0].Record) // a copy: its outcome is published again
+	s.lane.DecideNext(t.Context())
+	s.meanwhile = func() { s.lane.Reconcile(t.Context()) }
+	s.publish()
+	if len(s.asked) != 1 {
+		t.Errorf("asked %d times", len(s.asked))
+	}
+	s.lane.DecideNext(t.Context())
+	if got := s.state(s.on(0)); got != registrations.Free {
+		t.Errorf("it is %q", got)
 	}
 }
 
