@@ -128,7 +128,7 @@ func TestAdminWithoutRequestKeys(t *testing.T) {
 		}
 		w.published(1)
 		w.post(nameOfAlice+"/release", byOwner).is(200, "")
-	}, func(s *setup) { s.claimer.Signing = claims.SigningKey{} })
+	}, func(s *setup) { s.claimer.Sign = nil })
 }
 
 func TestAdminBadInput(t *testing.T) {

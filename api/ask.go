@@ -91,7 +91,7 @@ func (c *Claimer) ask(ctx context.Context, a *asking, wait time.Duration) (Resul
 	}
 	record := claims.NewRecord(a.body, event, a.ref, a.trace...)
 	if a.body.Privileged() {
-		record = c.cfg.Signing.Sign(record)
+		record = c.cfg.Sign(record)
 	}
 	pub, err := c.claims.Start(partition, record)
 	if err != nil {
@@ -138,7 +138,7 @@ const nearby = 256
 // same reports whether a hash is that of what is asked. Where we have filled in the version of what is replaced, an
 // earlier request of the same caller may have another.
 func (c *Claimer) same(a *asking, hash claims.Hash) bool {
-	if claims.HashOf(a.body, a.ref, a.principal, c.cfg.Policies) == hash {
+	if claims.HashOf(a.body, a.ref, a.principal, c.Policies()) == hash {
 		return true
 	}
 	claim, ok := a.body.(*claims.UsernameClaimed)
@@ -148,7 +148,7 @@ func (c *Claimer) same(a *asking, hash claims.Hash) bool {
 	other, replaces := *claim, *claim.Replaces
 	other.Replaces = &replaces
 	for v := max(1, claim.Replaces.Version-nearby); v <= claim.Replaces.Version+nearby; v++ {
-		if replaces.Version = v; claims.HashOf(&other, a.ref, a.principal, c.cfg.Policies) == hash {
+		if replaces.Version = v; claims.HashOf(&other, a.ref, a.principal, c.Policies()) == hash {
 			return true
 		}
 	}

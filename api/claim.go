@@ -27,7 +27,9 @@ func (c *Claimer) shortestTTL() time.Duration { return 2 * c.cfg.ClockBound }
 // Claim publishes a claim and waits for its outcome, at most that long; with 0 it returns when Kafka has the claim. See
 // ask for what it returns.
 func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait time.Duration) (Result, error) {
-	claim, ref, err := r.check(c.cfg.Policies, c.shortestTTL(), wait)
+	policies := c.Policies()
+	r.once = c.replacesOnce(ctx, policies, &r)
+	claim, ref, err := r.check(policies, c.shortestTTL(), wait)
 	if err != nil {
 		return Result{}, err
 	}

@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
@@ -21,7 +21,8 @@ const Source = "dibs/api"
 type ClaimerConfig struct {
 	// Partitions is the pinned count of the routing contract.
 	Partitions int
-	Policies   names.Policies
+	// Policies are those that hold from the start of every log. What the log has said since comes from the partitions' rows.
+	Policies names.Policies
 	// PublishTimeout is how long Kafka has to take a claim, for those who wait less than that. Defaults to 5 s.
 	PublishTimeout time.Duration
 	// Check says why no claim on a partition can be taken now, nil where one can: its leader is away. It is asked for
@@ -29,8 +30,8 @@ type ClaimerConfig struct {
 	Check func(partition int32) error
 	// ClockBound is how far a producer's clock may run ahead of the brokers': what deadlines allow for. Defaults to 10 s.
 	ClockBound time.Duration
-	// Signing is what requests of actors are signed with. Without it they are refused.
-	Signing claims.SigningKey
+	// Sign signs the requests of actors. Without it they are refused.
+	Sign func(cloudevents.Record) cloudevents.Record
 	// Now is the clock of ce_time and of deadlines. Defaults to time.Now.
 	Now func() time.Time
 	// NewID makes the ids of claims that come without one. Defaults to random ones of version 7.
@@ -87,7 +88,7 @@ func NewClaimer(cfg ClaimerConfig, c Claims, lookup Lookup, waiter *registration
 	}
 	return &Claimer{
 		cfg: cfg, claims: c, lookup: lookup, waiter: waiter,
-		standings: standings{lookup: lookup, log: cfg.Log},
+		standings: standings{lookup: lookup, log: cfg.Log, start: cfg.Policies},
 		metrics:   newClaimerMetrics(cfg.Registerer, waiter),
 	}, nil
 }
@@ -98,6 +99,12 @@ func (c *Claimer) Run(ctx context.Context) error {
 	c.standings.run(ctx)
 	return nil
 }
+
+// Policies are those that hold, as far as is known: see Hold. They are never changed; ask again for the ones of now.
+func (c *Claimer) Policies() names.Policies { return c.standings.holding().Policies }
+
+// Holding is all that holds, as far as is known.
+func (c *Claimer) Holding() Holding { return c.standings.holding() }
 
 // Ready reports why all claims are refused, nil if those of some partition are not.
 func (c *Claimer) Ready() error {

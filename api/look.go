@@ -17,10 +17,12 @@ type Look struct {
 
 // Look reads who holds a name: advice, as of now. The error is a *Refused.
 func (c *Claimer) Look(ctx context.Context, space names.Space, name string) (Look, error) {
-	found := newFindings()
-	ref, policy := found.name(c.cfg.Policies, space, name)
+	found, policies := newFindings(), c.Policies()
+	ref, policy := found.name(policies, space, name)
 	if err := found.refused(); err != nil {
-		return Look{}, err
+		if ref, err = c.once(ctx, policies, space, name, err); err != nil {
+			return Look{}, err
+		}
 	}
 	look := Look{Ref: ref, Name: name}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
@@ -74,11 +76,11 @@ func (c *Claimer) Owned(ctx context.Context, owner string, limit int, after name
 		all = all[:limit]
 		more = &all[limit-1].Ref
 	}
-	now := c.cfg.Now()
+	now, policies := c.cfg.Now(), c.Policies()
 	for i := range all {
 		if o := &all[i]; !o.Due(now) { // it is over, and free
 			look := Look{Ref: o.Ref, Holding: o.Holding}
-			look.judge(c.cfg.Policies[o.Space])
+			look.judge(policies[o.Space])
 			held = append(held, look)
 		}
 	}
@@ -88,10 +90,12 @@ func (c *Claimer) Owned(ctx context.Context, owner string, limit int, after name
 // History reads what changed a name, from a version on: at most limit entries, and the version at which there is more; 0
 // for no more. The error is a *Refused.
 func (c *Claimer) History(ctx context.Context, space names.Space, name string, from int64, limit int) (ref names.Ref, entries []Entry, next int64, err error) {
-	found := newFindings()
-	ref, _ = found.name(c.cfg.Policies, space, name)
+	found, policies := newFindings(), c.Policies()
+	ref, _ = found.name(policies, space, name)
 	if err := found.refused(); err != nil {
-		return ref, nil, 0, err
+		if ref, err = c.once(ctx, policies, space, name, err); err != nil {
+			return ref, nil, 0, err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()

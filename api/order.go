@@ -48,13 +48,17 @@ func (o *Order) operation() string {
 // Order publishes a request and waits for its outcome, as Claim does.
 func (c *Claimer) Order(ctx context.Context, principal string, o Order, wait time.Duration) (Result, error) {
 	o.Admin = o.Admin || o.Body.Privileged() // nothing is signed that is not audited
-	if o.Admin && len(c.cfg.Signing.Secret) == 0 {
+	if o.Admin && c.cfg.Sign == nil {
 		return Result{}, &Refused{Reason: NotConfigured, Detail: "security.request_keys_file is not set on this server: " +
 			"without a key of that file what an admin asks for cannot be signed, and nothing was published"}
 	}
-	ref, err := o.check(c.cfg.Policies)
+	policies := c.Policies()
+	ref, err := o.check(policies)
 	if err != nil {
-		return Result{}, err
+		space, name := o.Body.Name()
+		if ref, err = c.once(ctx, policies, space, name, err); err != nil {
+			return Result{}, err
+		}
 	}
 	a := asking{principal: principal, body: o.Body, ref: ref, trace: o.Trace}
 	if o.IdempotencyKey == "" {
@@ -184,9 +188,12 @@ func (c *Claimer) Claimed(ctx context.Context, id uuid.UUID, space names.Space, 
 	about := claims.About{Space: space, Spelling: name, Deadline: c.deadline(decideWithin)}
 	var want names.Ref
 	if name != "" {
-		found := newFindings()
-		if want, _ = found.name(c.cfg.Policies, space, name); len(found.errors) > 0 {
-			return about, found.refused()
+		found, policies := newFindings(), c.Policies()
+		if want, _ = found.name(policies, space, name); len(found.errors) > 0 {
+			var err error
+			if want, err = c.once(ctx, policies, space, name, found.refused()); err != nil {
+				return about, err
+			}
 		}
 	}
 	outcomes, err := c.look(ctx, id)
@@ -212,8 +219,8 @@ func (c *Claimer) Claimed(ctx context.Context, id uuid.UUID, space names.Space, 
 		return about, &Refused{Reason: UnknownClaim, Detail: "the id is that of another request, not of a claim"}
 	}
 	about.Space, about.Spelling = claim.Ref.Space, claim.Name
-	if p := c.cfg.Policies[about.Space]; p != nil {
-		if key, err := p.Canonical(about.Spelling); err == nil && key == claim.Ref.Key {
+	if p := c.Policies()[about.Space]; p != nil {
+		if key, err := p.Key(about.Spelling); err == nil && key == claim.Ref.Key {
 			return about, nil
 		}
 	}

@@ -34,6 +34,9 @@ type Request struct {
 
 	// Trace is passed through as headers of the record.
 	Trace []cloudevents.Header
+
+	// once: what it replaces could not be claimed now, and was held under an earlier policy.
+	once bool
 }
 
 // Replaced is the name that a claim replaces. Without a version it is the one that it has now.
@@ -108,7 +111,11 @@ func (r *Request) checkReplaces(ref names.Ref, policy *names.Policy, found *find
 	if policy == nil {
 		return replaces
 	}
-	key, err := policy.Canonical(replaces.Name)
+	name := policy.Canonical
+	if r.once {
+		name = policy.Key
+	}
+	key, err := name(replaces.Name)
 	switch {
 	case err != nil:
 		found.field("replaces.name", err.Error())

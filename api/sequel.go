@@ -36,8 +36,8 @@ func (c *Claimer) sequel(ctx context.Context, result *Result) error {
 // givenUp is what follows a claim that was accepted just now.
 func (c *Claimer) givenUp(claim *claims.UsernameClaimed, o *registrations.Outcome) *GivenUp {
 	old := names.Ref{Space: o.Ref.Space}
-	if policy := c.cfg.Policies[old.Space]; policy != nil {
-		old.Key, _ = policy.Canonical(claim.Replaces.Name) // it was checked
+	if policy := c.Policies()[old.Space]; policy != nil {
+		old.Key, _ = policy.Key(claim.Replaces.Name) // it was checked
 	}
 	if old.Key == "" || old == o.Ref || o.State != registrations.Registered || !hasSequel(o) {
 		return nil // nothing is released, or not before it is confirmed

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/dibs-hq/dibs/names"
 )
 
 const (
@@ -21,12 +24,14 @@ const (
 type standings struct {
 	lookup Lookup
 	log    *slog.Logger
+	start  names.Policies // those that hold from the start of every log
 	last   atomic.Pointer[standing]
 }
 
 type standing struct {
-	at   time.Time
-	rows map[int32]Partition
+	at      time.Time
+	rows    map[int32]Partition
+	holding Holding
 }
 
 var errNotRead = errors.New("the partitions have not been read yet")
@@ -65,12 +70,29 @@ func (s *standings) read(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read partitions: %w", err)
 	}
-	now := &standing{at: time.Now(), rows: make(map[int32]Partition, len(rows))}
+	now := &standing{at: time.Now(), rows: make(map[int32]Partition, len(rows)), holding: Hold(s.start, rows)}
 	for _, p := range rows {
 		now.rows[p.Partition] = p
 	}
+	before := s.holding()
+	if len(rows) > 0 && !slices.ContainsFunc(rows, func(p Partition) bool { return p.Halted == "" }) {
+		now.holding = before // nothing is known to have changed
+	}
+	for space, policy := range now.holding.Policies {
+		if policy.Version != before.Policies.Version(space) {
+			s.log.InfoContext(ctx, "a policy holds in every partition", "space", space, "version", policy.Version)
+		}
+	}
 	s.last.Store(now)
 	return nil
+}
+
+// holding is what holds, as far as is known.
+func (s *standings) holding() Holding {
+	if last := s.last.Load(); last != nil {
+		return last.holding
+	}
+	return Holding{Policies: s.start}
 }
 
 // fresh returns nil if what is known is recent.

@@ -45,7 +45,7 @@ type world struct {
 func newWorld(t *testing.T, change ...func(*setup)) *world {
 	t.Helper()
 	s := setup{keys: auth.None{}, memory: newMemory()}
-	s.claimer = api.ClaimerConfig{Partitions: partitions, Policies: policies(), Signing: s.memory.ledger.Signing}
+	s.claimer = api.ClaimerConfig{Partitions: partitions, Policies: policies(), Sign: s.memory.ledger.Signing.Sign}
 	for _, c := range change {
 		c(&s)
 	}

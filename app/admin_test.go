@@ -130,5 +130,5 @@ func TestAdmin(t *testing.T) {
 
 // post posts JSON to an API.
 func (d *deployment) post(api *process, path, body string) answer {
-	return call(http.MethodPost, api.apiAddr(), path, http.Header{"Content-Type": {"application/json"}}, []byte(body))
+	return call(http.MethodPost, api.apiAddr(), path, http.Header{"Content-Type": {"application/json"}, "Prefer": {"wait=20"}}, []byte(body))
 }

@@ -38,9 +38,10 @@ const missingPatience = 5 * time.Second
 
 // Deployment is one deployment's Kafka and Postgres, and what a process has of it.
 type Deployment struct {
-	Config   config.Config
-	Kafka    *kafka.Client
-	Record   *postgres.Record
+	Config config.Config
+	Kafka  *kafka.Client
+	Record *postgres.Record
+	// Policies are those that hold from the start of every log; what holds by now is in the record: see Held.
 	Policies names.Policies
 	// Keys are what requests are signed with; without any, nothing here signs or checks.
 	Keys auth.RequestKeys
@@ -88,6 +89,9 @@ func Open(cfg config.Config, log *slog.Logger, registry prometheus.Registerer) (
 		if keys, err = auth.ReadRequestKeys(path); err != nil {
 			return nil, fmt.Errorf("security.request_keys_file: %w", err)
 		}
+	}
+	if err := (&Deployment{Config: cfg, Keys: keys}).checkKeys(); err != nil {
+		return nil, err
 	}
 	record, err := postgres.New(PostgresConfig(cfg, log))
 	if err != nil {

@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/dibs-hq/dibs/auth"
 	"github.com/dibs-hq/dibs/dev"
 	"github.com/dibs-hq/dibs/kafka"
+	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/postgres"
 )
 
@@ -21,6 +23,8 @@ type DevOptions struct {
 	KafkaAddr  string
 	DataDir    string // empty: in the user's cache folder
 	Partitions int    // of topics that are made
+	// Spaces are applied once everything runs.
+	Spaces []*names.Policy
 	// Progress gets what takes its time: the first start downloads Postgres.
 	Progress *slog.Logger
 }
@@ -75,11 +79,39 @@ func Dev(ctx context.Context, o DevOptions) (err error) {
 		case <-ctx.Done():
 		}
 	}()
+	var applying sync.WaitGroup
+	if ready := o.OnReady; len(o.Spaces) > 0 {
+		o.OnReady = func(apiAddr, opsAddr string) {
+			if ready != nil {
+				ready(apiAddr, opsAddr)
+			}
+			applying.Go(func() {
+				if err := applyDevSpaces(ctx, o); err != nil && ctx.Err() == nil {
+					cancel(err)
+				}
+			})
+		}
+	}
 	err = Run(ctx, o.Options)
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+	cause := context.Cause(ctx)
+	cancel(nil)
+	applying.Wait()
+	if cause != nil && !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)
 	}
 	return err
+}
+
+// applyDevSpaces does what an operator does with dibs spaces apply.
+func applyDevSpaces(ctx context.Context, o DevOptions) error {
+	return ApplySpaces(ctx, o.Config, o.Log, o.Spaces, ApplyOptions{
+		Wait: patience,
+		Progress: func(space names.Space, done, of int) {
+			if done == of {
+				o.Progress.InfoContext(ctx, "the policy of a space holds", "space", space)
+			}
+		},
+	})
 }
 
 // prepareDev makes what an operator makes with dibs migrate and dibs topics.

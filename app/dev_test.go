@@ -59,10 +59,10 @@ func devDir(t *testing.T) string {
 var printedCurl = regexp.MustCompile(`(?m)^  (curl -i http://(127\.0\.0\.1:\d+)(/v1/claims) -H 'content-type: application/json' -d '(.*)')$`)
 
 // develop runs `dibs dev`, and returns when its banner is there, with the command that it says to try.
-func develop(t *testing.T, dir string) (p *process, curl []string) {
+func develop(t *testing.T, dir string, more ...string) (p *process, curl []string) {
 	t.Helper()
-	p = start(t, "dev", []string{"DIBS_TEST_MARK=" + dir}, "dev", "--data-dir", dir,
-		"--kafka-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0")
+	p = start(t, "dev", []string{"DIBS_TEST_MARK=" + dir}, append([]string{"dev", "--data-dir", dir,
+		"--kafka-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0"}, more...)...)
 	eventually(t, 5*time.Minute, func() error { // the first time it may be a download
 		if !p.alive() {
 			t.Fatalf("dibs dev has ended: %s\n%s%s", p.cmd.ProcessState, p.output(), p.errors())
@@ -191,4 +191,39 @@ func TestDev(t *testing.T) {
 		t.Errorf("exit code %d after Ctrl-C\n%s", code, p.errors())
 	}
 	noneLeft(t, dir, time.Second)
+}
+
+// TestDevSpaces: a file of spaces holds from the start, again at the next one, and a change of it with a higher version.
+func TestDevSpaces(t *testing.T) {
+	dir := devDir(t)
+	file := spacesFile(t, "spaces: {invoice-number: {version: 1}}")
+	d := &deployment{t: t}
+	run := func(body string, status int, reason string) {
+		t.Helper()
+		p, _ := develop(t, dir, "--spaces", file)
+		d.soon(p, status, reason, "/v1/claims", body)
+		if code := p.interrupt(); code != 0 {
+			t.Fatalf("exit code %d\n%s", code, p.errors())
+		}
+	}
+	run(`{"space":"invoice-number","name":"2026-1","owner":"acme"}`, 201, "")
+	run(`{"space":"invoice-number","name":"2026-1","owner":"other"}`, 409, "taken")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("spaces: {invoice-number: {version: 2, min_length: 8}}")
+	run(`{"space":"invoice-number","name":"2026-2","owner":"acme"}`, 422, "invalid_name")
+
+	write("spaces: {invoice-number: {version: 2}}")
+	p := start(t, "dev", nil, "dev", "--data-dir", dir, "--spaces", file, "--kafka-addr", "127.0.0.1:0", "--api-addr", "127.0.0.1:0", "--ops-addr", "127.0.0.1:0")
+	if code := p.wait(2 * time.Minute); code != 1 || !strings.Contains(p.errors(), "make this 3") {
+		t.Errorf("a version that is not raised: exit code %d\n%s", code, p.errors())
+	}
+	write("spaces: {invoice-number: {vrsion: 2}}")
+	p = start(t, "dev", nil, "dev", "--data-dir", dir, "--spaces", file)
+	if code := p.wait(time.Minute); code != 2 || !strings.Contains(p.errors(), "did you mean version?") {
+		t.Errorf("a typo: exit code %d\n%s", code, p.errors())
+	}
 }

@@ -82,6 +82,9 @@ func (r *running) start(ctx context.Context, keys api.Authenticator) error {
 	if err := r.d.Prepare(ctx); err != nil {
 		return err
 	}
+	if err := r.d.checkInForce(ctx, r.Processor); err != nil {
+		return err
+	}
 	if r.API {
 		if err := r.d.startOutcomes(ctx, r.parts, r.OnOutcome); err != nil {
 			return err
@@ -150,8 +153,7 @@ func (d *Deployment) deliver(ctx context.Context, partition int32, r cloudevents
 
 func (r *running) startProcessor(ctx context.Context) error {
 	if len(r.d.Keys.All) == 0 {
-		return errors.New("security.request_keys_file is not set: the processor signs its own requests (a renamed name's release, an expiry) " +
-			"with a key of that file, and all processes of a deployment have the same. Make one with dibs keys request FILE")
+		return fmt.Errorf("the processor signs its own requests (a renamed name's release, an expiry), and %w", errNoRequestKeys)
 	}
 	cfg := r.Config.Processor
 	lanes := cfg.Lanes
@@ -199,10 +201,11 @@ func (d *Deployment) leaderAnswers(partition int32) error {
 
 // startClaimer starts what claims names in this process.
 func (r *running) startClaimer(ctx context.Context) (err error) {
+	requests := r.d.SignedClaims(func() api.Holding { return r.claimer.Holding() })
 	r.claimer, err = api.NewClaimer(api.ClaimerConfig{
 		Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Registerer: r.registry, Log: r.Log,
-		Check: r.d.leaderAnswers, ClockBound: r.d.ClockBound, Signing: r.d.Keys.Signing,
-	}, r.d.Claims, r.d.Record, r.d.Waiter)
+		Check: r.d.leaderAnswers, ClockBound: r.d.ClockBound, Sign: requests.Sign(),
+	}, requests, r.d.Record, r.d.Waiter)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,9 @@ func Read(r cloudevents.Record) (Request, error) {
 	if err != nil {
 		return req, &UnanswerableError{err.Error()}
 	}
+	if req.Type == TypePolicyActivated {
+		return readActivation(req, r)
+	}
 	if _, ok := bodies[req.Type]; !ok {
 		return req, &UnanswerableError{fmt.Sprintf("ce_type %.64q is unknown", req.Type)}
 	}

@@ -22,8 +22,16 @@ func ExpiryID(claim uuid.UUID, expiresAt time.Time) uuid.UUID {
 
 // derived makes an id of version 8.
 func derived(what string, claim uuid.UUID, more []byte) uuid.UUID {
+	return hashed(what, append(claim[:], more...))
+}
+
+// ActivationID is the id of the request that makes a policy hold: of what it says. Its copies, and the records of all
+// partitions, have the same.
+func ActivationID(value []byte) uuid.UUID { return hashed("policy", value) }
+
+func hashed(what string, of []byte) uuid.UUID {
 	b := append(append([]byte("dibs/"), what...), 0)
-	sum := sha256.Sum256(append(append(b, claim[:]...), more...))
+	sum := sha256.Sum256(append(b, of...))
 	id := uuid.UUID(sum[:16])
 	id[6] = id[6]&0x0f | 0x80
 	id[8] = id[8]&0x3f | 0x80

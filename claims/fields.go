@@ -28,10 +28,14 @@ type fields struct {
 	Reason          string
 	Deadline        time.Time
 	Metadata        map[string]string
+	activated       *PolicyActivated // it has a value of its own, and nothing else
 }
 
 // appendJSON appends the value of a record.
 func (f *fields) appendJSON(b []byte) []byte {
+	if f.activated != nil {
+		return f.activated.appendJSON(b)
+	}
 	b = appendString(append(b, `{"space":`...), string(f.Space))
 	b = appendString(append(b, `,"name":`...), f.Spelling)
 	b = appendID(b, `,"claim_id":"`, f.ClaimID)
@@ -58,6 +62,9 @@ func (f *fields) appendJSON(b []byte) []byte {
 // hash is the hash of what is asked of the name ref by principal: SHA-256 over canonical JSON (RFC 8785), so in the order
 // of the alphabet; what is absent is left out.
 func (f *fields) hash(kind string, ref names.Ref, principal string, policies names.Policies) Hash {
+	if f.activated != nil {
+		return sha256.Sum256(f.activated.appendJSON(nil))
+	}
 	b := append(make([]byte, 0, 256), '{')
 	b = appendNonEmpty(b, `,"actor":`, f.Actor)
 	b = appendID(b, `,"claim_id":"`, f.ClaimID)
@@ -76,7 +83,7 @@ func (f *fields) hash(kind string, ref names.Ref, principal string, policies nam
 	if r := f.Replaces; r != nil {
 		old := r.Name
 		if p := policies[ref.Space]; p != nil {
-			if key, err := p.Canonical(old); err == nil {
+			if key, err := p.Key(old); err == nil {
 				old = string(key)
 			}
 		}

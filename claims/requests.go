@@ -22,6 +22,7 @@ const (
 	TypeBlockRequested      = "dibs.BlockRequested.v1"
 	TypeUnblockRequested    = "dibs.UnblockRequested.v1"
 	TypeExpiryDue           = "dibs.ExpiryDue.v1"
+	TypePolicyActivated     = "dibs.PolicyActivated.v1"
 )
 
 // ShortType is the type of a request as outcomes tell it: its name, but nothing for UsernameClaimed, which most are.

@@ -107,8 +107,8 @@ func TestGoldenRequests(t *testing.T) {
 		})
 	}
 	kept, err := filepath.Glob("testdata/*_*.json")
-	if err != nil || len(kept) != len(requests)+2 {
-		t.Errorf("%d golden files for %d requests and two claims, %v", len(kept), len(requests), err)
+	if err != nil || len(kept) != len(requests)+3 {
+		t.Errorf("%d golden files for %d requests, two claims and a policy, %v", len(kept), len(requests), err)
 	}
 }
 

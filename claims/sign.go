@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"maps"
+	"slices"
 
 	"github.com/dibs-hq/dibs/cloudevents"
 )
@@ -16,6 +18,28 @@ const Signature = "ce_dibssig"
 
 // Keys are the secrets that signatures may be made with, by id.
 type Keys map[string][]byte
+
+// Only returns the keys with these ids, and the ids that there is no key of.
+func (ks Keys) Only(ids []string) (some Keys, lacking []string) {
+	some = make(Keys, len(ids))
+	for _, id := range ids {
+		if secret, ok := ks[id]; ok {
+			some[id] = secret
+		} else {
+			lacking = append(lacking, id)
+		}
+	}
+	return some, lacking
+}
+
+// Signing returns the key to sign with: the wanted one where it is among these, else the first by id.
+func (ks Keys) Signing(wanted SigningKey) SigningKey {
+	if _, ok := ks[wanted.ID]; ok || len(ks) == 0 {
+		return wanted
+	}
+	id := slices.Min(slices.Collect(maps.Keys(ks)))
+	return SigningKey{id, ks[id]}
+}
 
 // SigningKey is the one of the Keys that a process signs with.
 type SigningKey struct {

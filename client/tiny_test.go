@@ -31,7 +31,7 @@ func startTiny(slow chan struct{}) (url string, stop func()) {
 	t := &tiny{
 		ledger: ledgertest.New(1, names.Builtin()), waiter: registrations.NewWaiter(registrations.WaiterConfig{}), slow: slow,
 	}
-	claimer, err := api.NewClaimer(api.ClaimerConfig{Partitions: 1, Policies: names.Builtin(), Signing: t.ledger.Signing}, t, t, t.waiter)
+	claimer, err := api.NewClaimer(api.ClaimerConfig{Partitions: 1, Policies: names.Builtin(), Sign: t.ledger.Signing.Sign}, t, t, t.waiter)
 	if err != nil {
 		panic(err)
 	}

@@ -70,8 +70,12 @@ type Ops struct {
 
 // Security is what privileged requests are trusted by.
 type Security struct {
-	RequestKeysFile string `mapstructure:"request_keys_file"`
+	RequestKeysFile   string `mapstructure:"request_keys_file"`
+	RequireSignatures string `mapstructure:"require_signatures"`
 }
+
+// SignAll is the security.require_signatures with which every request is signed.
+const SignAll = "all"
 
 // Processor is the deciding side.
 type Processor struct {
@@ -122,6 +126,7 @@ var keys = []key{
 	{name: "api.rate_burst", value: 100, help: "claims that a principal may make at once under the limit"},
 	{name: "ops.addr", value: ":8081", help: "address of /livez, /readyz and /metrics"},
 	{name: "security.request_keys_file", value: "", help: "file of the keys that dibs' own and privileged requests are signed with; dibs keys request makes one"},
+	{name: "security.require_signatures", value: "privileged", help: "privileged: what an actor or dibs itself asks must be signed; all: every request, which dibs spaces apply makes hold"},
 	{name: "processor.group", value: "dibs", help: "consumer group that deals out the partitions"},
 	{name: "processor.lanes", value: 0, help: "pipelines that the owned partitions are spread over; 0: one per core"},
 	{name: "processor.batch_max", value: 8000, help: "records decided in one transaction, at most"},
@@ -154,6 +159,11 @@ func (c *Config) check() error {
 	case "keys", "none":
 	default:
 		bad("api.auth", "is %q: use keys or none", c.API.Auth)
+	}
+	switch c.Security.RequireSignatures {
+	case "privileged", SignAll:
+	default:
+		bad("security.require_signatures", "is %q: use privileged or all", c.Security.RequireSignatures)
 	}
 	switch c.Log.Format {
 	case "auto", "text", "json":

@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -134,7 +136,7 @@ func readFile(v *viper.Viper, l *Loaded, path string) error {
 	for _, name := range names {
 		k, ok := known[name]
 		if !ok {
-			return fmt.Errorf("settings: %s has %s, which is no setting%s", path, name, nearest(name, known))
+			return fmt.Errorf("settings: %s has %s, which is no setting%s", path, name, nearest(name, maps.Keys(known)))
 		}
 		value := file.Get(name)
 		if name != k.name {
@@ -184,7 +186,7 @@ func readEnv(v *viper.Viper, l *Loaded, environ []string) error {
 		}
 		k, ok := known[name]
 		if !ok {
-			return fmt.Errorf("settings: the environment has %s, which is no setting%s", name, nearest(name, known))
+			return fmt.Errorf("settings: the environment has %s, which is no setting%s", name, nearest(name, maps.Keys(known)))
 		}
 		if value == "" {
 			continue // as if it were not set
@@ -214,7 +216,7 @@ func readSecret(path string) (string, error) {
 }
 
 // nearest suggests the known name that a wrong one was probably meant to be.
-func nearest(name string, known map[string]key) string {
+func nearest(name string, known iter.Seq[string]) string {
 	best, distance := "", len(name)/2+1
 	for k := range known {
 		if d := editDistance(name, k); d < distance || d == distance && k < best {

@@ -1,6 +1,9 @@
 package names
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Among says whom names are unique among.
 type Among string
@@ -30,8 +33,25 @@ type Policy struct {
 	UniqueAmong       Among
 }
 
-// Policies are the policies that hold at one position of a partition, by space.
+// Policies are the policies that hold at one position of a partition, by space. They are never changed once they are in
+// use: see With.
 type Policies map[Space]*Policy
+
+// With returns the policies with another one in place of its space's.
+func (ps Policies) With(p *Policy) Policies {
+	next := make(Policies, len(ps)+1)
+	maps.Copy(next, ps)
+	next[p.Space] = p
+	return next
+}
+
+// Version is that of a space's policy; 0 for a space that there is not.
+func (ps Policies) Version(s Space) int {
+	if p := ps[s]; p != nil {
+		return p.Version
+	}
+	return 0
+}
 
 // Builtin returns the policies that hold from the start of every log: the space username, version 1.
 func Builtin() Policies { return Policies{Username: usernameV1} }
@@ -60,9 +80,15 @@ func reservedSet(words ...Key) map[Key]struct{} {
 	return m
 }
 
-// Canonical returns the key of a name, or an *InvalidError that says what is wrong with it. Whether the key is reserved
-// is another question: see IsReserved.
-func (p *Policy) Canonical(name string) (Key, error) {
+// Canonical returns the key of a name that somebody may ask for, or an *InvalidError that says what is wrong with it.
+// Whether the key is reserved is another question: see IsReserved.
+func (p *Policy) Canonical(name string) (Key, error) { return p.key(name, p.MinLength, p.MaxLength) }
+
+// Key returns the key of a name that may be held, whether or not anybody could ask for it now: a name keeps its key when
+// a later policy does not allow its length any more, and its holder can still give it up.
+func (p *Policy) Key(name string) (Key, error) { return p.key(name, 1, MaxKey) }
+
+func (p *Policy) key(name string, least, most int) (Key, error) {
 	if name == "" {
 		return "", invalid("is empty")
 	}
@@ -77,11 +103,11 @@ func (p *Policy) Canonical(name string) (Key, error) {
 			return "", invalid("may have the letters a to z, digits and . _ - only; character %d is something else", i+1) // all before it is ASCII
 		}
 	}
-	if len(name) < p.MinLength {
-		return "", invalid("is too short: at least %d characters", p.MinLength)
+	if len(name) < least {
+		return "", invalid("is too short: at least %d characters", least)
 	}
-	if len(name) > p.MaxLength {
-		return "", invalid("is too long: at most %d characters", p.MaxLength)
+	if len(name) > most {
+		return "", invalid("is too long: at most %d characters", most)
 	}
 	if !alphanumeric(name[0]) || !alphanumeric(name[len(name)-1]) {
 		return "", invalid("must start and end with a letter or a digit")
@@ -97,6 +123,19 @@ func (p *Policy) Canonical(name string) (Key, error) {
 	}
 	return Key(lower), nil
 }
+
+// Form names a way to make keys of names. Two policies of one form give a name the same key.
+type Form string
+
+// ASCII is the form that any language can compute: lower case of letters, digits and . _ -.
+const ASCII Form = "ascii"
+
+// Form is the policy's. There is one so far.
+func (p *Policy) Form() Form { return ASCII }
+
+// MovesKeys reports whether some name that the policy allows would have another key under the next one: what is held would
+// have to be claimed again.
+func (p *Policy) MovesKeys(next *Policy) bool { return p.Form() != next.Form() }
 
 // IsReserved reports whether nobody may have the key.
 func (p *Policy) IsReserved(k Key) bool {

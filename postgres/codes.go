@@ -28,7 +28,7 @@ func newCodes[T ~string](what string, letters map[T]byte) codes[T] {
 var (
 	kinds = newCodes("kind", map[processor.Kind]byte{
 		processor.KindOutcome: 'o', processor.KindFact: 'f', processor.KindDuplicate: 'd', processor.KindForwarded: 'w', processor.KindDead: 'x',
-		processor.KindMark: 'm',
+		processor.KindMark: 'm', processor.KindPolicy: 'p',
 	})
 	types = newCodes("outcome", map[registrations.Type]byte{
 		registrations.Accepted: 'A', registrations.Rejected: 'R', registrations.Confirmed: 'C', registrations.Extended: 'X',

@@ -52,6 +52,9 @@ type writing struct {
 	dead      []deadLetter
 	added     []change // names without a row
 	changed   []change
+	// Of batches with activations.
+	inForce  []inForce
+	policies []policy
 
 	toDecisions *table[decision]
 	toNames     *table[change]
@@ -68,6 +71,7 @@ func newWriting(batches []processor.Batch) (*writing, error) {
 	slices.SortStableFunc(w.batches, func(a, b *processor.Batch) int { return cmp.Compare(a.Partition, b.Partition) })
 	w.decisions = make([]decision, 0, rows)
 	for _, b := range w.batches {
+		w.activate(b)
 		for i := range b.Rows {
 			row := &b.Rows[i]
 			d, err := newDecision(b.Fence, row)
@@ -145,7 +149,7 @@ func (r *Record) commitInOne(ctx context.Context, c *pgx.Conn, w *writing) error
 	if len(w.decisions) > 0 {
 		steps = append(steps, w.toDecisions.inserting(w.decisions))
 	}
-	return pipeline(ctx, c, w.rest(steps, len(w.added) > 0)...)
+	return pipeline(ctx, c, w.activated(w.rest(steps, len(w.added) > 0), r.cfg.Topic)...)
 }
 
 // commitByCopy takes three or four round trips, for COPY costs less than INSERT does. The fence comes first: while it is
@@ -166,7 +170,7 @@ func (r *Record) commitByCopy(ctx context.Context, c *pgx.Conn, w *writing) (err
 			return rollback(ctx, c, fmt.Errorf("copy names: %w", err))
 		}
 	}
-	steps := w.rest(nil, len(w.added) > 0 && !byCopy)
+	steps := w.activated(w.rest(nil, len(w.added) > 0 && !byCopy), r.cfg.Topic)
 	if err := pipeline(ctx, c, append(steps, step{statement: commit})...); err != nil {
 		return rollback(ctx, c, err)
 	}

@@ -189,7 +189,7 @@ func TestLookup(t *testing.T) {
 		t.Fatal(err)
 	}
 	all, err := r.Partitions(t.Context())
-	if want := []api.Partition{{Partition: 1, LogEpoch: 1, NextOffset: 2, Halted: "why"}, {Partition: 2, LogEpoch: 1, NextOffset: 2}}; err != nil || !slices.Equal(all, want) {
+	if want := []api.Partition{{Partition: 1, LogEpoch: 1, NextOffset: 2, Halted: "why"}, {Partition: 2, LogEpoch: 1, NextOffset: 2}}; err != nil || !reflect.DeepEqual(all, want) {
 		t.Errorf("partitions are %+v, %v", all, err)
 	}
 	rows, err := r.All(t.Context())

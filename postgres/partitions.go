@@ -15,14 +15,19 @@ import (
 )
 
 const standingFields = `p.partition, p.log_epoch, p.next_offset, p.writer_epoch, p.writer_id, p.log_time,
-	p.last_record_offset, p.last_record_hash, p.published_through, coalesce(p.halted, '')`
+	p.last_record_offset, p.last_record_hash, p.published_through, coalesce(p.halted, ''), p.policies::text`
 
-func scanStanding(row pgx.CollectableRow) (s processor.Standing, err error) {
+func (r *Record) scanStanding(row pgx.CollectableRow) (s processor.Standing, err error) {
 	var logTime *time.Time
+	var policies *string
 	var hash int64
 	var writer [16]byte
 	err = row.Scan(&s.Partition, &s.LogEpoch, &s.NextOffset, &s.WriterEpoch, &writer, &logTime,
-		&s.LastOffset, &hash, &s.PublishedThrough, &s.Halted)
+		&s.LastOffset, &hash, &s.PublishedThrough, &s.Halted, &policies)
+	if err != nil {
+		return s, err
+	}
+	s.InForce, err = r.inForce.read(policies)
 	s.WriterID, s.LastHash = writer, uint32(hash)
 	if logTime != nil {
 		s.LogTime = logTime.UTC()
@@ -52,7 +57,7 @@ func (r *Record) tryAcquire(ctx context.Context, partition int32, writer uuid.UU
 			INSERT INTO partitions AS p (topic, partition, writer_epoch, writer_id) VALUES ($1, $2, 1, $3)
 			ON CONFLICT (topic, partition) DO UPDATE SET writer_epoch = p.writer_epoch + 1, writer_id = excluded.writer_id
 			RETURNING `+standingFields, r.cfg.Topic, partition, [16]byte(writer))
-		s, err = pgx.CollectExactlyOneRow(rows, scanStanding)
+		s, err = pgx.CollectExactlyOneRow(rows, r.scanStanding)
 		return err
 	})
 	return s, err
@@ -98,7 +103,7 @@ func (r *Record) standings(ctx context.Context, where string, args ...any) (all 
 	err = r.do(ctx, "read partitions", func(ctx context.Context, c *pgx.Conn) error {
 		rows, _ := c.Query(ctx, `SELECT `+standingFields+` FROM partitions p WHERE p.topic = $1 AND `+where+` ORDER BY p.partition`,
 			append([]any{r.cfg.Topic}, args...)...)
-		all, err = pgx.CollectRows(rows, scanStanding)
+		all, err = pgx.CollectRows(rows, r.scanStanding)
 		return err
 	})
 	return all, err
@@ -113,6 +118,9 @@ func (r *Record) Partitions(ctx context.Context) ([]api.Partition, error) {
 	partitions := make([]api.Partition, len(all))
 	for i, s := range all {
 		partitions[i] = api.Partition{Partition: s.Partition, LogEpoch: s.LogEpoch, NextOffset: s.NextOffset, Halted: s.Halted}
+		if f := s.InForce; f != nil {
+			partitions[i].Policies, partitions[i].SignedOnly, partitions[i].Keys = f.Policies, f.SignedOnly, f.Keys
+		}
 	}
 	return partitions, nil
 }

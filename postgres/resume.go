@@ -47,7 +47,7 @@ func (r *Record) resume(ctx context.Context, partition int32, actor, reason stri
 	err = r.do(ctx, fmt.Sprintf("resume partition %d", partition), func(ctx context.Context, c *pgx.Conn) error {
 		return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
 			rows, _ := tx.Query(ctx, `SELECT `+standingFields+` FROM partitions p WHERE p.topic = $1 AND p.partition = $2 FOR UPDATE`, r.cfg.Topic, partition)
-			was, err := pgx.CollectExactlyOneRow(rows, scanStanding)
+			was, err := pgx.CollectExactlyOneRow(rows, r.scanStanding)
 			switch {
 			case errors.Is(err, pgx.ErrNoRows):
 				return ErrNoPartition
@@ -71,7 +71,7 @@ func (r *Record) resume(ctx context.Context, partition int32, actor, reason stri
 					last_record_hash = $7, writer_epoch = writer_epoch + 1, halted = NULL
 				WHERE p.topic = $1 AND p.partition = $2 RETURNING `+standingFields,
 				r.cfg.Topic, partition, s.LogEpoch, s.NextOffset, s.PublishedThrough, s.LastOffset, int64(s.LastHash))
-			s, err = pgx.CollectExactlyOneRow(rows, scanStanding)
+			s, err = pgx.CollectExactlyOneRow(rows, r.scanStanding)
 			return err
 		})
 	})

@@ -196,7 +196,7 @@ func (s *snapshot) open(ctx context.Context, r *Record) error {
 		return err
 	}
 	rows, _ := c.Query(ctx, `SELECT `+standingFields+` FROM partitions p WHERE p.topic = $1 AND p.partition = $2`, r.cfg.Topic, s.partition)
-	found, err := pgx.CollectRows(rows, scanStanding)
+	found, err := pgx.CollectRows(rows, r.scanStanding)
 	if err != nil || len(found) == 0 {
 		return err
 	}

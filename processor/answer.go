@@ -51,7 +51,7 @@ func (a *answering) answer() {
 		a.reject(registrations.ClaimWithdrawn, "")
 		return
 	}
-	if r.nameErr != nil {
+	if r.nameErr != nil && (!r.named || a.holding(r.Ref).Version == 0) { // else it was a name once, and may be somebody's
 		a.reject(registrations.InvalidName, "the name "+r.nameErr.Error())
 		return
 	}
@@ -357,7 +357,9 @@ func terms(c *claims.UsernameClaimed, p *names.Policy) (ttl time.Duration, repla
 		}
 	}
 	if c.Replaces != nil {
-		if replaces, err = p.Canonical(c.Replaces.Name); err != nil {
+		// It may be held since an earlier policy that allowed it.
+		if replaces, err = p.Key(c.Replaces.Name); err != nil {
+			_, err = p.Canonical(c.Replaces.Name)
 			return 0, "", &claims.InvalidError{Field: "replaces.name", Detail: err.Error()}
 		}
 	}
@@ -424,14 +426,15 @@ func (a *answering) extend(b *claims.ExtendRequested) {
 	}
 	next := h
 	next.Version++
-	if until := a.after(time.Duration(b.TTLSeconds) * time.Second); until.After(next.ExpiresAt) {
-		next.ExpiresAt = until
-	}
-	if longest := since.Add(policy.LongestTTL); next.ExpiresAt.After(longest) {
-		if next.ExpiresAt = longest; !longest.After(h.ExpiresAt) {
+	until := a.after(time.Duration(b.TTLSeconds) * time.Second)
+	if longest := since.Add(policy.LongestTTL); until.After(longest) {
+		if until = longest; !longest.After(h.ExpiresAt) {
 			a.reject(registrations.LimitExceeded, fmt.Sprintf("a reservation holds for at most %d seconds in this space", int64(policy.LongestTTL/time.Second)))
 			return
 		}
+	}
+	if until.After(h.ExpiresAt) { // else it holds as long as that already
+		next.ExpiresAt = until
 	}
 	a.keep(registrations.Extended, next)
 }

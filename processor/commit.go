@@ -17,6 +17,7 @@ type run struct {
 	next    int64
 	records []Received
 	refused map[int64]string // offsets that the database cannot store
+	lacking error            // what this process has not got of what holds behind it
 	sent    *Batch           // what a commit whose fate may be unknown would have written
 }
 
@@ -35,6 +36,7 @@ func (l *lane) decideNext(ctx context.Context) {
 		return
 	}
 	runs := make([]run, 0, len(fetched))
+	var lacking []run
 	for i := range fetched {
 		f := &fetched[i]
 		t := l.owned[f.Partition]
@@ -50,16 +52,33 @@ func (l *lane) decideNext(ctx context.Context) {
 		case f.From != t.NextOffset:
 			l.source.Seek(f.Partition, t.NextOffset)
 		case f.Next > f.From:
-			l.metrics.received.Add(float64(len(f.Messages)))
 			l.heard(t, f.HighWatermark)
-			runs = append(runs, l.receive(t, f))
+			r := receive(t, f)
+			l.metrics.received.Add(float64(len(r.records)))
+			if r.next > r.from {
+				runs = append(runs, r)
+			}
+			if r.lacking != nil {
+				lacking = append(lacking, r)
+			}
 		}
 	}
-	if len(runs) == 0 {
+	if len(runs)+len(lacking) == 0 {
 		l.saveCursors(ctx, false)
 		return
 	}
 	l.decide(ctx, runs)
+	for i := range lacking {
+		l.haltLacking(ctx, &lacking[i])
+	}
+}
+
+// haltLacking halts a partition at a record that asks for what this process has not got, once everything before it is
+// decided.
+func (l *lane) haltLacking(ctx context.Context, r *run) {
+	if t := r.tenure; r.lacking != nil && l.owned[t.Partition] == t && t.Halted == "" && t.NextOffset == r.next {
+		l.halt(ctx, t, r.lacking.Error())
+	}
 }
 
 // await waits for an assignment, or a while.
@@ -71,10 +90,11 @@ func (l *lane) await(ctx context.Context) {
 	}
 }
 
-func (l *lane) receive(t *tenure, f *Fetched) run {
-	r := run{tenure: t, from: f.From, next: f.Next, records: make([]Received, len(f.Messages))}
-	for i := range f.Messages {
-		r.records[i] = Receive(f.Messages[i], l.rules)
+// receive reads what was fetched, each record under what holds where it lies.
+func receive(t *tenure, f *Fetched) run {
+	r := run{tenure: t, from: f.From, next: f.Next}
+	if r.records, r.lacking = ReceiveAll(f.Messages, t.regime); r.lacking != nil {
+		r.next = f.Messages[len(r.records)].Offset
 	}
 	return r
 }
@@ -100,6 +120,9 @@ func (l *lane) decide(ctx context.Context, runs []run) {
 		case err == nil:
 			for i := range runs {
 				l.done(runs[i], batches[i])
+				for _, p := range batches[i].Activated {
+					l.log.InfoContext(ctx, "a policy holds from here on", "partition", batches[i].Partition, "space", p.Space, "version", p.Version)
+				}
 			}
 			return
 		case errors.Is(err, ErrConflict):
@@ -138,14 +161,14 @@ func (l *lane) batches(ctx context.Context, runs []run) ([]Batch, error) {
 		fences[i] = t.Fence
 		for j := range runs[i].records {
 			r := &runs[i].records[j]
-			if _, refused := runs[i].refused[r.Offset]; refused || unanswerable(r.err) {
-				continue // it is dead whatever is known, and it may be the question that the database refuses
+			if _, refused := runs[i].refused[r.Offset]; refused || unanswerable(r.err) || r.activation != nil {
+				continue // it is dead whatever is known, and it may be the question that the database refuses; or it asks for no name
 			}
 			requests = append(requests, Request{t.Partition, r.Request.ID})
 			if id := r.aboutClaim(); id != uuid.Nil {
 				requests = append(requests, Request{t.Partition, id})
 			}
-			if r.Policy != nil && r.nameErr == nil {
+			if r.named {
 				refs = append(refs, r.Ref)
 			}
 		}
@@ -164,11 +187,12 @@ func (l *lane) batches(ctx context.Context, runs []run) ([]Batch, error) {
 func (l *lane) batch(r *run, known Known) Batch {
 	t := r.tenure
 	d := Decide(Ledger{
-		Partition: t.Partition, LogEpoch: t.LogEpoch, LogTime: t.LogTime, Rules: l.rules, Known: known, Refused: r.refused,
+		Partition: t.Partition, LogEpoch: t.LogEpoch, LogTime: t.LogTime, Rules: t.regime.Rules, InForce: t.InForce, Known: known, Refused: r.refused,
 	}, r.records)
 	b := Batch{
 		Fence: t.Fence, Next: r.next, LogTime: d.LogTime, LastOffset: t.LastOffset, LastHash: t.LastHash,
 		PublishedThrough: l.acked(t), Rows: d.Rows, Changes: d.Changes,
+		InForce: d.InForce, Activated: d.Activated,
 	}
 	if n := len(r.records); n > 0 {
 		last := &r.records[n-1]
@@ -186,6 +210,11 @@ func (l *lane) done(r run, b Batch) {
 	t.queue = append(t.queue, pending{b.Fence, b.Rows, b.Next})
 	t.queued += len(b.Rows)
 	t.oldest = time.Time{}
+	if b.InForce != nil {
+		t.InForce = b.InForce
+		t.regime, _ = NewRegime(l.rules, b.InForce) // records were received under it: nothing is lacking
+		l.signWith(t.regime)
+	}
 	l.mu.Unlock()
 	l.metrics.decided(b)
 	signal(l.committed)
@@ -260,7 +289,12 @@ func (l *lane) bisect(ctx context.Context, runs []run, err error) {
 		if l.owned[r.tenure.Partition] != r.tenure || r.tenure.NextOffset != middle || r.tenure.Halted != "" {
 			return // lost, or stopping
 		}
-		l.decide(ctx, []run{{tenure: r.tenure, from: middle, next: r.next, records: r.records[n/2:], refused: r.refused}})
+		// What the first half has made to hold is known by now, and it may be less than it asked for: a record that is
+		// refused activates nothing.
+		rest := receive(r.tenure, &Fetched{From: middle, Next: r.next, Messages: messages(r.records[n/2:])})
+		rest.refused = r.refused
+		l.decide(ctx, []run{rest})
+		l.haltLacking(ctx, &rest)
 	case n == 1 && r.refused == nil:
 		l.log.ErrorContext(ctx, "the database refuses a record: it goes to the dead letters",
 			"partition", r.tenure.Partition, "offset", r.records[0].Offset, "err", err)
@@ -270,4 +304,12 @@ func (l *lane) bisect(ctx context.Context, runs []run, err error) {
 		// Not even the bare row can be written: this is no record's fault.
 		l.halt(ctx, r.tenure, "the database refuses a dead letter's row: "+err.Error())
 	}
+}
+
+func messages(records []Received) []Message {
+	all := make([]Message, len(records))
+	for i := range records {
+		all[i] = records[i].Message
+	}
+	return all
 }

@@ -12,12 +12,13 @@ import (
 	"github.com/google/uuid"
 )
 
-// Rules are what a decision depends on besides the log and the record.
+// Rules are what a decision depends on besides the log and the record. A process has those that hold at the start of every
+// log; what a log says changes them from there on: see Under.
 type Rules struct {
 	// Partitions is the pinned count of the routing contract.
 	Partitions int
 	Policies   names.Policies
-	// Keys are what privileged requests may be signed with.
+	// Keys are what privileged requests may be signed with: at the start, all that the process has.
 	Keys claims.Keys
 	// SignedOnly refuses every request that is not signed, not only the privileged ones.
 	SignedOnly bool
@@ -32,9 +33,11 @@ type Received struct {
 	Policy *names.Policy // of the space; nil for an unknown one and for a record that cannot be read
 	Hash   claims.Hash
 
-	signed  bool
-	err     error // of reading: *claims.MalformedError or *claims.UnanswerableError
-	nameErr error // of the policy: why the name is none
+	signed     bool
+	named      bool  // Ref was computed
+	err        error // of reading: *claims.MalformedError or *claims.UnanswerableError
+	nameErr    error // of the policy: why nobody could ask for the name
+	activation *claims.PolicyActivated
 }
 
 // Receive reads a record. It is pure.
@@ -49,8 +52,11 @@ func Receive(m Message, rules Rules) Received {
 		r.err = &claims.UnanswerableError{Detail: "ce_id is of version 8, which is for dibs' own requests, and is not signed as one"}
 		return r
 	}
-	computed := r.compute(rules.Policies)
-	if !computed {
+	if a, ok := r.Request.Body.(*claims.PolicyActivated); ok {
+		r.activation = a
+		return r
+	}
+	if r.named = r.compute(rules.Policies); !r.named {
 		if !usableKey(m.Key) {
 			r.err = &claims.UnanswerableError{Detail: "the record's key is empty, too long, or not text, and no other can be computed"}
 			return r
@@ -63,14 +69,39 @@ func Receive(m Message, rules Rules) Received {
 		return r
 	}
 	asked := r.Ref
-	if !computed {
-		// What is asked for has no key: it is the name as typed, under the record's own key. NUL keeps the two apart, and
-		// this hash from that of any name that has a key.
-		space, spelling := body.Name()
-		asked = names.Ref{Space: space, Key: names.Key(string(m.Key) + "\x00" + spelling)}
+	if !r.named {
+		asked = r.unnamed()
 	}
 	r.Hash = claims.HashOf(body, asked, r.Request.Principal, rules.Policies)
 	return r
+}
+
+// unnamed stands for what is asked for where that has no key: it is the name as typed, under the record's own key. NUL
+// keeps the two apart, and this hash from that of any name that has a key.
+func (r *Received) unnamed() names.Ref {
+	space, spelling := r.Request.Body.Name()
+	return names.Ref{Space: space, Key: names.Key(string(r.Key) + "\x00" + spelling)}
+}
+
+// repeats reports whether the record asks for what was asked under a hash before. It may have been received under another
+// policy then: the space was not known yet, or the length of the name not allowed, or is not any more.
+func (r *Received) repeats(h claims.Hash, policies names.Policies) bool {
+	if h == r.Hash {
+		return true
+	}
+	body := r.Request.Body
+	if body == nil {
+		return false
+	}
+	space, spelling := body.Name()
+	p := policies[space]
+	if p == nil {
+		return false // it never was known
+	}
+	principal := r.Request.Principal
+	key, err := p.Key(spelling)
+	return err == nil && h == claims.HashOf(body, names.Ref{Space: space, Key: key}, principal, policies) ||
+		h == claims.HashOf(body, r.unnamed(), principal, policies) || h == claims.HashOf(body, r.unnamed(), principal, nil)
 }
 
 // aboutClaim is the id of the claim that the request names; zero for none.
@@ -86,7 +117,8 @@ func (r *Received) aboutClaim() uuid.UUID {
 	return uuid.Nil
 }
 
-// compute finds the name that a readable record is about, and reports whether it has one.
+// compute finds the name that a readable record is about, and reports whether it has one. Where the policy would not
+// allow it to be claimed, it may be held since an earlier one did: then all but a claim is about that.
 func (r *Received) compute(policies names.Policies) bool {
 	if r.err != nil {
 		return false
@@ -97,7 +129,13 @@ func (r *Received) compute(policies names.Policies) bool {
 	}
 	var key names.Key
 	if key, r.nameErr = r.Policy.Canonical(name); r.nameErr != nil {
-		return false
+		if _, isClaim := r.Request.Body.(*claims.UsernameClaimed); isClaim {
+			return false
+		}
+		var err error
+		if key, err = r.Policy.Key(name); err != nil {
+			return false
+		}
 	}
 	r.Ref = names.Ref{Space: space, Key: key}
 	return true
@@ -129,8 +167,11 @@ type Ledger struct {
 	Partition int32
 	LogEpoch  int64
 	LogTime   time.Time
-	Rules     Rules
-	Known     Known
+	// Rules are those that hold before the first record, and InForce is what the log has made of them. The records are
+	// received under the same: see ReceiveAll.
+	Rules   Rules
+	InForce *InForce
+	Known   Known
 	// Refused holds the offsets of records that the database cannot store, with its words: they are dead.
 	Refused map[int64]string
 }
@@ -140,6 +181,9 @@ type Decision struct {
 	LogTime time.Time
 	Rows    []Row
 	Changes []Change
+	// InForce is what holds from here on, and Activated the policies that led to it; nil where nothing has changed.
+	InForce   *InForce
+	Activated []*names.Policy
 }
 
 // Decide answers a run of records of one partition, in order. It is pure: no clock, no randomness, nothing but its
@@ -155,7 +199,11 @@ func Decide(l Ledger, records []Received) Decision {
 	for i := range records {
 		d.record(&records[i])
 	}
-	return Decision{LogTime: d.LogTime, Rows: d.rows, Changes: d.changes}
+	decision := Decision{LogTime: d.LogTime, Rows: d.rows, Changes: d.changes, Activated: d.activated}
+	if len(d.activated) > 0 {
+		decision.InForce = d.InForce
+	}
+	return decision
 }
 
 // deciding is a decision under way: the ledger, and over it what the records so far have left.
@@ -166,6 +214,8 @@ type deciding struct {
 	changes []Change
 	changed map[names.Ref]int // index in changes
 	marked  map[Mark]struct{}
+
+	activated []*names.Policy
 }
 
 // latest is the last CreateTime that moves log time: a later one cannot be spelt (RFC 3339), and only a topic without
@@ -190,6 +240,10 @@ func (d *deciding) record(r *Received) {
 		d.dead(r, r.err.Error())
 		return
 	}
+	if r.activation != nil {
+		d.activate(r)
+		return
+	}
 	if right := claims.Partition(r.Ref.RecordKey(), d.Rules.Partitions); right != d.Partition {
 		switch {
 		case r.Request.Rerouted:
@@ -203,7 +257,7 @@ func (d *deciding) record(r *Received) {
 	}
 	if before, ok := d.seen(r.Request.ID); ok {
 		// What is unsigned is not what was signed: it is nobody's to have the answer repeated.
-		if before.RequestHash != r.Hash || d.unsigned(r) && before.Reason != registrations.NotAllowed {
+		if !r.repeats(before.RequestHash, d.Rules.Policies) || d.unsigned(r) && before.Reason != registrations.NotAllowed {
 			d.dead(r, "ce_id was used before for a request with other content")
 			return
 		}
@@ -217,6 +271,17 @@ func (d *deciding) record(r *Received) {
 	row := Row{Offset: r.Offset, Seq: a.seq, Kind: KindOutcome, RequestID: a.o.RequestID, Principal: r.Request.Principal, Outcome: a.o}
 	row.FollowUp, row.Actor, row.Why = a.followUp, a.actor, a.why
 	d.rows = append(d.rows, row)
+}
+
+// activate makes a policy hold from here on, unless one of its version or a higher one does. It is decided where it lies,
+// and there is nobody to answer.
+func (d *deciding) activate(r *Received) {
+	if a := r.activates(d.Rules.Policies); a != nil {
+		d.InForce = d.InForce.with(a)
+		d.activated = append(d.activated, a.Policy)
+		d.Rules.Policies, d.Rules.SignedOnly = d.Rules.Policies.With(a.Policy), a.SignedOnly
+	}
+	d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindPolicy, RequestID: r.Request.ID, Principal: r.Request.Principal})
 }
 
 // unsigned reports whether a request should be signed, and is not.

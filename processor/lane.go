@@ -47,6 +47,8 @@ type lane struct {
 	// owned is written by the decide stage alone, under mu; it reads without. The publish stage reads under mu.
 	owned map[int32]*tenure
 	task  task // of the decide stage
+	// signer is what our own requests are signed with: the signing key, unless what was heard of last holds without it.
+	signer atomic.Pointer[claims.SigningKey]
 	// publishing has the partitions that something is being published of, and since when.
 	publishing map[int32]time.Time
 
@@ -60,6 +62,7 @@ type tenure struct {
 	// Standing is the row as of our last commit. Like mustVerify and aside it is written by the decide stage alone, under lane.mu;
 	// that stage reads it without.
 	Standing
+	regime Regime // by Standing.InForce; like that, written under lane.mu
 	// mustVerify: reading has stopped, and the log's identity is checked before it goes on.
 	mustVerify bool
 	aside      bool   // its outputs are not acknowledged: it is not read, for the sake of the others (setAside)
@@ -92,6 +95,7 @@ func newLane(number int, cfg Config, source Source, record Record, publisher Pub
 		wake:       make(chan struct{}, 1), committed: make(chan struct{}, 1), published: make(chan struct{}, 1),
 	}
 	l.beside = l.probes.Go
+	l.signer.Store(&cfg.Signing)
 	return l
 }
 
@@ -210,7 +214,8 @@ func (l *lane) takeOver(ctx context.Context, p int32) {
 		l.again(ctx, p, "read what is unpublished", err)
 		return
 	}
-	t := &tenure{Standing: st, mustVerify: true, acked: st.PublishedThrough, saved: st.PublishedThrough}
+	regime, lacking := NewRegime(l.rules, st.InForce)
+	t := &tenure{Standing: st, regime: regime, mustVerify: true, acked: st.PublishedThrough, saved: st.PublishedThrough}
 	t.pause = newBackoff(l.clock)
 	t.haltSaved = st.Halted != ""
 	// The former writer may have died between commit and publishing: all of it again, before anything new.
@@ -220,6 +225,7 @@ func (l *lane) takeOver(ctx context.Context, p int32) {
 	delete(l.retry, p)
 	l.mu.Lock()
 	l.owned[p] = t
+	l.signWith(regime)
 	l.mu.Unlock()
 	signal(l.committed)
 	l.metrics.tookOver(l.clock.Now().Sub(began), len(rows))
@@ -230,6 +236,10 @@ func (l *lane) takeOver(ctx context.Context, p int32) {
 	}
 	if broken {
 		l.halt(ctx, t, "what is not published cannot be read: "+err.Error())
+		return
+	}
+	if lacking != nil {
+		l.halt(ctx, t, lacking.Error())
 		return
 	}
 	l.verify(ctx, t)

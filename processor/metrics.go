@@ -44,7 +44,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	m := &metrics{
 		received:       counter("dibs_records_read_total", "Records read from the topic claims."),
-		rows:           counters("dibs_rows_total", "Rows that records left, by kind: outcome, fact, duplicate, forwarded (misrouted: mend that producer's partitioner), dead.", "kind"),
+		rows:           counters("dibs_rows_total", "Rows that records left, by kind: outcome, fact, duplicate, forwarded (misrouted: mend that producer's partitioner), dead, mark, policy.", "kind"),
 		decidedBy:      counters("dibs_claims_decided_total", "Outcomes of requests; the reason is empty but for rejections.", "outcome", "reason"),
 		followUps:      counters("dibs_follow_ups_total", "Releases of names that were given up for another one; where one is rejected, its owner has both.", "outcome"),
 		commitSeconds:  histogram("dibs_commit_duration_seconds", "Time that the transaction of one batch took.", buckets),

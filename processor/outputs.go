@@ -67,9 +67,15 @@ func (o *Output) isQuestion() bool { return o.Topic == ToClaims && !o.Time.IsZer
 // own is a request that a processor makes itself: under a derived id, signed. Without a time the writer stamps it.
 func (l *lane) own(body claims.Body, id uuid.UUID, ref names.Ref, at time.Time) Output {
 	event := cloudevents.Event{ID: id, Source: registrations.Source, Principal: claims.Principal, Time: at}
-	r := l.signing.Sign(claims.NewRecord(body, event, ref))
+	r := l.signer.Load().Sign(claims.NewRecord(body, event, ref))
 	r.Time = at
 	return Output{ToClaims, claims.Partition(ref.String(), l.rules.Partitions), r}
+}
+
+// signWith has our own requests signed with a key that holds.
+func (l *lane) signWith(r Regime) {
+	key := r.Rules.Keys.Signing(l.signing)
+	l.signer.Store(&key)
 }
 
 // rerouted is a record as it is forwarded: under the name it is about, marked, everything else as it was. Its time is

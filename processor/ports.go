@@ -134,6 +134,8 @@ type Standing struct {
 	PublishedThrough int64
 	// Halted says why nobody may go on, empty where one may.
 	Halted string
+	// InForce is what holds before NextOffset by what the log has said; nil for nothing but what holds from the start.
+	InForce *InForce
 }
 
 // Change is one name's new holding. Version is what was read before: 0 for a name without a row.
@@ -153,7 +155,8 @@ const (
 	KindDuplicate Kind = "duplicate" // a request decided before: its stored outcome is published again
 	KindForwarded Kind = "forwarded"
 	KindDead      Kind = "dead"
-	KindMark      Kind = "mark" // a claim that was withdrawn before it came: RequestID is the claim's, Outcome.Owner the owner
+	KindMark      Kind = "mark"   // a claim that was withdrawn before it came: RequestID is the claim's, Outcome.Owner the owner
+	KindPolicy    Kind = "policy" // a PolicyActivated, whether it made a difference or not
 )
 
 // Row is what one record left: decision, outbox and idempotency entry in one. (Offset, Seq) is unique within partition
@@ -206,6 +209,10 @@ type Batch struct {
 	PublishedThrough int64
 	Rows             []Row
 	Changes          []Change
+	// InForce replaces the row's; nil leaves it. Activated are the policies that led to it, which are kept with all that
+	// were ever active.
+	InForce   *InForce
+	Activated []*names.Policy
 }
 
 // Cursor says through which offset the outputs of a partition are acknowledged.

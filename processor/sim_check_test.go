@@ -67,6 +67,7 @@ func (w *world) settle() {
 		w.arrive()
 	}
 	last := w.procs[w.r.IntN(len(w.procs))]
+	w.handedOut = true
 	for _, p := range w.procs {
 		if p != last && p.up {
 			p.crash()
@@ -75,7 +76,7 @@ func (w *world) settle() {
 	if w.r.IntN(2) == 0 && last.up {
 		last.crash()
 	}
-	if last.up && last.stopping {
+	if last.up && (last.stopping || last.lacks) {
 		last.crash()
 	}
 	if !last.up {

@@ -25,6 +25,10 @@ type clients struct {
 	asked   []sent
 	answers []checker.Answer
 	told    map[checker.Answer]bool
+
+	policies           map[names.Space][]*claims.PolicyActivated // by version, from the first that was made up
+	activations        []cloudevents.Record                      // that were sent
+	unstorablePolicies map[uuid.UUID]bool
 }
 
 // sent is a request that was sent at least once.
@@ -43,7 +47,10 @@ const (
 )
 
 func newClients(w *world) *clients {
-	c := &clients{w: w, told: make(map[checker.Answer]bool)}
+	c := &clients{
+		w: w, told: make(map[checker.Answer]bool),
+		policies: make(map[names.Space][]*claims.PolicyActivated), unstorablePolicies: make(map[uuid.UUID]bool),
+	}
 	for _, most := range []time.Duration{5 * time.Minute, 2 * time.Second, 0, time.Second} {
 		c.skews = append(c.skews, -w.upTo(most))
 	}
@@ -162,6 +169,9 @@ func (c *clients) act() {
 	}
 	if !w.rates.claimsOnly {
 		acts = append(acts, c.earlyWithdraw, c.earlyWithdraw, c.forged, c.lastMoment)
+		if w.rates.policies {
+			acts = append(acts, c.activate, c.activate)
+		}
 	}
 	acts[w.r.IntN(len(acts))](q)
 }

@@ -46,7 +46,12 @@ func newDatabase(w *world) *database {
 		w: w, mem: memory.New(), committed: make(map[string]bool), rows: make(map[position][]string),
 		owner: make(map[int32]uuid.UUID), unsettled: make(map[*fiber][]processor.Batch),
 	}
-	d.mem.Refuse = unstorableRow
+	d.mem.Refuse = func(row processor.Row) error {
+		if row.Kind == processor.KindPolicy && w.clients.unstorablePolicies[row.RequestID] {
+			return errors.New("invalid byte sequence")
+		}
+		return unstorableRow(row)
+	}
 	return d
 }
 
@@ -181,6 +186,9 @@ func (d *database) failOver(n int) {
 	d.w.sometimes("fail-over")
 	for _, was := range before {
 		is, ok := d.mem.Standing(was.Partition)
+		if is.InForce != was.InForce {
+			d.w.sometimes("fail-over undid an activation")
+		}
 		if is.WriterEpoch != was.WriterEpoch {
 			d.w.sometimes("fail-over undid a take-over")
 		}
@@ -339,6 +347,12 @@ func (d *database) tamper(batches []processor.Batch) (put func()) {
 // wrote notes what committed rows publish, each writer for its own batches.
 func (d *database) wrote(batches []processor.Batch) {
 	for _, b := range batches {
+		if b.InForce != nil {
+			d.w.sometimes("a policy was activated")
+			if len(b.Rows) > 1 {
+				d.w.sometimes("a policy was activated in the middle of a batch")
+			}
+		}
 		for _, row := range b.Rows {
 			switch row.Kind {
 			case processor.KindDuplicate:
@@ -349,6 +363,8 @@ func (d *database) wrote(batches []processor.Batch) {
 				d.w.sometimes("dead")
 			case processor.KindMark:
 				d.w.sometimes("mark")
+			case processor.KindPolicy:
+				d.w.sometimes("policy")
 			case processor.KindFact:
 				d.w.sometimes("fact " + string(row.Outcome.Type))
 			case processor.KindOutcome:

@@ -55,6 +55,7 @@ func (l *lane) Idle() bool {
 
 // OutputsOf is what rows publish.
 func OutputsOf(topic string, rules Rules, signing claims.SigningKey, at Fence, rows []Row) []Output {
-	l := lane{topic: topic, rules: rules, signing: signing}
+	l := lane{topic: topic, rules: rules}
+	l.signer.Store(&signing)
 	return l.outputs(nil, at, rows)
 }

@@ -2,6 +2,7 @@ package processor_test
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dibs-hq/dibs/processor"
@@ -20,6 +21,7 @@ type rates struct {
 	crash, stop, hang, failOver, assign, overlap float64
 	logLoss                                      logLoss
 	resume, neverStorable                        bool
+	policies                                     bool // policies change
 	claimsOnly                                   bool // nothing but plain claims, which dibstest/checker judges too
 }
 
@@ -45,6 +47,7 @@ func (w *world) swarm() rates {
 		neverStorable: w.r.IntN(20) == 0,
 	}
 	f.claimsOnly = w.r.IntN(5) == 0
+	f.policies = w.r.IntN(3) > 0
 	if w.r.IntN(20) == 0 {
 		f.large = 0.02
 	}
@@ -240,6 +243,10 @@ func (w *world) operate() {
 		// A log that is not the old one, or has lost what was next: a gap. Anything else was somebody's doing, and is
 		// mended.
 		if gap := t.lost && t.epoch > row.LogEpoch || t.start > row.NextOffset; !gap {
+			if strings.Contains(row.Halted, lateKey) {
+				w.sometimes("halted: a key is lacking")
+				w.handedOut = true
+			}
 			if !w.rates.neverStorable && w.db.mem.Resume(row.Partition) == nil {
 				w.say("operator resumes %d", row.Partition)
 				w.sometimes("operator resumed a partition")

@@ -46,6 +46,7 @@ func (w *world) judge() {
 	for p := range w.claims {
 		j.partition(int32(p))
 	}
+	j.inForce()
 	j.holdings()
 	for p := range w.claims {
 		j.fold(int32(p))
@@ -126,6 +127,31 @@ func (j *judge) partition(p int32) {
 	}
 }
 
+// inForce: the rows say what holds, and every policy that ever did is kept.
+func (j *judge) inForce() {
+	kept := j.db.mem.Policies()
+	for p, y := range j.references {
+		row, _ := j.db.mem.Standing(int32(p))
+		if f := row.InForce; (f == nil) != (len(y.active) == 0) {
+			j.violated("policies: partition %d has %v in force; the log has activated %d", p, f, len(y.active))
+		} else if f != nil {
+			last := y.active[len(y.active)-1]
+			should := processor.InForce{Policies: make(names.Policies), Rules: last.Rules, Keys: last.Keys, SignedOnly: last.SignedOnly}
+			for _, a := range y.active {
+				should.Policies[a.Space] = a.Policy
+			}
+			if !f.Equal(&should) {
+				j.violated("policies: partition %d has in force\n%s; the log says\n%s", p, f.JSON(), should.JSON())
+			}
+		}
+		for _, a := range y.active {
+			if kept[memory.Policy{Space: a.Space, Version: a.Version}] != string(a.Policy.AppendJSON(nil)) {
+				j.violated("policies: version %d of %s was active, and is not kept", a.Version, a.Space)
+			}
+		}
+	}
+}
+
 // expect notes what a row has to publish, and to lead to.
 func (j *judge) expect(at position, x want) {
 	j.sometimes(strings.TrimSpace("decided " + string(x.kind) + " " + kindOf(x.asked) + " " + x.kindOf + " " + x.reason))
@@ -174,7 +200,7 @@ func (x *want) differs(row *processor.Row, p int32) string {
 	differ("principal", row.Principal, x.principal)
 	o := &row.Outcome
 	switch x.kind {
-	case processor.KindDuplicate:
+	case processor.KindDuplicate, processor.KindPolicy:
 		return strings.Join(all, "; ")
 	case processor.KindMark:
 		differ("owner", o.Owner, x.owner)
@@ -187,6 +213,7 @@ func (x *want) differs(row *processor.Row, p int32) string {
 	differ("reason", string(o.Reason), x.reason)
 	differ("state", string(o.State), x.state)
 	differ("name", o.Ref, x.ref)
+	differ("policy version", o.PolicyVersion, x.policy)
 	differ("version", o.Version, x.version)
 	differ("current version", o.CurrentVersion, x.found)
 	differ("log time", o.LogTime.UnixMilli(), x.logTime.UnixMilli())

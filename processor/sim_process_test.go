@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -16,6 +17,16 @@ const (
 	topicName = "claims"
 )
 
+// rules are those of a process that starts now: it may lack a key that operators hand out later.
+func (w *world) rules() processor.Rules {
+	rules := simRules
+	if !w.handedOut {
+		rules.Keys = maps.Clone(simKeys)
+		delete(rules.Keys, lateKey)
+	}
+	return rules
+}
+
 var simRules = processor.Rules{Partitions: pinned, Policies: simPolicies(), Keys: simKeys}
 
 // process is one simulated process: a lane, its stages as fibers, a clock of its own.
@@ -24,6 +35,8 @@ type process struct {
 	id          int
 	skew        time.Duration
 	up          bool
+	lacks       bool // the late key
+	began       time.Duration
 	pausedUntil time.Duration
 
 	lane     *processor.Lane
@@ -47,7 +60,7 @@ func (p *process) start() {
 	w := p.w
 	p.source = &source{w: w, proc: p}
 	lane, err := processor.NewLane(processor.Config{
-		Rules: simRules, Signing: simSigning, Topic: topicName, Clock: (*procClock)(p), Log: slog.New(&logLines{p: p}),
+		Rules: w.rules(), Signing: simSigning, Topic: topicName, Clock: (*procClock)(p), Log: slog.New(&logLines{p: p}),
 		Limits: processor.Limits{
 			Batch: w.rates.batch, Unpublished: 3 * w.rates.batch, PollWait: 100 * time.Millisecond, VerifyEvery: 20 * time.Second,
 			FencedPause: 300 * time.Millisecond, HaltedPause: 500 * time.Millisecond, LookEvery: 2 * time.Second,
@@ -57,7 +70,7 @@ func (p *process) start() {
 		panic(err)
 	}
 	p.lane, p.up, p.stopping, p.decided, p.drained, p.pausedUntil = lane, true, false, false, 0, 0
-	p.assigned, p.live = nil, nil
+	p.assigned, p.live, p.lacks, p.began = nil, nil, !w.handedOut, w.now
 	p.questions, p.started = make(map[uuid.UUID]time.Time), (*procClock)(p).Now().Truncate(time.Millisecond)
 	ctx, stop := context.WithCancel(context.Background())
 	hard, cut := context.WithCancel(context.Background())

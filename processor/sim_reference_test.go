@@ -2,6 +2,7 @@ package processor_test
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,12 @@ type reference struct {
 	partition  int32
 	epoch      int64
 	unstorable func(cloudevents.Record) bool
+
+	// What holds by now, by what the log has said.
+	policies   names.Policies
+	keys       claims.Keys
+	signedOnly bool
+	active     []*claims.PolicyActivated // all that made a difference
 
 	now   time.Time
 	names map[names.Ref]*life
@@ -57,6 +64,7 @@ type want struct {
 	reason, state  string
 	ref            names.Ref
 	version, found int64 // found: the version that a conflict saw
+	policy         int   // version of the space's
 	owner          string
 	anyOwner       bool // the design does not say whom it names
 	expires        time.Time
@@ -74,12 +82,30 @@ type want struct {
 
 func newReference(rules processor.Rules, partition int32) *reference {
 	return &reference{
-		rules: rules, partition: partition, epoch: 1, unstorable: func(cloudevents.Record) bool { return false },
+		rules: rules, policies: maps.Clone(rules.Policies), keys: rules.Keys, partition: partition, epoch: 1, unstorable: func(cloudevents.Record) bool { return false },
 		names: make(map[names.Ref]*life), said: make(map[uuid.UUID]said), marks: make(map[uuid.UUID][]string),
 	}
 }
 
-func (y *reference) policy(s names.Space) *names.Policy { return y.rules.Policies[s] }
+func (y *reference) policy(s names.Space) *names.Policy { return y.policies[s] }
+
+// mustSign reports whether a request counts only with a signature.
+func (y *reference) mustSign(body claims.Body) bool {
+	return body != nil && (y.signedOnly || needsSignature(body))
+}
+
+// activate takes in what a PolicyActivated says: from here on it holds.
+func (y *reference) activate(a *claims.PolicyActivated) {
+	if p := y.policies[a.Space]; p != nil && a.Version <= p.Version {
+		return
+	}
+	y.policies[a.Space], y.signedOnly = a.Policy, a.SignedOnly
+	y.keys = make(claims.Keys)
+	for _, id := range a.Keys {
+		y.keys[id] = y.rules.Keys[id]
+	}
+	y.active = append(y.active, a)
+}
 
 // next says which rows the next record of the log leaves.
 func (y *reference) next(m processor.Message) []want {
@@ -94,23 +120,36 @@ func (y *reference) next(m processor.Message) []want {
 	if errors.As(err, &unanswerable) {
 		return dead
 	}
-	signed := y.rules.Keys.Signed(m.Record)
+	signed := y.keys.Signed(m.Record)
 	if q.ID.Version() == 8 && (!signed || q.Principal != "dibs") {
 		return dead
 	}
 
-	// Where it belongs: by its name, or by its own key.
+	if a, ok := q.Body.(*claims.PolicyActivated); ok {
+		if y.unstorable(m.Record) {
+			return dead
+		}
+		y.activate(a)
+		row.kind = processor.KindPolicy
+		return []want{row}
+	}
+
+	// Where it belongs: by its name, or by its own key. A name that could not be claimed now may be held all the same.
 	var p *names.Policy
-	key, nameOK, spelling := names.Key(""), false, ""
+	key, named, allowed, spelling := names.Key(""), false, false, ""
 	if q.Body != nil {
 		var space names.Space
 		if space, spelling = q.Body.Name(); y.policy(space) != nil {
 			p = y.policy(space)
-			k, err := p.Canonical(spelling)
-			key, nameOK = k, err == nil
+			row.policy = p.Version
+			_, err := p.Canonical(spelling)
+			allowed = err == nil
+			key, err = p.Key(spelling)
+			_, isClaim := q.Body.(*claims.UsernameClaimed)
+			named = err == nil && (allowed || !isClaim)
 		}
 	}
-	if nameOK {
+	if named {
 		row.ref = names.Ref{Space: p.Space, Key: key}
 	} else {
 		if n := len(m.Key); n == 0 || n > 512 || !utf8.Valid(m.Key) || strings.ContainsRune(string(m.Key), 0) {
@@ -125,9 +164,9 @@ func (y *reference) next(m processor.Message) []want {
 		return []want{row}
 	}
 
-	print := y.print(m, q, nameOK, row.ref, spelling)
+	prints := y.prints(m, q, p, spelling)
 	if before, ok := y.said[q.ID]; ok {
-		if before.print != print || needsSignature(q.Body) && !signed && before.want.reason != "not_allowed" {
+		if !slices.Contains(prints, before.print) || y.mustSign(q.Body) && !signed && before.want.reason != "not_allowed" {
 			return dead
 		}
 		row.kind, row.kindOf, row.of = processor.KindDuplicate, before.want.kindOf, &before.want
@@ -137,31 +176,47 @@ func (y *reference) next(m processor.Message) []want {
 		return dead
 	}
 	row.kind = processor.KindOutcome
-	if nameOK {
-		h := claims.HashOf(q.Body, row.ref, q.Principal, y.rules.Policies)
+	print := prints[0]
+	if named {
+		h := claims.HashOf(q.Body, row.ref, q.Principal, y.policies)
 		row.hash = &h
+		print = string(h[:])
 	}
-	rows := y.answer(row, q, signed, p, nameOK)
+	if n := y.names[row.ref]; named && n != nil && n.version > 0 {
+		allowed = true
+	}
+	rows := y.answer(row, q, signed, p, named && allowed)
 	y.said[q.ID] = said{print, rows[len(rows)-1]}
 	return rows
 }
 
-// print tells requests with one id apart: by what they ask.
-func (y *reference) print(m processor.Message, q claims.Request, nameOK bool, ref names.Ref, spelling string) string {
+// prints tell requests with one id apart: by what they ask. Which one counts depends on whether the name had a key when
+// it was asked first. The first is that of a name without one, as of now.
+func (y *reference) prints(m processor.Message, q claims.Request, p *names.Policy, spelling string) []string {
 	if q.Body == nil {
 		principal, _ := m.Header(cloudevents.Principal)
-		return strings.Join([]string{"unread", q.Type, string(principal), string(m.Key), string(m.Value)}, "\x00")
+		return []string{strings.Join([]string{"unread", q.Type, string(principal), string(m.Key), string(m.Value)}, "\x00")}
 	}
-	if !nameOK {
-		space, _ := q.Body.Name()
-		ref = names.Ref{Space: space, Key: names.Key(string(m.Key) + "\x01" + spelling)}
+	space, _ := q.Body.Name()
+	typed := names.Ref{Space: space, Key: names.Key(string(m.Key) + "\x01" + spelling)}
+	var all []string
+	add := func(ref names.Ref, policies names.Policies) {
+		h := claims.HashOf(q.Body, ref, q.Principal, policies)
+		all = append(all, string(h[:]))
 	}
-	h := claims.HashOf(q.Body, ref, q.Principal, y.rules.Policies)
-	return string(h[:])
+	add(typed, y.policies)
+	if p == nil {
+		return all
+	}
+	add(typed, nil)
+	if key, err := p.Key(spelling); err == nil {
+		add(names.Ref{Space: space, Key: key}, y.policies)
+	}
+	return all
 }
 
 // answer decides a request. The rows are facts and marks, then the outcome.
-func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Policy, nameOK bool) []want {
+func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Policy, isName bool) []want {
 	var before []want
 	row.kindOf = "Rejected"
 	row.owner = ownerOf(q.Body)
@@ -176,7 +231,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 	until := q.Body.Until()
 	claim, isClaim := q.Body.(*claims.UsernameClaimed)
 	switch {
-	case needsSignature(q.Body) && !signed:
+	case y.mustSign(q.Body) && !signed:
 		return no("not_allowed")
 	case p == nil:
 		return no("unknown_space")
@@ -184,7 +239,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		return no("deadline_passed")
 	case isClaim && slices.Contains(y.marks[q.ID], claim.Owner):
 		return no("withdrawn")
-	case !nameOK:
+	case !isName:
 		return no("invalid_name")
 	}
 
@@ -277,7 +332,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		}
 		var old names.Key
 		if b.Replaces != nil {
-			old, _ = p.Canonical(b.Replaces.Name)
+			old, _ = p.Key(b.Replaces.Name)
 		}
 		mine := n.state == "registered" && n.owner == b.Owner
 		switch {
@@ -475,7 +530,7 @@ func (y *reference) sensible(c *claims.UsernameClaimed, p *names.Policy, ref nam
 	if c.Replaces == nil {
 		return true
 	}
-	old, err := p.Canonical(c.Replaces.Name)
+	old, err := p.Key(c.Replaces.Name)
 	return err == nil && (old != ref.Key || c.Mode != claims.ModeReserve)
 }
 

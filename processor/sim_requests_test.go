@@ -16,11 +16,14 @@ import (
 
 // The keys that requests are signed with in a simulated deployment, and one that it does not know.
 var (
-	simKeys    = claims.Keys{"k1": []byte("first secret"), "k2": []byte("second secret")}
+	simKeys    = claims.Keys{"k1": []byte("first secret"), "k2": []byte("second secret"), lateKey: []byte("late secret")}
 	simSigning = claims.SigningKey{ID: "k1", Secret: simKeys["k1"]}
 	wrongKey   = claims.SigningKey{ID: "k1", Secret: []byte("a guess")}
 	strangeKey = claims.SigningKey{ID: "k3", Secret: []byte("first secret")}
 )
+
+// lateKey is the key that processes have only once operators have handed it out.
+const lateKey = "k4"
 
 // The spaces beside username: names unique among active users, with a cool-down in which the previous owner may return,
 // and names with a cool-down for everybody.

@@ -115,7 +115,17 @@ asked: in the last moment
 asked: a withdrawal before its claim
 asked: under an id of dibs' own, forged
 the sweeper asks
-a question refused by its topic`), "\n")
+a question refused by its topic
+policy
+a policy was activated
+a policy was activated in the middle of a batch
+fail-over undid an activation
+halted: a key is lacking
+asked: a policy
+asked: a policy of a version that holds
+asked: a policy, not signed as one
+asked: a policy that cannot be stored
+asked: a policy that cannot be read`), "\n")
 
 // TestSimulation runs the lane through many small worlds full of faults, and has an independent checker judge each.
 func TestSimulation(t *testing.T) {

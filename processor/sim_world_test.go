@@ -22,6 +22,8 @@ type world struct {
 	// lingering: everything is done; what is reserved is waited for.
 	lingering bool
 	now       time.Duration
+	// handedOut: processes that start from now on have the late key.
+	handedOut bool
 
 	claims  []*topicLog // by partition
 	past    []givenUp   // logs that operators have given up

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/dibs-hq/dibs/app"
+	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/spf13/cobra"
 )
@@ -24,6 +25,7 @@ start downloads Postgres. What is claimed is kept in the data folder. Ctrl-C sto
 	kafkaAddr := f.String("kafka-addr", "127.0.0.1:9092", "where the embedded Kafka listens")
 	dataDir := f.String("data-dir", "", "where to keep data (default: in the user's cache folder)")
 	partitions := f.Int("partitions", 12, "partitions of the topics, when they are made")
+	spaces := f.String("spaces", "", "file of spaces whose policies are to hold: see dibs spaces apply")
 	f.String("api-addr", "127.0.0.1:8080", "where the HTTP API listens")
 	f.String("ops-addr", "127.0.0.1:8081", "where health and metrics are")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -34,6 +36,12 @@ start downloads Postgres. What is claimed is kept in the data folder. Ctrl-C sto
 		if *partitions < 1 || *partitions > 1000 {
 			return usage("--partitions is %d: 1 to 1000", *partitions)
 		}
+		var policies []*names.Policy
+		if *spaces != "" {
+			if policies, err = readSpaces(*spaces); err != nil {
+				return err
+			}
+		}
 		out := &lines{w: cmd.OutOrStdout()}
 		v, revision := build()
 		return app.Dev(cmd.Context(), app.DevOptions{
@@ -42,7 +50,7 @@ start downloads Postgres. What is claimed is kept in the data folder. Ctrl-C sto
 				OnOutcome: out.outcome,
 				OnReady:   func(apiAddr, opsAddr string) { out.banner(v, apiAddr, opsAddr, *kafkaAddr) },
 			},
-			KafkaAddr: *kafkaAddr, DataDir: *dataDir, Partitions: *partitions,
+			KafkaAddr: *kafkaAddr, DataDir: *dataDir, Partitions: *partitions, Spaces: policies,
 			Progress: slog.New(progress{out}),
 		})
 	}

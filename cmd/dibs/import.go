@@ -12,9 +12,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/app"
 	"github.com/dibs-hq/dibs/importer"
-	"github.com/dibs-hq/dibs/names"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 )
@@ -35,7 +35,7 @@ FILE.rejects.csv. --dry-run claims nothing and lists what would be rejected.
 What fails on the way is tried again. It ends where that leads nowhere: with exit code 1 where rows wait on a partition
 that is halted, with 5 where no outcome has come for --patience. The same command then goes on where it was.`,
 		Args: exactArgs(1, "a file"),
-	}, "kafka", "postgres")
+	}, "kafka", "postgres", "security")
 	dryRun := cmd.Flags().Bool("dry-run", false, "claim nothing; list what would collide, in the file and with names that are held")
 	waiting := cmd.Flags().Int("waiting", 2048, "rows that wait for their outcome at once")
 	patience := cmd.Flags().Duration("patience", 5*time.Minute, "how long to go on while no outcome comes")
@@ -60,7 +60,7 @@ that is halted, with 5 where no outcome has come for --patience. The same comman
 		if im.json, err = wantsJSON(cmd); err != nil {
 			return err
 		}
-		return im.run(cmd.Context(), importer.Config{Policies: names.Builtin(), Waiting: *waiting, Patience: *patience})
+		return im.run(cmd.Context(), importer.Config{Waiting: *waiting, Patience: *patience})
 	}
 	return cmd
 }
@@ -112,12 +112,21 @@ func (im *importing) run(ctx context.Context, cfg importer.Config) (err error) {
 	im.begun, im.reasons, im.ahead = time.Now(), make(map[string]int), make(map[int]bool)
 	if im.dryRun {
 		err = app.WithRecord(ctx, settings.Config, log, func(d *app.Deployment) error {
-			return importer.DryRun(ctx, rows, cfg.Policies, d.Record, im.done)
+			held, err := d.Held(ctx)
+			if err != nil {
+				return err
+			}
+			return importer.DryRun(ctx, rows, held.Policies, d.Record, im.done)
 		})
 	} else {
 		err = app.WithClaims(ctx, settings.Config, log, cfg.Waiting, func(ctx context.Context, d *app.Deployment) error {
-			cfg.Partitions, cfg.Log = d.Contract.Partitions, log
-			return importer.New(cfg, d.Claims, d.Waiter, d.Record).Run(ctx, rows, im.progress.Rows, im.done)
+			held, err := d.Held(ctx) // what changes meanwhile, the log says
+			if err != nil {
+				return err
+			}
+			cfg.Policies, cfg.Partitions, cfg.Log = held.Policies, d.Contract.Partitions, log
+			signed := d.SignedClaims(func() api.Holding { return held })
+			return importer.New(cfg, signed, d.Waiter, d.Record).Run(ctx, rows, im.progress.Rows, im.done)
 		})
 	}
 	im.out.Flush()

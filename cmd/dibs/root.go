@@ -32,7 +32,7 @@ func newRoot() *cobra.Command {
 	})
 	root.AddCommand(
 		newDev(), newServe(), newAPI(), newProcessor(),
-		newMigrate(), newTopics(), newPartitions(), newVerify(), newKeys(),
+		newMigrate(), newTopics(), newPartitions(), newSpaces(), newVerify(), newKeys(),
 		newClaim(), newConfirm(), newExtend(), newWithdraw(), newRelease(), newRename(), newTransfer(),
 		newDeactivate(), newReactivate(), newNames(), newHistory(), newAdmin(), newWatch(),
 		newImport(), newBench(), newConfig(), newVersion(),

@@ -6,15 +6,15 @@ import (
 )
 
 func newServe() *cobra.Command {
-	return serving("serve", "Run the HTTP API and a processor in one process", true, true, "kafka", "postgres", "api", "ops", "processor")
+	return serving("serve", "Run the HTTP API and a processor in one process", true, true, "kafka", "postgres", "api", "ops", "security", "processor")
 }
 
 func newAPI() *cobra.Command {
-	return serving("api", "Run the HTTP API", true, false, "kafka", "postgres", "api", "ops")
+	return serving("api", "Run the HTTP API", true, false, "kafka", "postgres", "api", "ops", "security")
 }
 
 func newProcessor() *cobra.Command {
-	return serving("processor", "Run a processor: it decides the claims of the partitions it is given", false, true, "kafka", "postgres", "ops", "processor")
+	return serving("processor", "Run a processor: it decides the claims of the partitions it is given", false, true, "kafka", "postgres", "ops", "security", "processor")
 }
 
 func serving(name, short string, api, processor bool, sections ...string) *cobra.Command {

@@ -45,6 +45,9 @@ func New(partitions int, policies names.Policies) *Ledger {
 	}
 }
 
+// Hold makes a policy hold from here on.
+func (l *Ledger) Hold(p *names.Policy) { l.rules.Policies = l.rules.Policies.With(p) }
+
 // Sent is a record on its way to a partition.
 type Sent struct {
 	Partition int32
@@ -54,7 +57,7 @@ type Sent struct {
 // Sign makes a request of somebody who may write to the topic, signed where it must be.
 func (l *Ledger) Sign(body claims.Body, id uuid.UUID, principal string) Sent {
 	space, name := body.Name()
-	key, err := l.rules.Policies[space].Canonical(name)
+	key, err := l.rules.Policies[space].Key(name)
 	if err != nil {
 		panic(fmt.Sprintf("%s is no name: %v", name, err))
 	}

@@ -101,6 +101,13 @@ func (r *Record) Rows(partition int32) []Row {
 	return slices.Clone(r.rows[partition])
 }
 
+// Policies returns all policies that were ever active, as JSON.
+func (r *Record) Policies() map[Policy]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.spaces)
+}
+
 // Names returns all names that have a row.
 func (r *Record) Names() map[names.Ref]registrations.Holding {
 	r.mu.Lock()

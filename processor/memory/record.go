@@ -34,7 +34,8 @@ type Record struct {
 	rows     map[int32][]Row
 	outcomes map[processor.Request]registrations.Outcome
 	marks    map[processor.Request][]processor.Mark
-	undo     []func() // of each transaction that wrote something, oldest first
+	spaces   map[Policy]string // JSON of those that were ever active
+	undo     []func()          // of each transaction that wrote something, oldest first
 }
 
 // New returns an empty record.
@@ -45,6 +46,7 @@ func New() *Record {
 		rows:     make(map[int32][]Row),
 		outcomes: make(map[processor.Request]registrations.Outcome),
 		marks:    make(map[processor.Request][]processor.Mark),
+		spaces:   make(map[Policy]string),
 	}
 }
 
@@ -53,6 +55,12 @@ type Row struct {
 	Partition int32
 	LogEpoch  int64
 	processor.Row
+}
+
+// Policy names a policy.
+type Policy struct {
+	Space   names.Space
+	Version int
 }
 
 // mostUndo is how many transactions a fail-over can lose.
@@ -233,6 +241,17 @@ func (r *Record) write(b *processor.Batch) (undo []func(), err error) {
 	s := r.standing[b.Partition]
 	s.NextOffset, s.LogTime, s.LastOffset, s.LastHash = b.Next, b.LogTime, b.LastOffset, b.LastHash
 	s.PublishedThrough = max(s.PublishedThrough, min(b.PublishedThrough, b.Next))
+	if b.InForce != nil {
+		s.InForce = b.InForce
+	}
+	for _, p := range b.Activated {
+		id := Policy{p.Space, p.Version}
+		if _, known := r.spaces[id]; known {
+			continue
+		}
+		r.spaces[id] = string(p.AppendJSON(nil))
+		undo = append(undo, func() { delete(r.spaces, id) })
+	}
 	return append(undo, r.put(s)), nil
 }
 

@@ -43,7 +43,9 @@ func acquire(h *harness) {
 
 func sameStanding(a, b processor.Standing) bool {
 	same := a.LogTime.Equal(b.LogTime)
+	same = same && a.InForce.Equal(b.InForce)
 	a.LogTime, b.LogTime = at, at
+	a.InForce, b.InForce = nil, nil
 	return same && a == b
 }
 

@@ -52,6 +52,7 @@ func Exercise(t *testing.T, open func(t *testing.T) processor.Record) {
 		{"DueInOrder", dueInOrder},
 		{"Published", published},
 		{"Halt", halt},
+		{"Policies", policies},
 		{"Sizes", sizes},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -274,6 +275,9 @@ func with(b processor.Batch, changes ...processor.Change) processor.Batch {
 func after(s processor.Standing, b processor.Batch) processor.Standing {
 	s.NextOffset, s.LogTime, s.LastOffset, s.LastHash = b.Next, b.LogTime, b.LastOffset, b.LastHash
 	s.PublishedThrough = max(s.PublishedThrough, b.PublishedThrough)
+	if b.InForce != nil {
+		s.InForce = b.InForce
+	}
 	return s
 }
 

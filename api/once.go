@@ -1,0 +1,47 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dibs-hq/dibs/names"
+)
+
+// once finds a name that nobody could claim now and that was held under an earlier policy: its holder can still do with
+// it what any other can. For any other name it returns what it is refused with.
+func (c *Claimer) once(ctx context.Context, policies names.Policies, space names.Space, name string, refusal error) (names.Ref, error) {
+	var refused *Refused
+	if !errors.As(refusal, &refused) || refused.Reason != InvalidName {
+		return names.Ref{}, refusal
+	}
+	key, err := policies[space].Key(name)
+	if err != nil {
+		return names.Ref{}, refusal
+	}
+	ref := names.Ref{Space: space, Key: key}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	holding, err := c.lookup.Name(ctx, ref)
+	switch {
+	case err != nil:
+		return names.Ref{}, unavailable(err)
+	case holding.Version == 0:
+		return names.Ref{}, refusal
+	}
+	return ref, nil
+}
+
+// replacesOnce reports whether a claim gives up such a name. Where that cannot be looked up, it may: the claim looks it up
+// again.
+func (c *Claimer) replacesOnce(ctx context.Context, policies names.Policies, r *Request) bool {
+	p := policies[r.Space]
+	if r.Replaces == nil || p == nil {
+		return false
+	}
+	if _, err := p.Canonical(r.Replaces.Name); err == nil {
+		return false
+	}
+	notHeld := &Refused{Reason: InvalidName}
+	_, err := c.once(ctx, policies, r.Space, r.Replaces.Name, notHeld)
+	return !errors.Is(err, notHeld)
+}

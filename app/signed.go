@@ -1,0 +1,108 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dibs-hq/dibs/api"
+	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/config"
+	"github.com/dibs-hq/dibs/kafka"
+	"github.com/dibs-hq/dibs/processor"
+)
+
+// SignedClaims writes requests to the topic claims, signed where every request has to be: by the settings, or by what
+// holds. It is safe for concurrent use.
+type SignedClaims struct {
+	*kafka.Claims
+	d     *Deployment
+	holds func() api.Holding
+}
+
+// SignedClaims returns the deployment's claims; holds says what holds by now.
+func (d *Deployment) SignedClaims(holds func() api.Holding) *SignedClaims {
+	return &SignedClaims{d.Claims, d, holds}
+}
+
+// Start implements api.Claims.
+func (s *SignedClaims) Start(partition int32, r cloudevents.Record) (api.Publication, error) {
+	return s.Claims.Start(partition, s.sign(r))
+}
+
+// Publish is that of kafka.Claims.
+func (s *SignedClaims) Publish(ctx context.Context, partition int32, r cloudevents.Record) (int64, error) {
+	return s.Claims.Publish(ctx, partition, s.sign(r))
+}
+
+func (s *SignedClaims) sign(r cloudevents.Record) cloudevents.Record {
+	h := s.holds()
+	if len(s.d.Keys.All) == 0 || !h.SignedOnly && s.d.Config.Security.RequireSignatures != config.SignAll {
+		return r // unsigned, where a signature is asked for, it is rejected as not_allowed
+	}
+	return s.d.sign(r, h)
+}
+
+// Sign signs a request, whether it has to be or not. It is nil where there is no key.
+func (s *SignedClaims) Sign() func(cloudevents.Record) cloudevents.Record {
+	if len(s.d.Keys.All) == 0 {
+		return nil
+	}
+	return func(r cloudevents.Record) cloudevents.Record { return s.d.sign(r, s.holds()) }
+}
+
+// sign signs with a key that holds in all partitions, as far as is known.
+func (d *Deployment) sign(r cloudevents.Record, h api.Holding) cloudevents.Record {
+	keys := d.Keys.All
+	if h.Keys != nil {
+		if some, _ := keys.Only(h.Keys); len(some) > 0 {
+			keys = some
+		}
+	}
+	return keys.Signing(d.Keys.Signing).Sign(r)
+}
+
+// errNoRequestKeys says what to do about a missing file.
+var errNoRequestKeys = errors.New("security.request_keys_file is not set. All processes of a deployment have the same; make one with dibs keys request FILE")
+
+// checkKeys refuses settings with which requests would be signed, and cannot be.
+func (d *Deployment) checkKeys() error {
+	if d.Config.Security.RequireSignatures == config.SignAll && len(d.Keys.All) == 0 {
+		return fmt.Errorf("security.require_signatures is all, and %w", errNoRequestKeys)
+	}
+	return nil
+}
+
+// checkInForce refuses to start where a process lacks what holds in a partition: as a processor it would halt it, as an
+// API its requests would be rejected.
+func (d *Deployment) checkInForce(ctx context.Context, asProcessor bool) error {
+	var rows []processor.Standing
+	err := d.reach(ctx, "Postgres", func(ctx context.Context) (err error) {
+		rows, err = d.Record.All(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		_, err := processor.Rules{Policies: d.Policies, Keys: d.Keys.All}.Under(row.InForce)
+		switch {
+		case asProcessor && err != nil:
+			return fmt.Errorf("partition %d: %w", row.Partition, err)
+		case row.InForce != nil && row.InForce.SignedOnly && len(d.Keys.All) == 0:
+			return fmt.Errorf("every request must be signed by what dibs spaces apply has made hold, and %w", errNoRequestKeys)
+		}
+	}
+	return nil
+}
+
+// Held reads what holds in all partitions now.
+func (d *Deployment) Held(ctx context.Context) (api.Holding, error) {
+	rows, err := d.Record.Partitions(ctx)
+	if err != nil {
+		return api.Holding{}, err
+	}
+	return api.Hold(d.Policies, rows), nil
+}
+
+var _ api.Claims = (*SignedClaims)(nil)

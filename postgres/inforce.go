@@ -1,0 +1,149 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/dibs-hq/dibs/api"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/processor"
+	"github.com/jackc/pgx/v5"
+)
+
+// inForceCache keeps what was read of the column policies: it is the same in nearly every row, and at every look.
+type inForceCache struct {
+	mu     sync.Mutex
+	byText map[string]*processor.InForce
+}
+
+// mostInForce is how many texts are kept: more than hold at once in any deployment.
+const mostInForce = 256
+
+func (c *inForceCache) read(text *string) (*processor.InForce, error) {
+	if text == nil {
+		return nil, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f, ok := c.byText[*text]; ok {
+		return f, nil
+	}
+	f, err := processor.ReadInForce([]byte(*text))
+	if err != nil {
+		return nil, err
+	}
+	if len(c.byText) >= mostInForce || c.byText == nil {
+		c.byText = make(map[string]*processor.InForce)
+	}
+	c.byText[*text] = f
+	return f, nil
+}
+
+// inForce is what holds in a partition, on its way into its row.
+type inForce struct {
+	partition int32
+	json      []byte
+}
+
+var inForceColumns = []column[inForce]{
+	{"partition", oidInt4, "integer[]", func(b []byte, f *inForce) []byte { return appendInt4(b, f.partition) }},
+	{"policies", oidText, "text[]", func(b []byte, f *inForce) []byte { return appendBytes(b, f.json) }},
+}
+
+// putInForce comes behind the fence, which has locked the rows. Only a batch with an activation has it.
+var putInForce = &statement{"put_in_force", `
+	UPDATE partitions p SET policies = f.policies::jsonb
+	FROM unnest($2::integer[], $3::text[]) AS f (partition, policies)
+	WHERE p.topic = $1::text AND p.partition = f.partition`}
+
+// policy is one that was activated, on its way into the table spaces.
+type policy struct {
+	space   names.Space
+	version int32
+	json    []byte
+}
+
+var policyColumns = []column[policy]{
+	{"space", oidText, "text[]", func(b []byte, p *policy) []byte { return appendText(b, p.space) }},
+	{"version", oidInt4, "integer[]", func(b []byte, p *policy) []byte { return appendInt4(b, p.version) }},
+	{"policy", oidText, "text[]", func(b []byte, p *policy) []byte { return appendBytes(b, p.json) }},
+}
+
+// putPolicies writes the same from each partition: the first to come has written it. In one order, so that two writers
+// never wait for each other in a circle.
+var putPolicies = &statement{"put_policies", `
+	INSERT INTO spaces (space, version, policy)
+	SELECT p.space, p.version, p.policy::jsonb FROM unnest($1::text[], $2::integer[], $3::text[]) AS p (space, version, policy)
+	ON CONFLICT DO NOTHING`}
+
+// activated appends what a transaction with activations writes besides.
+func (w *writing) activated(steps []step, topic string) []step {
+	if len(w.inForce) == 0 {
+		return steps
+	}
+	slices.SortFunc(w.policies, func(a, b policy) int {
+		return cmp.Or(cmp.Compare(a.space, b.space), cmp.Compare(a.version, b.version))
+	})
+	return append(steps,
+		step{putInForce, append([][]byte{[]byte(topic)}, arrays(inForceColumns, w.inForce)...), nil},
+		step{putPolicies, arrays(policyColumns, w.policies), nil})
+}
+
+// activate takes in what a batch makes hold.
+func (w *writing) activate(b *processor.Batch) {
+	if b.InForce == nil {
+		return
+	}
+	w.inForce = append(w.inForce, inForce{b.Partition, b.InForce.JSON()})
+	for _, p := range b.Activated {
+		w.policies = append(w.policies, policy{p.Space, int32(p.Version), p.AppendJSON(nil)})
+	}
+}
+
+// HeldNames calls f for every name of a space that somebody holds, in order of the keys, until it returns an error.
+func (r *Record) HeldNames(ctx context.Context, space names.Space, f func(api.Owned) error) error {
+	const page = 5_000
+	after := ""
+	for {
+		var all []api.Owned
+		params := [][]byte{[]byte(space), []byte(after), appendInt8(nil, page)[4:]}
+		err := r.read(ctx, fmt.Sprintf("read the names of space %s", space), func(ctx context.Context, c *pgx.Conn) error {
+			all = all[:0]
+			return pipeline(ctx, c, step{heldNames, params, func(f fields) error {
+				if err := f.must(1 + holdingWidth); err != nil {
+					return err
+				}
+				ref := names.Ref{Space: space, Key: names.Key(f.text(0))}
+				h, err := readHolding(f[1:], string(ref.Key))
+				all = append(all, api.Owned{Ref: ref, Holding: h})
+				return err
+			}})
+		})
+		if err != nil {
+			return err
+		}
+		for _, o := range all {
+			after = string(o.Key)
+			if !o.Held() {
+				continue
+			}
+			if err := f(o); err != nil {
+				return err
+			}
+		}
+		if len(all) < page {
+			return nil
+		}
+	}
+}
+
+// heldNames reads names of all spaces in the order of the primary key, and passes over those of others: spaces are few.
+var heldNames = &statement{"held_names", `
+	SELECT n.key, ` + holdingFields + `
+	FROM names n
+	WHERE n.key > $2::text AND n.space = $1::text
+	ORDER BY n.key
+	LIMIT $3::bigint`}

@@ -1,0 +1,108 @@
+package postgres_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/dibs-hq/dibs/api"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/registrations"
+	"github.com/google/uuid"
+)
+
+// activating is a batch that activates a version of the space username, with n reserved words.
+func activating(s processor.Standing, version, n int) processor.Batch {
+	p := *names.Builtin()[names.Username]
+	p.Version, p.Reserved = version, make(map[names.Key]struct{}, n)
+	for i := range n {
+		p.Reserved[names.Key(fmt.Sprintf("reserved%d", i))] = struct{}{}
+	}
+	return processor.Batch{
+		Fence: s.Fence, Next: s.NextOffset + 1, LogTime: s.LogTime, LastOffset: s.NextOffset,
+		Rows:    []processor.Row{{Offset: s.NextOffset, Kind: processor.KindPolicy, RequestID: uuid.New(), Principal: "dibs"}},
+		InForce: &processor.InForce{Policies: names.Policies{p.Space: &p}, Rules: 1, Keys: []string{"k1"}}, Activated: []*names.Policy{&p},
+	}
+}
+
+// TestPoliciesAreKept: each policy that was ever active has one row, whatever number of partitions activates it, and is
+// not there where the transaction was not.
+func TestPoliciesAreKept(t *testing.T) {
+	cfg := configure(t)
+	r := open(t, cfg)
+	one, two := acquire(t, r, 1), acquire(t, r, 2)
+	fenced := activating(one, 7, 1)
+	fenced.WriterEpoch++
+	if err := r.Commit(t.Context(), []processor.Batch{fenced}); err == nil {
+		t.Fatal("a fenced batch was committed")
+	}
+	commit(t, r, activating(two, 2, 3), activating(one, 2, 3))
+	commit(t, r, activating(standing(t, r, 1), 3, 500)) // out of line
+	c := connect(t, cfg)
+	var text string
+	if err := c.QueryRow(t.Context(), `SELECT string_agg(space || ' ' || version || ' ' || jsonb_array_length(policy->'reserved'), ', ' ORDER BY version) FROM spaces`).Scan(&text); err != nil || text != "username 2 3, username 3 500" {
+		t.Errorf("kept are %s, %v", text, err)
+	}
+	if err := c.QueryRow(t.Context(), `SELECT string_agg(kind::text, '' ORDER BY partition, "offset") FROM decisions`).Scan(&text); err != nil || text != "ppp" {
+		t.Errorf("the rows' kinds are %s, %v", text, err)
+	}
+	for partition, want := range map[int32]int{1: 3, 2: 2} {
+		if s := standing(t, r, partition); s.InForce.Policies.Version(names.Username) != want {
+			t.Errorf("partition %d has %s in force, want version %d", partition, s.InForce.JSON(), want)
+		}
+	}
+	all, err := r.Partitions(t.Context())
+	if err != nil || len(all) != 2 || all[0].Policies.Version(names.Username) != 3 {
+		t.Errorf("the API is told %+v, %v", all, err)
+	}
+}
+
+// TestHeldNames: every held name of a space, over several pages, and nothing else.
+func TestHeldNames(t *testing.T) {
+	cfg := configure(t)
+	r := open(t, cfg)
+	s := acquire(t, r, 0)
+	const n = 6_000
+	b := accepting(s, n, "held")
+	for i := range b.Changes[:100] { // let go again in their batch
+		b.Changes[i].Holding = registrations.Holding{State: registrations.Free, Version: 2, PolicyVersion: 1, Since: b.LogTime}
+	}
+	b.Changes[200].Ref.Space = "other"
+	commit(t, r, b)
+	last, count := "", 0
+	err := r.HeldNames(t.Context(), names.Username, func(o api.Owned) error {
+		if string(o.Key) <= last || o.Owner == "" || o.Space != names.Username {
+			t.Fatalf("%+v behind %s", o, last)
+		}
+		last = string(o.Key)
+		count++
+		return nil
+	})
+	if err != nil || count != n-101 {
+		t.Errorf("%d names, %v; want %d", count, err, n-101)
+	}
+}
+
+// BenchmarkBatchUnderPolicies is a small batch, over and over, where nothing was activated and where something large was:
+// what holds must cost a batch nothing that does not touch it.
+func BenchmarkBatchUnderPolicies(b *testing.B) {
+	for _, words := range []int{-1, 20, 500} {
+		b.Run(fmt.Sprintf("reserved=%d", words), func(b *testing.B) {
+			r := open(b, configure(b))
+			s := acquire(b, r, 0)
+			if words >= 0 {
+				commit(b, r, activating(s, 2, words))
+				s = standing(b, r, 0)
+			}
+			for i := 0; b.Loop(); i++ {
+				batch := processor.Batch{
+					Fence: s.Fence, Next: s.NextOffset + 1, LogTime: time.Now().UTC().Truncate(time.Millisecond), LastOffset: s.NextOffset,
+					Rows: []processor.Row{{Offset: s.NextOffset, Kind: processor.KindMark, RequestID: uuid.New(), Outcome: registrations.Outcome{Owner: "u-1"}}},
+				}
+				commit(b, r, batch)
+				s.NextOffset++
+			}
+		})
+	}
+}

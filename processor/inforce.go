@@ -1,0 +1,175 @@
+package processor
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/names"
+)
+
+// InForce is what holds in a partition by what its log has said so far. It is a part of the partition's row: a fail-over
+// takes it back with everything else, and the same records bring it again. It is never changed; nil is what holds before
+// the first PolicyActivated.
+type InForce struct {
+	// Policies are those that were activated, beside or in place of the ones that hold from the start.
+	Policies names.Policies
+	// Rules is the version of the rules to decide by.
+	Rules int
+	// Keys are the ids of the keys that signatures may be made with.
+	Keys []string
+	// SignedOnly: every request must be signed.
+	SignedOnly bool
+}
+
+// with returns what holds behind an activation.
+func (f *InForce) with(a *claims.PolicyActivated) *InForce {
+	next := &InForce{Rules: a.Rules, Keys: a.Keys, SignedOnly: a.SignedOnly}
+	var before names.Policies
+	if f != nil {
+		before = f.Policies
+	}
+	if next.Policies = before; a.Policy != nil { // else its rules are not known here
+		next.Policies = before.With(a.Policy)
+	}
+	return next
+}
+
+// Equal reports whether the same holds.
+func (f *InForce) Equal(other *InForce) bool {
+	return f == other || f != nil && other != nil && bytes.Equal(f.JSON(), other.JSON())
+}
+
+// JSON is how it is stored.
+func (f *InForce) JSON() []byte {
+	signatures := "privileged"
+	if f.SignedOnly {
+		signatures = "all"
+	}
+	keys, _ := json.Marshal(f.Keys) // of strings
+	b := fmt.Appendf(nil, `{"rules":%d,"keys":%s,"signatures":%q,"spaces":{`, f.Rules, keys, signatures)
+	for i, space := range slices.Sorted(maps.Keys(f.Policies)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		p := f.Policies[space]
+		b = p.AppendJSON(fmt.Appendf(b, `%q:{"version":%d,"policy":`, space, p.Version)) // a space is plain ASCII
+		b = append(b, '}')
+	}
+	return append(b, "}}"...)
+}
+
+// ReadInForce reads what JSON wrote. The order of fields does not matter.
+func ReadInForce(text []byte) (*InForce, error) {
+	var stored struct {
+		Rules      int      `json:"rules"`
+		Keys       []string `json:"keys"`
+		Signatures string   `json:"signatures"`
+		Spaces     map[names.Space]struct {
+			Version int             `json:"version"`
+			Policy  json.RawMessage `json:"policy"`
+		} `json:"spaces"`
+	}
+	if err := json.Unmarshal(text, &stored); err != nil {
+		return nil, fmt.Errorf("read what holds in a partition: %w", err)
+	}
+	f := &InForce{Policies: make(names.Policies, len(stored.Spaces)), Rules: stored.Rules, Keys: stored.Keys, SignedOnly: stored.Signatures == "all"}
+	if f.Rules > claims.Rules {
+		return f, nil // its policies are for those who know these rules
+	}
+	for space, s := range stored.Spaces {
+		p, err := names.ReadPolicy(space, s.Version, s.Policy)
+		if err != nil {
+			return nil, fmt.Errorf("read what holds in a partition: space %s: %w", space, err)
+		}
+		f.Policies[space] = p
+	}
+	return f, nil
+}
+
+// LackingError says that what holds asks for something that this process has not got.
+type LackingError struct {
+	Rules int      // 0 where they are known
+	Keys  []string // ids of keys without a secret
+}
+
+func (e *LackingError) Error() string {
+	if e.Rules > 0 {
+		return fmt.Sprintf("rules %d hold from here on, and this dibs knows rules %d: run a newer one, then dibs partitions resume", e.Rules, claims.Rules)
+	}
+	return fmt.Sprintf("signatures of the key %s hold from here on, and this process has no such key: add it to security.request_keys_file and restart, then dibs partitions resume",
+		strings.Join(e.Keys, ", "))
+}
+
+// Under returns the rules as they are where f holds. The error is a *LackingError.
+func (r Rules) Under(f *InForce) (Rules, error) {
+	if f == nil {
+		return r, nil
+	}
+	if f.Rules > claims.Rules {
+		return r, &LackingError{Rules: f.Rules}
+	}
+	keys, lacking := r.Keys.Only(f.Keys)
+	if len(lacking) > 0 {
+		return r, &LackingError{Keys: lacking}
+	}
+	r.Keys, r.SignedOnly = keys, f.SignedOnly
+	policies := maps.Clone(r.Policies)
+	maps.Copy(policies, f.Policies)
+	r.Policies = policies
+	return r, nil
+}
+
+// Regime is what holds at a position: the row's part, and the rules that follow from it for this process.
+type Regime struct {
+	base    Rules
+	InForce *InForce
+	Rules   Rules
+}
+
+// NewRegime returns what holds where f does. The error is a *LackingError.
+func NewRegime(base Rules, f *InForce) (Regime, error) {
+	rules, err := base.Under(f)
+	return Regime{base, f, rules}, err
+}
+
+// Behind returns what holds behind a record that was received under this regime. The error is a *LackingError: the
+// record must not be decided here.
+func (g Regime) Behind(r *Received) (Regime, error) {
+	if a := r.activates(g.Rules.Policies); a != nil {
+		return NewRegime(g.base, g.InForce.with(a))
+	}
+	return g, nil
+}
+
+// ReceiveAll reads records of one partition, in order, each under what holds where it lies. It stops before one that
+// asks for what this process lacks, with a *LackingError. It is pure.
+func ReceiveAll(messages []Message, g Regime) ([]Received, error) {
+	all := make([]Received, len(messages))
+	for i := range messages {
+		r := &all[i]
+		if *r = Receive(messages[i], g.Rules); r.activation == nil {
+			continue
+		}
+		next, err := g.Behind(r)
+		if err != nil {
+			return all[:i], err
+		}
+		g = next
+	}
+	return all, nil
+}
+
+// activates returns what a record makes hold from now on, if the policies before it are these: a version that is not
+// higher makes no difference.
+func (r *Received) activates(policies names.Policies) *claims.PolicyActivated {
+	a := r.activation
+	if a == nil || a.Version <= policies.Version(a.Space) {
+		return nil
+	}
+	return a
+}
