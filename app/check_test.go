@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dibs-hq/dibs/auth"
 	"github.com/dibs-hq/dibs/dibstest/checker"
 	"github.com/dibs-hq/dibs/dibstest/checker/load"
 	"github.com/segmentio/kafka-go"
@@ -17,10 +18,14 @@ func (d *deployment) history() checker.History {
 	defer cancel()
 	transport := &kafka.Transport{MetadataTTL: time.Second}
 	defer transport.CloseIdleConnections()
+	keys, err := auth.ReadRequestKeys(d.keys)
+	if err != nil {
+		d.t.Fatal(err)
+	}
 	h, err := load.History(ctx, load.Config{
 		Kafka:  &kafka.Client{Addr: kafka.TCP(d.kafka.Addrs...), Transport: transport, Timeout: 10 * time.Second},
 		Claims: d.topic.claims, Registrations: d.topic.registrations, DeadLetters: d.topic.letters,
-		DSN: d.database.DSN, Schema: d.database.Schema,
+		DSN: d.database.DSN, Schema: d.database.Schema, Secrets: keys.All,
 	})
 	if err != nil {
 		d.t.Fatal(err)
@@ -32,9 +37,11 @@ func (d *deployment) history() checker.History {
 }
 
 // check has the independent checker judge all that the deployment has left, when everything is settled.
-func (d *deployment) check() {
+func (d *deployment) check() { d.t.Helper(); d.judge(d.history()) }
+
+// judge fails the test for every promise that a history of the deployment breaks.
+func (d *deployment) judge(h checker.History) {
 	d.t.Helper()
-	h := d.history()
 	broken := checker.Check(h)
 	for i, v := range broken {
 		if i == 20 {
@@ -45,4 +52,14 @@ func (d *deployment) check() {
 	}
 	d.t.Logf("checker: %d claims, %d outcomes on the topic, %d decisions, %d names, %d answers of clients: %d violations",
 		len(h.Claims), len(h.Registrations), len(h.Decisions), len(h.Names), len(h.Answers), len(broken))
+}
+
+// verified has `dibs verify` replay the log and compare what is stored and published with it.
+func (d *deployment) verified() {
+	d.t.Helper()
+	p, code := d.run("verify")
+	d.t.Logf("dibs verify: %s", p.output())
+	if code != 0 {
+		d.t.Errorf("dibs verify: exit code %d\n%s", code, p.errors())
+	}
 }

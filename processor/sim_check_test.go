@@ -36,7 +36,7 @@ func simulate(seed uint64, steps int, keep bool) *world {
 	if len(w.violations) == 0 {
 		w.judge()
 	}
-	if len(w.violations) == 0 && w.rates.claimsOnly {
+	if len(w.violations) == 0 {
 		for _, v := range checker.Check(w.history()) {
 			w.violated("%s", v)
 		}
@@ -133,7 +133,7 @@ func (w *world) mayHalt(t *topicLog, row processor.Standing) bool {
 // history is everything that the checker judges.
 func (w *world) history() checker.History {
 	h := checker.History{
-		Partitions: pinned, Topic: topicName, Answers: w.clients.answers,
+		Partitions: pinned, Topic: topicName, Answers: w.clients.answers, Secrets: simKeys, Policies: w.policies(),
 		Unstorable:    func(r checker.Record) bool { return unstorableRecord(cloudevents.Record{Value: r.Value}) },
 		Undeliverable: func(r checker.Record) bool { return bytes.HasSuffix(r.Value, []byte(undeliverableMark)) },
 	}
@@ -175,10 +175,27 @@ func (w *world) history() checker.History {
 	return h
 }
 
+// policies are those of the world, for the checker.
+func (w *world) policies() (all []checker.Policy) {
+	for space, p := range simPolicies() {
+		q := checker.Policy{
+			Space: string(space), Version: p.Version, MinLength: p.MinLength, MaxLength: p.MaxLength,
+			TTL: p.TTL, ShortestTTL: p.ShortestTTL, LongestTTL: p.LongestTTL,
+			CoolDown: p.CoolDown, PreviousMayReturn: p.PreviousMayReturn, UniqueAmong: string(p.UniqueAmong),
+		}
+		for word := range p.Reserved {
+			q.Reserved = append(q.Reserved, string(word))
+		}
+		all = append(all, q)
+	}
+	return all
+}
+
 func nameOf(ref names.Ref, n registrations.Holding) checker.Name {
 	return checker.Name{
 		Space: string(ref.Space), Key: string(ref.Key), Partition: n.Partition, State: string(n.State), Name: n.Name, Owner: n.Owner,
-		ClaimID: n.ClaimID.String(), Version: n.Version, PolicyVersion: n.PolicyVersion, Since: n.Since,
+		ClaimID: idText(n.ClaimID), Version: n.Version, PolicyVersion: n.PolicyVersion, Since: n.Since, ExpiresAt: n.ExpiresAt,
+		Settled: n.Settled, Previous: n.Previous, Replaces: string(n.Replaces), ReplacesVersion: n.ReplacesVersion,
 	}
 }
 
@@ -208,14 +225,20 @@ func recordOf(p int32, logEpoch, offset int64, r cloudevents.Record) checker.Rec
 func decisionOf(row memory.Row) checker.Decision {
 	d := checker.Decision{
 		Partition: row.Partition, LogEpoch: row.LogEpoch, Offset: row.Offset, Seq: row.Seq, Kind: string(row.Kind),
-		RequestID: idText(row.RequestID), Principal: row.Principal,
+		RequestID: idText(row.RequestID), Principal: row.Principal, Actor: row.Actor, Why: row.Why,
+	}
+	if row.Kind == processor.KindMark {
+		d.Owner = row.Outcome.Owner
+	}
+	if f := row.FollowUp; f != nil {
+		d.FollowKey, d.FollowVersion = string(f.Ref.Key), f.Version
 	}
 	if row.Kind == processor.KindOutcome || row.Kind == processor.KindFact {
 		o := &row.Outcome
 		d.Outcome = &checker.Outcome{
 			Type: string(o.Type), Reason: string(o.Reason), RequestID: idText(o.RequestID), ClaimID: idText(o.ClaimID),
 			Space: string(o.Ref.Space), Key: string(o.Ref.Key), Name: o.Name, Owner: o.Owner, State: string(o.State), Version: o.Version,
-			CurrentVersion: o.CurrentVersion, LogTime: o.LogTime, PolicyVersion: o.PolicyVersion, RequestHash: hex.EncodeToString(o.RequestHash[:]),
+			CurrentVersion: o.CurrentVersion, Request: o.Request, ExpiresAt: o.ExpiresAt, Seq: o.Seq, LogTime: o.LogTime, PolicyVersion: o.PolicyVersion, RequestHash: hex.EncodeToString(o.RequestHash[:]),
 			Partition: o.Partition, LogEpoch: o.LogEpoch, Offset: o.Offset,
 		}
 	}

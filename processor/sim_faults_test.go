@@ -22,7 +22,7 @@ type rates struct {
 	logLoss                                      logLoss
 	resume, neverStorable                        bool
 	policies                                     bool // policies change
-	claimsOnly                                   bool // nothing but plain claims, which dibstest/checker judges too
+	claimsOnly                                   bool // nothing but plain claims
 }
 
 // logLoss is a way to lose a log. Worlds that lose one lose no transactions: who loses both has lost what he was told.

@@ -21,6 +21,7 @@ func Check(h History) []Violation {
 	j.names()
 	j.registrations()
 	j.forwards()
+	j.followUps()
 	j.letters()
 	j.answers()
 	return j.violations
@@ -38,6 +39,14 @@ func (p place) String() string { return fmt.Sprintf("%d-%d-%d", p.partition, p.e
 func (d *Decision) place() place { return place{d.Partition, d.LogEpoch, d.Offset} }
 func (o *Outcome) place() place  { return place{o.Partition, o.LogEpoch, o.Offset} }
 
+// output is a place and the number of what was decided there.
+type output struct {
+	place
+	seq int
+}
+
+func (o *Outcome) output() output { return output{o.place(), o.Seq} }
+
 // judge is a check under way.
 type judge struct {
 	*History
@@ -53,7 +62,7 @@ type judge struct {
 	expected []expected
 	held     map[[2]string]Name
 	// owed is how many rows want each outcome to be published.
-	owed map[place]int
+	owed map[output]int
 }
 
 func (j *judge) broken(promise int, format string, args ...any) {
@@ -63,7 +72,7 @@ func (j *judge) broken(promise int, format string, args ...any) {
 func (j *judge) index() {
 	j.claims, j.decisions = make(map[int32][]*Record), make(map[place][]*Decision)
 	j.progress, j.logs = make(map[int32]*Progress), make(map[int32][]Log)
-	j.held, j.owed = make(map[[2]string]Name), make(map[place]int)
+	j.held, j.owed = make(map[[2]string]Name), make(map[output]int)
 	known := make(map[int32]bool)
 	for i := range j.Claims {
 		r := &j.Claims[i]
@@ -121,8 +130,9 @@ func (j *judge) partition(p int32) {
 			j.broken(1, "%s/%s is held on partitions %d and %d", name[0], name[1], other.Partition, p)
 		}
 		j.held[name] = Name{
-			Space: name[0], Key: name[1], Partition: p, State: "registered", Name: h.name, Owner: h.owner,
-			ClaimID: h.claimID, Version: h.version, PolicyVersion: h.policyVersion, Since: h.since,
+			Space: name[0], Key: name[1], Partition: p, State: h.state, Name: h.name, Owner: h.owner,
+			ClaimID: h.claimID, Version: h.version, PolicyVersion: h.policyVersion, Since: h.since, ExpiresAt: h.expires,
+			Settled: h.settled, Previous: h.previous, Replaces: h.replaces, ReplacesVersion: h.replacesVersion,
 		}
 	}
 }
@@ -172,8 +182,8 @@ func (j *judge) trust(y *replay, l Log, checked map[place]bool) {
 }
 
 func (j *judge) owe(d Decision) {
-	if d.Outcome != nil {
-		j.owed[d.place()]++
+	if d.Outcome != nil && d.Outcome.Type != unpublished {
+		j.owed[d.Outcome.output()]++
 	}
 }
 
@@ -189,43 +199,77 @@ func (j *judge) unfounded(p int32, checked map[place]bool) {
 
 // compare compares what a record left with what it should have.
 func (j *judge) compare(at place, want expected) {
-	rows := j.decisions[at]
+	rows := slices.SortedFunc(slices.Values(j.decisions[at]), func(a, b *Decision) int { return cmp.Compare(a.Seq, b.Seq) })
 	if len(rows) == 0 {
 		j.broken(5, "the record at %s was passed over: it left no row, expected %s (inv 2)", at, describe(want))
 		return
 	}
-	var answers []*Decision
-	for _, d := range rows {
-		if d.Kind != KindFact {
-			answers = append(answers, d)
-		} else {
-			j.broken(3, "the record at %s left a fact; a claim of this version leaves none", at)
-		}
-	}
-	if len(answers) != 1 {
-		j.broken(3, "the record at %s left %d rows that are no facts", at, len(answers))
+	if n := max(1, len(want.rows)); len(rows) != n {
+		j.broken(3, "the record at %s left %d rows (%s), expected %d: %s", at, len(rows), kindsOf(rows), n, describe(want))
 		return
 	}
-	d := answers[0]
-	if d.Kind != want.kind {
-		j.broken(promiseOf(d.Kind, want.kind), "the record at %s left a row %s (request %s), expected %s", at, d.Kind, d.RequestID, describe(want))
+	last := rows[len(rows)-1]
+	if last.Kind != want.kind {
+		j.broken(promiseOf(last.Kind, want.kind), "the record at %s left a row %s (request %s), expected %s", at, last.Kind, last.RequestID, describe(want))
 		return
 	}
 	j.expected = append(j.expected, want)
-	if want.kind == KindDead || want.kind == KindForwarded {
+	q := &want.request
+	switch want.kind {
+	case KindDead, KindForwarded, KindPolicy:
+		return
+	case KindDuplicate:
+		if last.RequestID != q.id || last.Principal != q.principal {
+			j.broken(2, "the row at %s is of request %q by %q, the record of %q by %q", at, last.RequestID, last.Principal, q.id, q.principal)
+		}
+		j.owed[want.outcome().output()]++
 		return
 	}
-	if d.RequestID != want.request.id || d.Principal != want.request.principal {
-		j.broken(2, "the row at %s is of request %q by %q, the record of %q by %q", at, d.RequestID, d.Principal, want.request.id, want.request.principal)
+	for i := range rows {
+		j.same(at, &want.rows[i], rows[i])
 	}
-	j.owed[want.outcome.place()]++
-	if want.kind == KindOutcome {
-		if d.Outcome == nil {
-			j.broken(2, "the row at %s has no outcome", at)
-		} else if diff := differ(*want.outcome, *d.Outcome); diff != "" {
-			j.broken(2, "the decision at %s is not what the log says: %s (inv 4)", at, diff)
-		}
+}
+
+// same compares a row with what it should be.
+func (j *judge) same(at place, want, is *Decision) {
+	if is.Kind != want.Kind || is.Seq != want.Seq {
+		j.broken(2, "row %d at %s is %s, expected %s as number %d", is.Seq, at, is.Kind, want.Kind, want.Seq)
+		return
 	}
+	if is.RequestID != want.RequestID || is.Principal != want.Principal && want.Kind != KindMark {
+		j.broken(2, "row %d at %s is of request %q by %q, expected %q by %q", is.Seq, at, is.RequestID, is.Principal, want.RequestID, want.Principal)
+	}
+	if is.Owner != want.Owner {
+		j.broken(2, "the mark at %s is for owner %q, expected %q", at, is.Owner, want.Owner)
+	}
+	if is.Actor != want.Actor || is.Why != want.Why {
+		j.broken(2, "row %d at %s is by actor %q because %q, expected %q because %q", is.Seq, at, is.Actor, is.Why, want.Actor, want.Why)
+	}
+	if is.FollowKey != want.FollowKey || is.FollowVersion != want.FollowVersion {
+		j.broken(2, "row %d at %s leads to the release of %q at version %d, expected %q at version %d", is.Seq, at, is.FollowKey, is.FollowVersion, want.FollowKey, want.FollowVersion)
+	}
+	if want.Outcome == nil {
+		return
+	}
+	if want.Outcome.Type != unpublished {
+		j.owed[want.Outcome.output()]++
+	}
+	if is.Outcome == nil {
+		j.broken(2, "the row at %s has no outcome", at)
+	} else if diff := differ(*want.Outcome, *is.Outcome); diff != "" {
+		j.broken(2, "the decision at %s is not what the log says: %s (inv 4)", at, diff)
+	}
+}
+
+// unpublished is the outcome of a question that finds nothing to do.
+const unpublished = "Unchanged"
+
+func kindsOf(rows []*Decision) string {
+	var all []string
+	for _, d := range rows {
+		all = append(all, d.Kind)
+	}
+	return strings.Join(all, ", ")
 }
 
 // promiseOf says which promise a row of the wrong kind breaks.
@@ -240,7 +284,8 @@ func describe(x expected) string {
 	s := x.kind
 	switch x.kind {
 	case KindOutcome, KindDuplicate:
-		s += " " + x.outcome.Type + " " + x.outcome.Reason + " of request " + x.request.id
+		o := x.outcome()
+		s += " " + o.Type + " " + o.Reason + " of request " + x.request.id
 	case KindForwarded:
 		s += fmt.Sprintf(" to partition %d", x.to)
 	case KindDead:
@@ -261,6 +306,9 @@ func differ(want, is Outcome) string {
 	}
 	if want.LogTime.Equal(is.LogTime) {
 		is.LogTime = want.LogTime
+	}
+	if want.ExpiresAt.Equal(is.ExpiresAt) {
+		is.ExpiresAt = want.ExpiresAt
 	}
 	if want == is {
 		return ""

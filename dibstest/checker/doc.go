@@ -1,9 +1,9 @@
 // Package checker says whether a history of dibs keeps the promises of the design: what is on the topics, what is in the
 // tables, what clients were told.
 //
-// It shares no code with what it judges and imports nothing of dibs: it has its own reading of a claim, its own
-// canonical form, murmur2 and request hash, and its own replay of the log, written from the design. What it says is
-// about the request UsernameClaimed of the space username, register mode, rules 1.
+// It shares no code with what it judges and imports nothing of dibs: it has its own reading of every request, its own
+// canonical form, murmur2, request hash, signatures and derived ids, and its own replay of the log, written from the
+// design. It knows all requests of the design but ErasureRequested, the policies that the log activates, rules 1.
 //
 // Check takes plain data, so it serves the simulation as well as a real Kafka and Postgres, whose histories package load
 // reads.

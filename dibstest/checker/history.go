@@ -26,6 +26,12 @@ type History struct {
 	Running bool
 	// Unstorable says which requests the database refuses to store; nil for none.
 	Unstorable func(Record) bool
+	// Secrets are those of the keys that privileged requests are signed with, by key id.
+	Secrets map[string][]byte
+	// Policies hold from the start of every log, beside or in place of the built-in one. SignedAll asks a signature of every
+	// request from the start.
+	Policies  []Policy
+	SignedAll bool
 	// Undeliverable says which dead letters their topic refuses; nil for none. It is asked with the record of claims.
 	Undeliverable func(Record) bool
 }
@@ -58,10 +64,11 @@ type Log struct {
 	End int64
 }
 
-// Outcome is what a request got.
+// Outcome is what a request got, or a fact that became true beside it.
 type Outcome struct {
-	Type           string // "Accepted" or "Rejected"
+	Type           string // such as "Accepted", "Rejected", "Released"
 	Reason         string
+	Request        string // what was asked, such as "ConfirmRequested"; empty for a claim
 	RequestID      string
 	ClaimID        string
 	Space, Key     string
@@ -69,12 +76,14 @@ type Outcome struct {
 	State          string
 	Version        int64
 	CurrentVersion int64
+	ExpiresAt      time.Time
 	LogTime        time.Time
 	PolicyVersion  int
 	RequestHash    string // in hex
 	Partition      int32
 	LogEpoch       int64
 	Offset         int64
+	Seq            int
 }
 
 // The kinds of decisions.
@@ -84,6 +93,8 @@ const (
 	KindDuplicate = "duplicate"
 	KindForwarded = "forwarded"
 	KindDead      = "dead"
+	KindMark      = "mark"   // a claim that was withdrawn before it came
+	KindPolicy    = "policy" // a PolicyActivated
 )
 
 // Decision is a row of decisions.
@@ -93,9 +104,15 @@ type Decision struct {
 	Offset    int64
 	Seq       int
 	Kind      string
-	RequestID string // empty for none
+	RequestID string // empty for none; of a mark, the claim's
 	Principal string
 	Outcome   *Outcome // of an outcome or a fact
+	Owner     string   // of a mark
+	// Actor did it, and Why; empty for an owner.
+	Actor, Why string
+	// FollowKey is released behind it, at FollowVersion; empty for nothing.
+	FollowKey     string
+	FollowVersion int64
 }
 
 // Name is a row of names.
@@ -108,6 +125,15 @@ type Name struct {
 	Version       int64
 	PolicyVersion int
 	Since         time.Time
+	// ExpiresAt is when a reservation or a cool-down is over.
+	ExpiresAt time.Time
+	// Settled: it is not any more what ClaimID registered.
+	Settled bool
+	// Previous may come back.
+	Previous string
+	// Replaces is given up when a reservation is confirmed.
+	Replaces        string
+	ReplacesVersion int64
 }
 
 // Progress is a row of partitions.
@@ -126,10 +152,11 @@ type Answer struct {
 	RequestID string
 	// RecordKey is "<space>/<key>"; empty where the client was not told.
 	RecordKey string
-	// Outcome is "Accepted", "Rejected", or empty for an answer that leaves it open.
+	// Outcome is the type of one, or "accepted" for one that is no rejection, or "withdrawn" for a claim that was accepted and
+	// withdrawn; empty for an answer that leaves it open.
 	Outcome string
 	Reason  string
-	Version int64 // of an acceptance; 0 where the client was not told
+	Version int64 // of what was not rejected; 0 where the client was not told
 }
 
 // Violation is a promise that was not kept.

@@ -15,6 +15,8 @@ type value struct {
 	kind    byte
 	text    string // of a string, unescaped; of a number, as written
 	members []member
+	// elements are those of an array.
+	elements []value
 }
 
 type member struct {
@@ -120,17 +122,18 @@ func (p *parser) object() value {
 }
 
 func (p *parser) array() value {
+	v := value{kind: '['}
 	p.at++
 	p.space()
 	for first := true; !p.bad && p.peek() != ']'; first = false {
 		if !first {
 			p.expect(",")
 		}
-		p.value()
+		v.elements = append(v.elements, p.value())
 		p.space()
 	}
 	p.expect("]")
-	return value{kind: '['}
+	return v
 }
 
 func (p *parser) str() string {

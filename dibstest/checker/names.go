@@ -2,32 +2,6 @@ package checker
 
 import "strings"
 
-// spaceUsername is the one space there is.
-const spaceUsername = "username"
-
-// reserved are the words nobody gets: the mailboxes of RFC 2142 (business, network, services) and the design's own.
-var reserved = strings.Fields("info marketing sales support abuse noc security postmaster hostmaster usenet news webmaster www uucp ftp" +
-	" root admin system null undefined")
-
-// canonical is the key of a name in the space username, and whether it is a name at all: ASCII letters, digits and
-// . _ -, 3 to 32 of them, a letter or digit first and last, compared in lower case.
-func canonical(name string) (string, bool) {
-	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
-	key := []byte(name)
-	for i, c := range key {
-		if 'A' <= c && c <= 'Z' {
-			key[i] = c + 32
-		}
-		if strings.IndexByte(letters+"._-", key[i]) < 0 {
-			return "", false
-		}
-	}
-	if n := len(key); n < 3 || n > 32 || strings.IndexByte(letters, key[0]) < 0 || strings.IndexByte(letters, key[n-1]) < 0 {
-		return "", false
-	}
-	return string(key), true
-}
-
 // validSpace: [a-z][a-z0-9-]{0,31}.
 func validSpace(s string) bool {
 	if s == "" || len(s) > 32 || s[0] < 'a' || s[0] > 'z' {

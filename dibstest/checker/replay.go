@@ -1,30 +1,52 @@
 package checker
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // expected is what a record should have left.
 type expected struct {
-	kind    string
-	outcome *Outcome // of an outcome; of a duplicate, the earlier one
+	kind string
+	// rows are those of a request that is decided here: facts, a mark, the outcome. A duplicate has the earlier outcome.
+	rows    []Decision
 	request request
 	to      int32 // of a forwarded record
 	why     string
 }
 
-// holding is who has a name.
+func (x *expected) outcome() *Outcome { return x.rows[len(x.rows)-1].Outcome }
+
+// holding is what there is to know about a name.
 type holding struct {
-	owner, claimID, name string
-	version              int64
-	policyVersion        int
-	since                time.Time
+	state         string // empty: never held
+	name, owner   string
+	claimID       string
+	version       int64
+	policyVersion int
+	since         time.Time
+	// expires is when a reservation or a cool-down is over; claimed, when the reservation was made.
+	expires, claimed time.Time
+	// settled: it is not any more what claimID registered.
+	settled bool
+	// previous released a name that is cooling, or deactivated one last that is free.
+	previous        string
+	replaces        string // key
+	replacesVersion int64
+}
+
+func (h *holding) held() bool {
+	return h.state == "reserved" || h.state == "registered" || h.state == "inactive"
 }
 
 // replay decides a partition again, from its log alone.
 type replay struct {
 	history   *History
+	laws      laws
 	partition int32
 	logTime   time.Time
 	seen      map[string]seen
+	marks     map[[2]string]bool    // by claim and owner
 	held      map[[2]string]holding // by space and key
 }
 
@@ -34,21 +56,9 @@ type seen struct {
 }
 
 func newReplay(h *History, partition int32) *replay {
-	return &replay{history: h, partition: partition, seen: make(map[string]seen), held: make(map[[2]string]holding)}
-}
-
-// trust takes over a decision whose record is gone.
-func (y *replay) trust(d Decision) {
-	o := d.Outcome
-	if o == nil {
-		return
-	}
-	if o.LogTime.After(y.logTime) {
-		y.logTime = o.LogTime
-	}
-	y.seen[o.RequestID] = seen{o.RequestHash, o}
-	if o.Type == "Accepted" && o.ClaimID == o.RequestID {
-		y.held[[2]string{o.Space, o.Key}] = holding{o.Owner, o.ClaimID, o.Name, o.Version, o.PolicyVersion, o.LogTime}
+	return &replay{
+		history: h, laws: h.laws(), partition: partition, seen: make(map[string]seen), marks: make(map[[2]string]bool),
+		held: make(map[[2]string]holding),
 	}
 }
 
@@ -60,7 +70,7 @@ func (y *replay) next(r *Record) expected {
 	if r.Time.After(y.logTime) && r.Time.Year() <= 9999 { // a later one cannot be spelt, and moves nothing
 		y.logTime = r.Time
 	}
-	q := read(r)
+	q := read(r, &y.laws)
 	x := expected{request: q}
 	switch {
 	case y.history.Unstorable != nil && y.history.Unstorable(*r) && y.storesAnOutcome(&q):
@@ -68,6 +78,10 @@ func (y *replay) next(r *Record) expected {
 		return x
 	case q.dead != "":
 		x.kind, x.why = KindDead, q.dead
+		return x
+	case q.kind == typePolicy:
+		x.kind = KindPolicy
+		y.laws.apply(q.activation, y.history.Secrets)
 		return x
 	}
 	if x.to = partitionOf(q.recordKey(), y.history.Partitions); x.to != y.partition {
@@ -81,69 +95,132 @@ func (y *replay) next(r *Record) expected {
 		return x
 	}
 	if before, ok := y.seen[q.id]; ok {
-		x.kind, x.outcome = KindDuplicate, before.outcome
-		if before.print != q.print {
-			x.kind, x.why, x.outcome = KindDead, "other content under a used id", nil
+		x.kind, x.rows = KindDuplicate, []Decision{{Outcome: before.outcome}}
+		switch {
+		case before.print != q.print && !slices.Contains(q.also, before.print):
+			x.kind, x.why, x.rows = KindDead, "other content under a used id", nil
+		case y.unsigned(&q) && before.outcome.Reason != "not_allowed":
+			x.kind, x.why, x.rows = KindDead, "unsigned, under the id of a signed one", nil
 		}
 		return x
 	}
-	x.kind, x.outcome = KindOutcome, y.decide(&q)
-	y.seen[q.id] = seen{q.print, x.outcome}
+	d := y.decide(&q)
+	x.kind, x.rows = KindOutcome, d.rows
+	y.seen[q.id] = seen{q.print, x.outcome()}
 	return x
 }
 
-// storesAnOutcome reports whether the record would leave an outcome: the rows of all others hold bytes as they were.
-func (y *replay) storesAnOutcome(q *request) bool {
-	_, before := y.seen[q.id]
-	return q.dead == "" && !before && partitionOf(q.recordKey(), y.history.Partitions) == y.partition
+// unsigned reports whether a request lacks a signature that it needs.
+func (y *replay) unsigned(q *request) bool {
+	return !q.malformed && !q.signed && (q.privileged() || y.laws.all)
 }
 
-func (y *replay) decide(q *request) *Outcome {
-	r := q.record
+// storesAnOutcome reports whether the record would leave an outcome or a policy: the rows of all others hold bytes as they
+// were.
+func (y *replay) storesAnOutcome(q *request) bool {
+	_, before := y.seen[q.id]
+	return q.dead == "" && q.kind == typePolicy || q.dead == "" && !before && partitionOf(q.recordKey(), y.history.Partitions) == y.partition
+}
+
+// decision is that of one request under way.
+type decision struct {
+	*replay
+	q    *request
+	ref  [2]string // space and key
+	p    Policy
+	h    holding // what there is, and then what there will be
+	rows []Decision
+}
+
+// decide decides a request that belongs here and was not seen before.
+func (y *replay) decide(q *request) *decision {
+	d := &decision{replay: y, q: q}
+	d.ref[0], d.ref[1] = split(q.recordKey())
+	if q.nameOK {
+		d.h = y.held[d.ref]
+	}
+	d.judge()
+	for i := range d.rows {
+		row := &d.rows[i]
+		row.Seq, row.Principal = i, q.principal
+		if o := row.Outcome; o != nil {
+			o.Seq = i
+		}
+	}
+	if d.h.version > 0 {
+		y.held[d.ref] = d.h
+	}
+	return d
+}
+
+// row is a new one about the request's name.
+func (d *decision) row(kind, outcome string) *Outcome {
+	q := d.q
 	o := &Outcome{
-		Type: "Rejected", RequestID: q.id, ClaimID: q.id, LogTime: y.logTime,
-		Partition: y.partition, LogEpoch: r.epoch(), Offset: r.Offset,
+		Type: outcome, RequestID: q.id, Space: d.ref[0], Key: d.ref[1], LogTime: d.logTime, PolicyVersion: d.p.Version,
+		RequestHash: q.hash, Partition: d.partition, LogEpoch: q.record.epoch(), Offset: q.record.Offset,
 	}
-	o.Space, o.Key = split(q.recordKey())
-	if q.malformed {
-		o.Reason = "malformed"
-		return o
+	row := Decision{Kind: kind, RequestID: q.id, Outcome: o}
+	if kind == KindOutcome {
+		o.Request = q.short()
+		if q.signed && !q.malformed && !q.invalid(&d.laws) { // else nobody knows who it was
+			row.Actor, row.Why = q.actor, q.reason
+		}
 	}
-	o.Name, o.Owner, o.RequestHash = q.name, q.owner, q.hash
-	if q.space != spaceUsername {
-		o.Reason = "unknown_space"
-		return o
-	}
-	o.PolicyVersion = 1
-	h, held := y.held[[2]string{o.Space, o.Key}]
+	d.rows = append(d.rows, row)
+	return o
+}
+
+// reject is an outcome that says no, and nothing about the holder.
+func (d *decision) reject(reason string) *Outcome {
+	o := d.row(KindOutcome, "Rejected")
+	o.Reason = reason
 	switch {
-	case !q.deadline.IsZero() && y.logTime.After(q.deadline):
-		o.Reason = "deadline_passed"
-	case !q.nameOK:
-		o.Reason = "invalid_name"
-	case q.invalid():
-		o.Reason = "invalid_request"
-	case isReserved(o.Key):
-		o.Reason = "reserved_word"
-	case q.expectedVersion != nil && (*q.expectedVersion != h.version) && (*q.expectedVersion != 0 || held):
-		o.Reason, o.CurrentVersion = "version_conflict", h.version
-	case !held:
-		h = holding{q.owner, q.id, q.name, h.version + 1, 1, y.logTime}
-		y.held[[2]string{o.Space, o.Key}] = h
-		o.Type, o.State, o.Version = "Accepted", "registered", h.version
-	case q.onConflict == "return_existing" && h.owner == q.owner:
-		o.Type, o.State, o.Version, o.ClaimID, o.Name = "Accepted", "registered", h.version, h.claimID, h.name
+	case d.q.kind == typeClaim || d.q.malformed:
+		o.ClaimID = d.q.id
 	default:
-		o.Reason = "taken"
+		o.ClaimID = d.q.claimID
+	}
+	if reason != "malformed" {
+		o.Name, o.Owner = d.q.name, d.q.owner
+	}
+	if reason == "version_conflict" {
+		o.CurrentVersion = d.h.version
 	}
 	return o
 }
 
-func isReserved(key string) bool {
-	for _, word := range reserved {
-		if word == key {
-			return true
-		}
+// change is an outcome or a fact that raises the version and says what the name is in then.
+func (d *decision) change(kind, outcome, state string) *Outcome {
+	o := d.row(kind, outcome)
+	d.h.version++
+	d.h.state, d.h.since, d.h.policyVersion = state, d.logTime, d.p.Version
+	o.ClaimID, o.Name, o.Owner = d.h.claimID, d.h.name, d.h.owner
+	o.State, o.Version = state, d.h.version
+	if state == "reserved" || state == "cooling" {
+		o.ExpiresAt = d.h.expires
 	}
-	return false
+	return o
+}
+
+// free is a change after which nobody has the name any more.
+func (d *decision) free(kind, outcome string) {
+	d.change(kind, outcome, "free")
+	d.leave()
+}
+
+// leave wipes what only a holder has.
+func (d *decision) leave() {
+	d.h.name, d.h.owner, d.h.settled, d.h.replaces, d.h.replacesVersion = "", "", false, "", 0
+	if d.h.state != "cooling" {
+		d.h.claimID, d.h.expires = "", time.Time{}
+	}
+}
+
+// hold makes the request's subject the holder, by the request itself.
+func (d *decision) hold(owner, name string) {
+	d.h = holding{
+		name: name, owner: owner, claimID: d.q.id, version: d.h.version, state: d.h.state,
+		policyVersion: d.h.policyVersion, since: d.h.since, claimed: d.logTime,
+	}
 }

@@ -1,13 +1,8 @@
 package checker
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -18,21 +13,34 @@ type request struct {
 	dead      string
 	malformed bool
 	id        string
+	kind      string // UsernameClaimed, …
 	principal string
 	rerouted  bool
+	signed    bool
 	// space and key are of the name it is about: computed, else taken from the record's key.
 	space, key string
 	nameOK     bool // computed: a known space and a valid name
+	// outgrown: it is one, and no policy of now lets anybody claim it. It may be held since an earlier one.
+	outgrown bool
 
-	name, owner, mode, onConflict string
-	ttl, expectedVersion          *int64
-	replaces                      *replaces
-	deadline                      time.Time
-	metadata                      map[string]string
-	// hash is the request hash, as far as it is defined: of a claim whose name has a key.
+	asked
+	// hash is the request hash, as far as it is defined: of a request whose name has a key.
 	hash string
-	// print tells requests with one id apart.
+	// print tells requests with one id apart; also has those that it would have had under another policy.
 	print string
+	also  []string
+	// activation is what a PolicyActivated says.
+	activation activation
+}
+
+// asked is what the values of requests say. What a type of request does not have is not read.
+type asked struct {
+	name, owner, newOwner, mode, onConflict string
+	claimID, actor, reason                  string
+	ttl, expectedVersion                    *int64
+	replaces                                *replaces
+	expiresAt, deadline                     time.Time
+	metadata                                map[string]string
 }
 
 type replaces struct {
@@ -40,8 +48,40 @@ type replaces struct {
 	version int64
 }
 
-// read reads a record of claims.
-func read(r *Record) request {
+// The types of requests.
+const (
+	typeClaim      = "UsernameClaimed"
+	typeConfirm    = "ConfirmRequested"
+	typeExtend     = "ExtendRequested"
+	typeRelease    = "ReleaseRequested"
+	typeWithdraw   = "WithdrawRequested"
+	typeDeactivate = "DeactivateRequested"
+	typeReactivate = "ReactivateRequested"
+	typeTransfer   = "TransferRequested"
+	typeBlock      = "BlockRequested"
+	typeUnblock    = "UnblockRequested"
+	typeExpiry     = "ExpiryDue"
+	typePolicy     = "PolicyActivated"
+)
+
+// fieldsOf says which fields a type of request has besides space, name and deadline; those before the bar must be there.
+var fieldsOf = map[string]string{
+	typeClaim:      "owner mode | ttl_seconds replaces expected_version on_conflict metadata",
+	typeConfirm:    "claim_id owner",
+	typeExtend:     "claim_id owner ttl_seconds",
+	typeRelease:    "| owner expected_version actor reason",
+	typeWithdraw:   "claim_id owner",
+	typeDeactivate: "owner | expected_version",
+	typeReactivate: "owner | expected_version",
+	typeTransfer:   "new_owner | owner expected_version actor reason",
+	typeBlock:      "actor reason",
+	typeUnblock:    "actor reason",
+	typeExpiry:     "claim_id expires_at",
+	typePolicy:     "",
+}
+
+// read reads a record of claims under the laws that hold where it lies.
+func read(r *Record, l *laws) request {
 	q := request{record: r}
 	id, _ := r.header("ce_id")
 	validID := false
@@ -49,6 +89,14 @@ func read(r *Record) request {
 	contentType, _ := r.header("content-type")
 	version, _ := r.header("ce_specversion")
 	kind, _ := r.header("ce_type")
+	known := false
+	if name, ok := strings.CutPrefix(kind, "dibs."); ok {
+		q.kind, ok = strings.CutSuffix(name, ".v1")
+		_, known = fieldsOf[q.kind]
+		known = known && ok
+	}
+	principal, _ := r.header("ce_dibsprincipal")
+	q.principal, q.signed = principal, signed(r, l.secrets)
 	switch {
 	case strings.HasPrefix(strings.ToLower(contentType), "application/cloudevents"):
 		q.dead = "structured mode"
@@ -56,23 +104,33 @@ func read(r *Record) request {
 		q.dead = "no id"
 	case version != "1.0":
 		q.dead = "spec version"
-	case kind != "dibs.UsernameClaimed.v1":
+	case !known:
 		q.dead = "type"
-	case q.id[14] != '4' && q.id[14] != '5' && q.id[14] != '7' || strings.IndexByte("89ab", q.id[19]) < 0:
+	case strings.IndexByte("4578", q.id[14]) < 0 || strings.IndexByte("89ab", q.id[19]) < 0:
 		q.dead = "version of the id"
+	case q.kind == typePolicy && q.id[14] != '8', q.id[14] == '8' && (!q.signed || principal != ownPrincipal):
+		q.dead = "not dibs' own"
+	case q.kind == typePolicy:
+		ok := false
+		if q.activation, ok = activated(r.Value); !ok {
+			q.dead = "no policy"
+		}
+		return q
 	}
 	if q.dead != "" {
 		return q
 	}
 	_, q.rerouted = r.header("dibs-rerouted")
-	principal, _ := r.header("ce_dibsprincipal")
-	q.principal = principal
-	q.malformed = len(r.Key)+len(r.Value) > 8<<10 || !q.claim(r.Value)
+	q.malformed = len(r.Key)+len(r.Value) > 8<<10 || !q.value(r.Value)
 	if q.principal != "" && !printable(q.principal) {
 		q.principal, q.malformed = "", true
 	}
-	if !q.malformed && q.space == spaceUsername {
-		q.key, q.nameOK = canonical(q.name)
+	if !q.malformed {
+		q.key, q.nameOK = l.canonical(q.space, q.name)
+		if _, known := l.policies[q.space]; known && !q.nameOK && q.kind != typeClaim {
+			q.key, q.nameOK = keyOf(q.name)
+			q.outgrown = q.nameOK
+		}
 	}
 	if !q.nameOK {
 		if len(r.Key) == 0 || len(r.Key) > 512 || !utf8.Valid(r.Key) || strings.IndexByte(string(r.Key), 0) >= 0 {
@@ -83,11 +141,19 @@ func read(r *Record) request {
 	switch {
 	case q.malformed:
 		q.print = strings.Join([]string{"unread", kind, principal, string(r.Key), string(r.Value)}, "\x00")
-	case q.nameOK:
-		q.hash = q.requestHash()
-		q.print = q.hash
-	default: // there is no key that could stand for the name
-		q.print = strings.Join([]string{"unnamed", q.requestHash(), q.name}, "\x00")
+	default:
+		typed := strings.Join([]string{"unnamed", q.requestHash(string(r.Key)), q.name}, "\x00")
+		q.print, q.also = typed, nil
+		if key, ok := keyOf(q.name); ok {
+			q.also = []string{q.requestHash(q.space + "/" + key), typed}
+		}
+		if q.nameOK { // else there is no key that could stand for the name
+			q.hash = q.requestHash(q.recordKey())
+			q.print = q.hash
+		}
+		if q.outgrown { // by which key it is hashed is nobody's business
+			q.hash = ""
+		}
 	}
 	return q
 }
@@ -100,6 +166,25 @@ func (q *request) recordKey() string {
 	return string(q.record.Key)
 }
 
+// privileged reports whether it is not for everybody to ask this.
+func (q *request) privileged() bool {
+	switch q.kind {
+	case typeBlock, typeUnblock, typeExpiry:
+		return true
+	case typeRelease, typeTransfer:
+		return q.actor != ""
+	}
+	return false
+}
+
+// short is the type as outcomes say it: nothing for a claim, and for what cannot be read.
+func (q *request) short() string {
+	if q.kind == typeClaim || q.malformed {
+		return ""
+	}
+	return q.kind
+}
+
 // split is the space and key of a record key: the space is empty where it has none.
 func split(recordKey string) (space, key string) {
 	if s, k, ok := strings.Cut(recordKey, "/"); ok && validSpace(s) && k != "" {
@@ -108,100 +193,53 @@ func split(recordKey string) (space, key string) {
 	return "", recordKey
 }
 
-func (q *request) claim(text []byte) bool {
-	v, err := parse(text)
-	if err != nil || v.kind != '{' {
+// maxTTL is ten years: what lies behind is no time that anything could be kept for.
+const maxTTL = 10 * 366 * 24 * 60 * 60
+
+// invalid reports whether a readable request asks for something that cannot be had.
+func (q *request) invalid(l *laws) bool {
+	if q.expectedVersion != nil && *q.expectedVersion < 0 {
+		return true
+	}
+	byActor := !printable(q.actor) || q.reason == "" || len(q.reason) > 500
+	byEither := q.actor == "" && (q.reason != "" || !printable(q.owner)) || q.actor != "" && (q.owner != "" || byActor)
+	switch q.kind {
+	case typeClaim:
+		return q.invalidClaim(l)
+	case typeExtend:
+		return !printable(q.owner) || *q.ttl < 1 || *q.ttl > maxTTL
+	case typeRelease:
+		return byEither
+	case typeTransfer:
+		return byEither || !printable(q.newOwner) || q.newOwner == q.owner
+	case typeBlock, typeUnblock:
+		return byActor
+	case typeExpiry:
 		return false
 	}
-	missing := map[string]bool{"space": true, "name": true, "owner": true, "mode": true}
-	for _, m := range v.members {
-		if m.value.kind == 'n' {
-			continue
-		}
-		ok := true
-		switch delete(missing, m.name); m.name {
-		case "space":
-			q.space, ok = m.value.str()
-		case "name":
-			q.name, ok = m.value.str()
-		case "owner":
-			q.owner, ok = m.value.str()
-		case "mode":
-			q.mode, ok = m.value.str()
-		case "ttl_seconds":
-			q.ttl, ok = m.value.integer()
-		case "expected_version":
-			q.expectedVersion, ok = m.value.integer()
-		case "on_conflict":
-			q.onConflict, ok = m.value.str()
-		case "deadline":
-			q.deadline, ok = m.value.time()
-		case "metadata":
-			q.metadata, ok = m.value.strings()
-		case "replaces":
-			q.replaces, ok = m.value.replaces()
-		}
-		if !ok {
-			return false
+	return !printable(q.owner)
+}
+
+func (q *request) invalidClaim(l *laws) bool {
+	policy := l.policies[q.space]
+	switch {
+	case !printable(q.owner), q.mode != "register" && q.mode != "reserve",
+		q.onConflict != "" && q.onConflict != "return_existing",
+		len(q.metadata) > 0 && len(canonicalStrings(nil, q.metadata)) > 1<<10:
+		return true
+	case q.ttl != nil && (q.mode == "register" || *q.ttl < 1 || *q.ttl > maxTTL):
+		return true
+	}
+	if q.ttl != nil {
+		if ttl := time.Duration(*q.ttl) * time.Second; ttl < policy.ShortestTTL || ttl > policy.LongestTTL {
+			return true
 		}
 	}
-	return len(missing) == 0
-}
-
-func (v value) str() (string, bool) { return v.text, v.kind == '"' }
-
-func (v value) integer() (*int64, bool) {
-	n, err := strconv.ParseInt(v.text, 10, 64)
-	return &n, v.kind == '0' && err == nil
-}
-
-func (v value) time() (time.Time, bool) {
-	t, err := time.Parse(time.RFC3339Nano, v.text)
-	return t, v.kind == '"' && err == nil
-}
-
-func (v value) strings() (map[string]string, bool) {
-	all := make(map[string]string)
-	for _, m := range v.members {
-		if m.value.kind == 'n' {
-			continue
-		}
-		if m.value.kind != '"' {
-			return nil, false
-		}
-		all[m.name] = m.value.text
+	if r := q.replaces; r != nil {
+		key, ok := keyOf(r.name)
+		return !ok || r.version < 1 || key == q.key && q.mode == "reserve"
 	}
-	return all, v.kind == '{'
-}
-
-func (v value) replaces() (*replaces, bool) {
-	var r replaces
-	var name, version bool
-	for _, m := range v.members {
-		switch {
-		case m.value.kind == 'n':
-		case m.name == "name":
-			if r.name, name = m.value.str(); !name {
-				return nil, false
-			}
-		case m.name == "version":
-			n, ok := m.value.integer()
-			if !ok {
-				return nil, false
-			}
-			r.version, version = *n, true
-		}
-	}
-	return &r, v.kind == '{' && name && version
-}
-
-// invalid reports whether a readable claim asks for something that cannot be had.
-func (q *request) invalid() bool {
-	return !printable(q.owner) || q.mode != "register" ||
-		q.onConflict != "" && q.onConflict != "return_existing" ||
-		q.expectedVersion != nil && *q.expectedVersion < 0 ||
-		q.ttl != nil || q.replaces != nil ||
-		len(q.metadata) > 0 && len(canonicalStrings(nil, q.metadata)) > 1<<10
+	return false
 }
 
 // printable: 1 to 255 printable ASCII characters.
@@ -212,72 +250,6 @@ func printable(s string) bool {
 		}
 	}
 	return s != "" && len(s) <= 255
-}
-
-// requestHash is SHA-256 over the canonical JSON of what is asked.
-func (q *request) requestHash() string {
-	asked := map[string]string{
-		"type": quoted("dibs.UsernameClaimed.v1"), "space": quoted(q.space), "owner": quoted(q.owner), "mode": quoted(q.mode),
-	}
-	_, key := split(q.recordKey())
-	asked["key"] = quoted(key)
-	number := func(name string, n *int64) {
-		if n != nil {
-			asked[name] = strconv.FormatInt(*n, 10)
-		}
-	}
-	number("ttl_seconds", q.ttl)
-	number("expected_version", q.expectedVersion)
-	if q.onConflict != "" {
-		asked["on_conflict"] = quoted(q.onConflict)
-	}
-	if q.principal != "" {
-		asked["principal"] = quoted(q.principal)
-	}
-	if len(q.metadata) > 0 {
-		asked["metadata"] = string(canonicalStrings(nil, q.metadata))
-	}
-	if r := q.replaces; r != nil {
-		old := r.name
-		if key, ok := canonical(old); ok && q.space == spaceUsername {
-			old = key
-		}
-		asked["replaces"] = string(canonicalObject(nil, map[string]string{"name": quoted(old), "version": strconv.FormatInt(r.version, 10)}))
-	}
-	sum := sha256.Sum256(canonicalObject(nil, asked))
-	return hex.EncodeToString(sum[:])
-}
-
-func quoted(s string) string { return string(quote(nil, s)) }
-
-func canonicalStrings(b []byte, m map[string]string) []byte {
-	all := make(map[string]string, len(m))
-	for k, v := range m {
-		all[k] = quoted(v)
-	}
-	return canonicalObject(b, all)
-}
-
-// canonicalObject writes an object as RFC 8785 does: its members are JSON already, and come in the order of their
-// names' UTF-16.
-func canonicalObject(b []byte, members map[string]string) []byte {
-	type named struct {
-		name  string
-		order []uint16
-	}
-	all := make([]named, 0, len(members))
-	for k := range members {
-		all = append(all, named{k, utf16.Encode([]rune(k))})
-	}
-	slices.SortFunc(all, func(x, y named) int { return slices.Compare(x.order, y.order) })
-	b = append(b, '{')
-	for i, m := range all {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(append(quote(b, m.name), ':'), members[m.name]...)
-	}
-	return append(b, '}')
 }
 
 // uuidOf is a UUID in lower case, and whether the text is one in its 36-character form.

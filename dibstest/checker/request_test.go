@@ -7,6 +7,9 @@ import (
 	"testing"
 )
 
+// builtin is what holds from the start where nothing else is said.
+var builtin = (&History{}).laws()
+
 // TestRequestHash: against the canonical JSON written by hand.
 func TestRequestHash(t *testing.T) {
 	for value, canonical := range map[string]string{
@@ -16,7 +19,7 @@ func TestRequestHash(t *testing.T) {
 	} {
 		r := claim(1, 0, 1, alice, value)
 		sum := sha256.Sum256([]byte(canonical))
-		if q := read(&r); q.hash != hex.EncodeToString(sum[:]) {
+		if q := read(&r, &builtin); q.hash != hex.EncodeToString(sum[:]) {
 			t.Errorf("%s: hash %q (malformed: %t), want that of %s", value, q.hash, q.malformed, canonical)
 		}
 	}
@@ -40,12 +43,12 @@ func TestPartitions(t *testing.T) {
 
 func TestCanonical(t *testing.T) {
 	for name, want := range map[string]string{"Alice": "alice", "a-b_C.9": "a-b_c.9", "0x0": "0x0", strings.Repeat("a", 32): strings.Repeat("a", 32)} {
-		if key, ok := canonical(name); !ok || key != want {
+		if key, ok := builtin.canonical(spaceUsername, name); !ok || key != want {
 			t.Errorf("%q: %q %t, want %q", name, key, ok, want)
 		}
 	}
 	for _, name := range []string{"", "ab", ".ab", "ab-", "a b", "späß", "a\x00b", strings.Repeat("a", 33)} {
-		if key, ok := canonical(name); ok {
+		if key, ok := builtin.canonical(spaceUsername, name); ok {
 			t.Errorf("%q is taken for a name, %q", name, key)
 		}
 	}
@@ -63,7 +66,7 @@ func TestUnreadable(t *testing.T) {
 		strings.Replace(good, "u-1", "\x01", 1), good[:len(good)-1] + `,}`, `{"space":"username" "name":"a"}`, good[:len(good)-1],
 	} {
 		r := claim(1, 0, 1, alice, value)
-		if q := read(&r); !q.malformed {
+		if q := read(&r, &builtin); !q.malformed {
 			t.Errorf("%q is taken for a claim", value)
 		}
 	}
@@ -71,13 +74,13 @@ func TestUnreadable(t *testing.T) {
 		good, " " + good + "\n", good[:len(good)-1] + `,"metadata":null,"deadline":null,"x":null}`, good[:len(good)-1] + `,"x":[1e5,-0.5,true,"\ud83d\ude00"]}`,
 	} {
 		r := claim(1, 0, 1, alice, value)
-		if q := read(&r); q.malformed || !q.nameOK {
+		if q := read(&r, &builtin); q.malformed || !q.nameOK {
 			t.Errorf("%q is not taken for a claim", value)
 		}
 	}
 	r := claim(1, 0, 1, alice, good)
 	r.Headers[5] = header("ce_dibsprincipal", "new\nline")
-	if q := read(&r); !q.malformed {
+	if q := read(&r, &builtin); !q.malformed {
 		t.Error("a principal that is not printable is passed over")
 	}
 }
@@ -97,12 +100,12 @@ func TestDead(t *testing.T) {
 	} {
 		r := claim(1, 0, 1, alice, ask("alice", "u-1"))
 		change(&r)
-		if q := read(&r); q.dead == "" {
+		if q := read(&r, &builtin); q.dead == "" {
 			t.Errorf("%q %q is not dead", r.Key, r.Headers)
 		}
 	}
 	r := claim(1, 0, 1, "", ask("alice", "u-1"))
-	if q := read(&r); q.dead != "" || q.recordKey() != alice {
+	if q := read(&r, &builtin); q.dead != "" || q.recordKey() != alice {
 		t.Errorf("a claim without a record key is dead: %s", q.dead)
 	}
 }

@@ -50,7 +50,7 @@ func (s *story) decide(r Record, o Outcome) {
 	if o.ClaimID == "" {
 		o.ClaimID = reqID
 	}
-	if q := read(&r); !q.malformed {
+	if q := read(&r, &builtin); !q.malformed {
 		o.Name, o.Owner, o.RequestHash, o.PolicyVersion = q.name, q.owner, q.hash, 1
 	}
 	s.Decisions = append(s.Decisions, Decision{Partition: r.Partition, LogEpoch: 1, Offset: r.Offset, Kind: KindOutcome, RequestID: reqID, Principal: "gateway", Outcome: &o})
@@ -59,11 +59,20 @@ func (s *story) decide(r Record, o Outcome) {
 
 // publish puts an outcome on registrations.
 func (s *story) publish(o Outcome) {
-	value, err := json.Marshal(map[string]any{
+	all := map[string]any{
 		"request_id": o.RequestID, "claim_id": o.ClaimID, "space": o.Space, "key": o.Key, "name": o.Name, "owner": o.Owner,
-		"outcome": o.Type, "reason": o.Reason, "state": o.State, "version": o.Version, "log_time": o.LogTime,
+		"request": o.Request, "outcome": o.Type, "reason": o.Reason, "state": o.State, "version": o.Version, "log_time": o.LogTime,
 		"policy_version": o.PolicyVersion, "request_hash": o.RequestHash, "partition": o.Partition, "log_epoch": o.LogEpoch, "offset": o.Offset,
-	})
+		"current_version": o.CurrentVersion,
+	}
+	if !o.ExpiresAt.IsZero() {
+		all["expires_at"] = o.ExpiresAt
+	}
+	if s.fact(&o) {
+		delete(all, "request_id")
+		all["cause"] = o.RequestID
+	}
+	value, err := json.Marshal(all)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -71,11 +80,21 @@ func (s *story) publish(o Outcome) {
 		Partition: o.Partition, Offset: int64(len(s.Registrations)), Key: []byte(o.recordKey()), Value: value, Time: o.LogTime,
 		Headers: []Header{
 			header("content-type", "application/json"), header("ce_specversion", "1.0"),
-			header("ce_id", fmt.Sprintf("00000000-0000-5000-8000-%012d", 1000*int(o.Partition)+int(o.Offset))),
+			header("ce_id", eventID(&o)),
 			header("ce_type", "dibs."+o.Type+".v1"), header("ce_source", "dibs"),
 			header("ce_time", o.LogTime.Format("2006-01-02T15:04:05.000Z")), header("ce_subject", o.recordKey()),
 		},
 	})
+}
+
+// fact reports whether an outcome is a fact, by its row.
+func (s *story) fact(o *Outcome) bool {
+	for i := range s.Decisions {
+		if d := &s.Decisions[i]; d.Outcome != nil && d.place() == o.place() && d.Outcome.Type == o.Type {
+			return d.Kind == KindFact
+		}
+	}
+	return false
 }
 
 // row adds a record and a row about it that has no outcome of its own.
@@ -148,7 +167,7 @@ func TestViolations(t *testing.T) {
 		text    string
 		spoil   func(*story)
 	}{
-		{"two holders", 1, "while \"u-1\" holds it", func(s *story) {
+		{"two holders", 1, "while somebody has the name", func(s *story) {
 			o := s.decision(0, 1).Outcome
 			o.Type, o.Reason, o.State, o.Version = "Accepted", "", "registered", 2
 		}},
@@ -159,7 +178,7 @@ func TestViolations(t *testing.T) {
 			a.State, b.State = b.State, a.State
 			a.Version, b.Version = b.Version, a.Version
 		}},
-		{"first version is not 1", 1, "its first acceptance", func(s *story) { s.decision(0, 5).Outcome.Version = 2 }},
+		{"first version is not 1", 1, "is not the next version", func(s *story) { s.decision(0, 5).Outcome.Version = 2 }},
 		{"another owner in names", 1, "Owner is u-9", func(s *story) { s.Names[0].Owner = "u-9" }},
 		{"another version in names", 1, "Version is 2", func(s *story) { s.Names[0].Version = 2 }},
 		{"a name is missing", 1, "has no row of username/carol", func(s *story) { s.Names = s.Names[:1] }},
@@ -179,7 +198,7 @@ func TestViolations(t *testing.T) {
 		{"a duplicate decided again", 3, "expected duplicate", func(s *story) { s.decision(0, 2).Kind = KindDead }},
 		{"a duplicate not answered", 3, "asked 2 times and answered 1 times", func(s *story) { s.Registrations = without(s.Registrations, 2) }},
 		{"two rows of one record", 3, "left 2 rows", func(s *story) { s.Decisions = append(s.Decisions, *s.decision(0, 1)) }},
-		{"a fact of a claim", 3, "left a fact", func(s *story) {
+		{"a fact too many", 3, "left 2 rows (outcome, fact)", func(s *story) {
 			d := *s.decision(0, 1)
 			d.Kind, d.Seq = KindFact, 1
 			s.Decisions = append(s.Decisions, d)
@@ -189,7 +208,7 @@ func TestViolations(t *testing.T) {
 		}},
 		{"copies differ in time", 3, "copies of the outcome", func(s *story) { s.Registrations[2].Time = at(9) }},
 		{"copies differ in spacing", 3, "copies of the outcome", func(s *story) { s.Registrations[2].Value = append([]byte{' '}, s.Registrations[2].Value...) }},
-		{"one event id for two outcomes", 3, "is also that of the outcome", func(s *story) {
+		{"one event id for two outcomes", 4, "header ce_id", func(s *story) {
 			s.Registrations[1].Headers[2] = s.Registrations[0].Headers[2]
 		}},
 		{"a client was told otherwise", 3, "decided is [Rejected taken", func(s *story) { s.Answers[2].Outcome, s.Answers[2].Reason = "Accepted", "" }},
@@ -206,7 +225,7 @@ func TestViolations(t *testing.T) {
 		}},
 		{"committed and not published", 4, "never published", func(s *story) { s.Registrations = without(s.Registrations, 1) }},
 		{"garbage on registrations", 4, "is no outcome", func(s *story) { s.Registrations[1].Value = []byte("x") }},
-		{"a fact on registrations", 4, "is a fact", func(s *story) {
+		{"a fact on registrations", 4, "where none is committed", func(s *story) {
 			r := &s.Registrations[1]
 			r.Value = []byte(strings.Replace(string(r.Value), `"request_id"`, `"cause"`, 1))
 		}},
@@ -214,7 +233,7 @@ func TestViolations(t *testing.T) {
 		{"published under another key", 4, "has the key", func(s *story) { s.Registrations[1].Key = []byte("username/bob") }},
 		{"published at another time", 4, "its log time is", func(s *story) { s.Registrations[1].Time = at(7) }},
 		{"published with another header", 4, "header ce_type", func(s *story) { s.Registrations[1].Headers[3] = header("ce_type", "dibs.Accepted.v1") }},
-		{"published with a random id", 4, "no UUID of version 5", func(s *story) { s.Registrations[1].Headers[2] = header("ce_id", id(3)) }},
+		{"published with a random id", 4, "header ce_id", func(s *story) { s.Registrations[1].Headers[2] = header("ce_id", id(3)) }},
 		{"cursor ahead of the offset", 4, "is above next_offset", func(s *story) { s.Progress[1].PublishedThrough = 7 }},
 		{"cursor left behind", 4, "has not come to next_offset", func(s *story) { s.Progress[1].PublishedThrough = 5 }},
 		{"cursor over what is not published", 4, "below published_through: true", func(s *story) {
@@ -302,7 +321,6 @@ func TestAllowed(t *testing.T) {
 			d.LogEpoch, d.Outcome.LogEpoch = 2, 2
 			s.Registrations = s.Registrations[:len(s.Registrations)-1]
 			s.publish(*d.Outcome)
-			s.Registrations[len(s.Registrations)-1].Headers[2] = header("ce_id", "00000000-0000-5000-8000-000000009999")
 			s.Logs = append(s.Logs, Log{Partition: 0, LogEpoch: 2, Start: 3, End: 4})
 			s.Progress[1] = Progress{Partition: 0, LogEpoch: 2, NextOffset: 4, PublishedThrough: 4}
 		}},

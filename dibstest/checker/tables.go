@@ -1,7 +1,6 @@
 package checker
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 )
@@ -26,34 +25,6 @@ func (j *judge) uniqueRequests() {
 	}
 }
 
-// holders folds the decisions, without looking at the log: a key has at most one holder at every position.
-func (j *judge) holders() {
-	decisions := slices.Clone(j.Decisions)
-	slices.SortFunc(decisions, func(a, b Decision) int {
-		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.LogEpoch, b.LogEpoch), cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Seq, b.Seq))
-	})
-	holders := make(map[[2]string]*Outcome)
-	for i := range decisions {
-		o := decisions[i].Outcome
-		if o == nil || o.Type != "Accepted" {
-			continue
-		}
-		name := [2]string{o.Space, o.Key}
-		h := holders[name]
-		switch {
-		case h == nil:
-			if o.Version != 1 || o.ClaimID != o.RequestID {
-				j.broken(1, "%s/%s: its first acceptance, at %s, is version %d of claim %s", o.Space, o.Key, o.place(), o.Version, o.ClaimID)
-			}
-			holders[name] = o
-		case o.ClaimID == h.ClaimID && o.Version == h.Version && o.Owner == h.Owner && o.RequestID != h.RequestID:
-			// The holder asked for what is already held.
-		default:
-			j.broken(1, "%s/%s is accepted for %q at %s while %q holds it since %s", o.Space, o.Key, o.Owner, o.place(), h.Owner, h.place())
-		}
-	}
-}
-
 // names: the table is the fold of the log.
 func (j *judge) names() {
 	rows := make(map[[2]string]bool)
@@ -71,6 +42,9 @@ func (j *judge) names() {
 		if want.Since.Equal(is.Since) {
 			is.Since = want.Since
 		}
+		if want.ExpiresAt.Equal(is.ExpiresAt) {
+			is.ExpiresAt = want.ExpiresAt
+		}
 		if want != is {
 			j.broken(1, "names differs from the log in %s/%s: %s", is.Space, is.Key, difference(want, is))
 		}
@@ -85,9 +59,15 @@ func (j *judge) names() {
 // answers: what clients were told is what was decided.
 func (j *judge) answers() {
 	decided := make(map[string][]*Outcome)
+	withdrawn := make(map[string]bool) // claims
 	for i := range j.Decisions {
-		if d := &j.Decisions[i]; d.Kind == KindOutcome && d.Outcome != nil {
-			decided[d.RequestID] = append(decided[d.RequestID], d.Outcome)
+		d := &j.Decisions[i]
+		if d.Kind != KindOutcome || d.Outcome == nil {
+			continue
+		}
+		decided[d.RequestID] = append(decided[d.RequestID], d.Outcome)
+		if d.Outcome.Type == "Withdrawn" {
+			withdrawn[d.Outcome.ClaimID] = true
 		}
 	}
 	for _, a := range j.Answers {
@@ -101,7 +81,7 @@ func (j *judge) answers() {
 				continue
 			}
 			others = append(others, fmt.Sprintf("%s %s version %d", o.Type, o.Reason, o.Version))
-			fits = fits || o.Type == a.Outcome && o.Reason == a.Reason && (a.Version == 0 || a.Version == o.Version)
+			fits = fits || a.says(o, withdrawn[a.RequestID])
 		}
 		switch {
 		case fits:
@@ -111,6 +91,26 @@ func (j *judge) answers() {
 			j.broken(3, "a client was told %s %s version %d for request %s, decided is %v (inv 8)", a.Outcome, a.Reason, a.Version, a.RequestID, others)
 		}
 	}
+}
+
+// says reports whether an answer is that outcome, of a claim that was withdrawn or not.
+func (a *Answer) says(o *Outcome, withdrawn bool) bool {
+	switch a.Outcome {
+	case "withdrawn":
+		return o.Type == "Accepted" && withdrawn || o.Reason == "withdrawn"
+	case "accepted":
+		if o.Type == "Rejected" {
+			return false
+		}
+	default:
+		if a.Outcome == "Rejected" && a.Reason == "withdrawn" && o.Type == "Accepted" && withdrawn { // to a repeated call
+			return true
+		}
+		if o.Type != a.Outcome {
+			return false
+		}
+	}
+	return a.Reason == o.Reason && (a.Version == 0 || a.Version == o.Version)
 }
 
 func (o *Outcome) recordKey() string {

@@ -22,6 +22,8 @@ type published struct {
 	Detail         string    `json:"detail"`
 	CurrentVersion int64     `json:"current_version"`
 	State          string    `json:"state"`
+	Request        string    `json:"request"`
+	ExpiresAt      time.Time `json:"expires_at"`
 	Version        int64     `json:"version"`
 	LogTime        time.Time `json:"log_time"`
 	PolicyVersion  int       `json:"policy_version"`
@@ -33,6 +35,7 @@ type published struct {
 
 func (p *published) outcomeRow() Outcome {
 	return Outcome{
+		Request: p.Request, ExpiresAt: p.ExpiresAt,
 		Type: p.Outcome, Reason: p.Reason, RequestID: p.RequestID, ClaimID: p.ClaimID, Space: p.Space, Key: p.Key,
 		Name: p.Name, Owner: p.Owner, State: p.State, Version: p.Version, CurrentVersion: p.CurrentVersion,
 		LogTime: p.LogTime, PolicyVersion: p.PolicyVersion, RequestHash: p.RequestHash,
@@ -42,17 +45,16 @@ func (p *published) outcomeRow() Outcome {
 
 // registrations: what is on the topic is what was decided, all of it, and every copy has the same bytes.
 func (j *judge) registrations() {
-	copies := make(map[place]int)
-	first := make(map[place]string)
-	eventIDs := make(map[[2]string]place)
+	copies := make(map[output]int)
+	first := make(map[output]string)
 	requests := make(map[[2]string]place)
-	known := make(map[string]place) // by bytes and partition
+	known := make(map[string]output) // by bytes and partition
 	for i := range j.Registrations {
 		r := &j.Registrations[i]
 		text := strconv.Itoa(int(r.Partition)) + " " + r.bytes(true)
 		at, ok := known[text]
 		if !ok {
-			if at, ok = j.published(r, eventIDs, requests); !ok {
+			if at, ok = j.published(r, requests); !ok {
 				continue
 			}
 			known[text] = at
@@ -65,10 +67,10 @@ func (j *judge) registrations() {
 	}
 	for i := range j.Decisions {
 		d := &j.Decisions[i]
-		if d.Outcome == nil {
+		if d.Outcome == nil || d.Outcome.Type == unpublished {
 			continue
 		}
-		at := d.place()
+		at := d.Outcome.output()
 		row := j.progress[d.Partition]
 		below := row != nil && (d.LogEpoch < row.LogEpoch || d.Offset < row.PublishedThrough)
 		switch {
@@ -81,45 +83,56 @@ func (j *judge) registrations() {
 }
 
 // published checks one record against the decision that it is of.
-func (j *judge) published(r *Record, eventIDs map[[2]string]place, requests map[[2]string]place) (place, bool) {
+func (j *judge) published(r *Record, requests map[[2]string]place) (output, bool) {
 	where := fmt.Sprintf("registrations %d@%d", r.Partition, r.Offset)
 	var p published
 	if err := json.Unmarshal(r.Value, &p); err != nil {
 		j.broken(4, "%s is no outcome: %v", where, err)
-		return place{}, false
+		return output{}, false
 	}
 	at := place{p.Partition, p.LogEpoch, p.Offset}
-	if p.RequestID == "" {
-		j.broken(4, "%s is a fact (of %s); a claim of this version leaves none", where, p.Cause)
-		return at, false
-	}
+	kind := KindOutcome
 	is := p.outcomeRow()
-	i := slices.IndexFunc(j.decisions[at], func(d *Decision) bool { return d.Kind == KindOutcome })
+	if p.RequestID == "" {
+		kind, is.RequestID = KindFact, p.Cause
+	}
+	i := slices.IndexFunc(j.decisions[at], func(d *Decision) bool {
+		return d.Kind == kind && d.Outcome != nil && (kind == KindOutcome || d.Outcome.Type == p.Outcome)
+	})
 	if i < 0 {
-		j.broken(4, "%s is the outcome %s %s of request %s at %s, where none is committed (inv 7)", where, p.Outcome, p.Reason, p.RequestID, at)
-		return at, false
+		j.broken(4, "%s is the %s %s %s of request %s at %s, where none is committed (inv 7)", where, kind, p.Outcome, p.Reason, is.RequestID, at)
+		return output{place: at}, false
 	}
 	want := *j.decisions[at][i].Outcome
+	is.Seq = want.Seq
 	if want.LogTime.Equal(is.LogTime) {
 		is.LogTime = want.LogTime
+	}
+	if want.ExpiresAt.Equal(is.ExpiresAt) {
+		is.ExpiresAt = want.ExpiresAt
 	}
 	if want != is {
 		j.broken(4, "%s differs from the decision at %s: %s", where, at, difference(want, is))
 	}
+	if is.Type == unpublished {
+		j.broken(4, "%s says that nothing was to be done at %s: nobody is told that", where, at)
+	}
 	if r.Partition != p.Partition {
 		j.broken(4, "%s is on partition %d, its request on %d", where, r.Partition, p.Partition)
 	}
-	q := [2]string{p.RequestID, is.recordKey()}
-	if other, twice := requests[q]; twice && other != at {
-		j.broken(3, "request %s has outcomes of %s and of %s", p.RequestID, other, at)
+	if kind == KindOutcome {
+		q := [2]string{p.RequestID, is.recordKey()}
+		if other, twice := requests[q]; twice && other != at {
+			j.broken(3, "request %s has outcomes of %s and of %s", p.RequestID, other, at)
+		}
+		requests[q] = at
 	}
-	requests[q] = at
-	j.envelope(r, where, &is, eventIDs)
-	return at, true
+	j.envelope(r, where, &is)
+	return is.output(), true
 }
 
 // envelope checks key, headers and time of an outcome.
-func (j *judge) envelope(r *Record, where string, o *Outcome, eventIDs map[[2]string]place) {
+func (j *judge) envelope(r *Record, where string, o *Outcome) {
 	if string(r.Key) != o.recordKey() {
 		j.broken(4, "%s has the key %q and is about %s", where, r.Key, o.recordKey())
 	}
@@ -128,23 +141,12 @@ func (j *judge) envelope(r *Record, where string, o *Outcome, eventIDs map[[2]st
 	}
 	for name, want := range map[string]string{
 		"content-type": "application/json", "ce_specversion": "1.0", "ce_type": "dibs." + o.Type + ".v1",
-		"ce_subject": o.recordKey(), "ce_time": o.LogTime.UTC().Format("2006-01-02T15:04:05.000Z"),
+		"ce_subject": o.recordKey(), "ce_time": timeText(o.LogTime), "ce_id": eventID(o),
 	} {
 		if is, ok := r.header(name); is != want {
 			j.broken(4, "%s: header %s is %q (there: %t), expected %q", where, name, is, ok, want)
 		}
 	}
-	id, _ := r.header("ce_id")
-	if id, ok := uuidOf(id); !ok || id[14] != '5' {
-		j.broken(4, "%s: ce_id %q is no UUID of version 5", where, id)
-	}
-	// An id that is used for two names has two outcomes, and by the design (uuid5 of request id, type and number) one event
-	// id for both.
-	event := [2]string{id, o.recordKey()}
-	if other, used := eventIDs[event]; used && other != o.place() {
-		j.broken(3, "%s: the event id %s is also that of the outcome of %s", where, id, other)
-	}
-	eventIDs[event] = o.place()
 }
 
 // forwards: what was forwarded is on claims, at its right place, as it was but for the mark and the key.

@@ -82,11 +82,22 @@ func (t *tables) readGaps(ctx context.Context, tx pgx.Tx, topic string) error {
 
 // The letters that stand for closed lists.
 var (
-	kinds = map[string]string{"o": checker.KindOutcome, "f": checker.KindFact, "d": checker.KindDuplicate, "w": checker.KindForwarded, "x": checker.KindDead}
-	types = map[string]string{"A": "Accepted", "R": "Rejected"}
-	// A rejection leaves no state.
-	states = map[string]string{"": "", "f": "free", "r": "registered"}
+	kinds = map[string]string{
+		"o": checker.KindOutcome, "f": checker.KindFact, "d": checker.KindDuplicate, "w": checker.KindForwarded, "x": checker.KindDead,
+		"m": checker.KindMark, "p": checker.KindPolicy,
+	}
+	types = map[string]string{
+		"A": "Accepted", "R": "Rejected", "C": "Confirmed", "X": "Extended", "L": "Released", "W": "Withdrawn", "D": "Deactivated",
+		"V": "Reactivated", "T": "Transferred", "B": "Blocked", "U": "Unblocked", "E": "Expired", "N": "Unchanged",
+	}
+	// What changes nothing leaves no state.
+	states = map[string]string{
+		"": "", "f": "free", "r": "registered", "s": "reserved", "i": "inactive", "c": "cooling", "b": "blocked",
+	}
 )
+
+// noID is how no id is stored where null stands for another.
+const noID = "00000000-0000-0000-0000-000000000000"
 
 func meaning(of map[string]string, letter string) (string, error) {
 	if v, ok := of[letter]; ok {
@@ -97,9 +108,10 @@ func meaning(of map[string]string, letter string) (string, error) {
 
 func (t *tables) readDecisions(ctx context.Context, tx pgx.Tx, _ string) error {
 	rows, err := tx.Query(ctx, `SELECT partition, log_epoch::bigint, "offset", seq::integer, kind::text, coalesce(request_id::text, ''), coalesce(principal, ''),
-			coalesce(outcome::text, ''), coalesce(reason, ''), coalesce(claim_id::text, request_id::text, ''), coalesce(space, ''), coalesce(key, ''),
+			coalesce(outcome::text, ''), coalesce(reason, ''), coalesce(nullif(coalesce(claim_id, request_id)::text, '`+noID+`'), ''), coalesce(space, ''), coalesce(key, ''),
 			coalesce(name, key, ''), coalesce(owner, ''), coalesce(state::text, ''), coalesce(version, 0), coalesce(current_version, 0), log_time,
-			coalesce(policy_version, 0), request_hash
+			coalesce(policy_version, 0), request_hash, expires_at, coalesce(request, ''), coalesce(actor, ''), coalesce(why, ''),
+			coalesce(follow_key, ''), coalesce(follow_version, 0)
 		FROM decisions ORDER BY partition, log_epoch, "offset", seq`)
 	if err != nil {
 		return err
@@ -111,16 +123,20 @@ func (t *tables) readDecisions(ctx context.Context, tx pgx.Tx, _ string) error {
 func decisionOf(row pgx.CollectableRow) (d checker.Decision, err error) {
 	var o checker.Outcome
 	var kind, letter, state string
-	var logTime *time.Time
+	var logTime, expires *time.Time
 	var hash []byte
 	if err := row.Scan(&d.Partition, &d.LogEpoch, &d.Offset, &d.Seq, &kind, &d.RequestID, &d.Principal,
 		&letter, &o.Reason, &o.ClaimID, &o.Space, &o.Key,
 		&o.Name, &o.Owner, &state, &o.Version, &o.CurrentVersion, &logTime,
-		&o.PolicyVersion, &hash); err != nil {
+		&o.PolicyVersion, &hash, &expires, &o.Request, &d.Actor, &d.Why,
+		&d.FollowKey, &d.FollowVersion); err != nil {
 		return d, err
 	}
 	if d.Kind, err = meaning(kinds, kind); err != nil {
 		return d, err
+	}
+	if d.Kind == checker.KindMark {
+		d.Owner = o.Owner
 	}
 	if d.Kind != checker.KindOutcome && d.Kind != checker.KindFact {
 		return d, nil
@@ -132,25 +148,26 @@ func decisionOf(row pgx.CollectableRow) (d checker.Decision, err error) {
 		return d, err
 	}
 	o.RequestID, o.RequestHash, o.LogTime = d.RequestID, hex.EncodeToString(hash), timeOf(logTime)
-	o.Partition, o.LogEpoch, o.Offset = d.Partition, d.LogEpoch, d.Offset
+	o.Partition, o.LogEpoch, o.Offset, o.Seq, o.ExpiresAt = d.Partition, d.LogEpoch, d.Offset, d.Seq, timeOf(expires)
 	d.Outcome = &o
 	return d, nil
 }
 
 func (t *tables) readNames(ctx context.Context, tx pgx.Tx, _ string) error {
 	rows, err := tx.Query(ctx, `SELECT space, key, partition, state::text, coalesce(name, key), coalesce(owner, ''), coalesce(claim_id::text, ''), version,
-			policy_version, since
+			policy_version, since, expires_at, coalesce(settled, false), coalesce(previous, ''), coalesce(replaces, ''), coalesce(replaces_version, 0)
 		FROM names ORDER BY space, key`)
 	if err != nil {
 		return err
 	}
 	t.names, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (n checker.Name, err error) {
 		var state string
-		var since *time.Time
-		if err := row.Scan(&n.Space, &n.Key, &n.Partition, &state, &n.Name, &n.Owner, &n.ClaimID, &n.Version, &n.PolicyVersion, &since); err != nil {
+		var since, expires *time.Time
+		if err := row.Scan(&n.Space, &n.Key, &n.Partition, &state, &n.Name, &n.Owner, &n.ClaimID, &n.Version, &n.PolicyVersion, &since,
+			&expires, &n.Settled, &n.Previous, &n.Replaces, &n.ReplacesVersion); err != nil {
 			return n, err
 		}
-		n.Since = timeOf(since)
+		n.Since, n.ExpiresAt = timeOf(since), timeOf(expires)
 		n.State, err = meaning(states, state)
 		return n, err
 	})

@@ -1,0 +1,178 @@
+package checker
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// spaceUsername is the space that there is from the start.
+const spaceUsername = "username"
+
+// reserved are the words nobody gets: the mailboxes of RFC 2142 (business, network, services) and the design's own.
+var reserved = strings.Fields("info marketing sales support abuse noc security postmaster hostmaster usenet news webmaster www uucp ftp" +
+	" root admin system null undefined")
+
+// Policy is what a space asks of its names.
+type Policy struct {
+	Space                        string
+	Version                      int
+	MinLength, MaxLength         int
+	Reserved                     []string
+	TTL, ShortestTTL, LongestTTL time.Duration
+	CoolDown                     time.Duration
+	PreviousMayReturn            bool
+	// UniqueAmong is "all" or "active".
+	UniqueAmong string
+}
+
+// username is the policy that holds from the start of every log.
+func username() Policy {
+	return Policy{
+		Space: spaceUsername, Version: 1, MinLength: 3, MaxLength: 32, Reserved: reserved,
+		TTL: 15 * time.Minute, LongestTTL: 7 * 24 * time.Hour, PreviousMayReturn: true, UniqueAmong: "all",
+	}
+}
+
+// laws are what holds at one position of a partition.
+type laws struct {
+	policies map[string]Policy
+	// secrets are those of the keys that sign; all asks a signature of every request.
+	secrets map[string][]byte
+	all     bool
+}
+
+func (h *History) laws() laws {
+	l := laws{policies: map[string]Policy{spaceUsername: username()}, secrets: h.Secrets, all: h.SignedAll}
+	for _, p := range h.Policies {
+		l.policies[p.Space] = p
+	}
+	return l
+}
+
+// canonical is the key of a name in a space, and whether anybody may claim it.
+func (l *laws) canonical(space, name string) (string, bool) {
+	p, known := l.policies[space]
+	key, ok := keyOf(name)
+	return key, ok && known && len(key) >= p.MinLength && len(key) <= p.MaxLength
+}
+
+// maxKey is how long a key may be, whatever the policy.
+const maxKey = 512
+
+// keyOf is the key of a name that may be held, since some policy or other: ASCII letters, digits and . _ -, a letter or
+// digit first and last, compared in lower case.
+func keyOf(name string) (string, bool) {
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+	key := []byte(name)
+	for i, c := range key {
+		if 'A' <= c && c <= 'Z' {
+			key[i] = c + 32
+		}
+		if strings.IndexByte(letters+"._-", key[i]) < 0 {
+			return "", false
+		}
+	}
+	n := len(key)
+	if n == 0 || n > maxKey || strings.IndexByte(letters, key[0]) < 0 || strings.IndexByte(letters, key[n-1]) < 0 {
+		return "", false
+	}
+	return string(key), true
+}
+
+// activation is what a PolicyActivated says.
+type activation struct {
+	policy Policy
+	keys   []string
+	rules  int64
+	all    bool
+}
+
+// policyFields is how many fields a policy has: an unknown one could change what is decided.
+const policyFields = 9
+
+// activated reads the value of a PolicyActivated.
+func activated(text []byte) (a activation, ok bool) {
+	v, err := parse(text)
+	if err != nil || v.kind != '{' || len(text) > 8<<10 {
+		return a, false
+	}
+	policy, there := v.member("policy")
+	if !there || policy.kind != '{' || len(policy.members) != policyFields {
+		return a, false
+	}
+	good := true
+	str := func(of value, name string) string {
+		m, there := of.member(name)
+		s, isString := m.str()
+		good = good && there && isString
+		return s
+	}
+	number := func(of value, name string) int64 {
+		m, there := of.member(name)
+		n, isNumber := m.integer()
+		good = good && there && isNumber && *n >= 0 && *n < 1<<31
+		if n == nil {
+			return 0
+		}
+		return *n
+	}
+	seconds := func(name string) time.Duration {
+		n := number(policy, name)
+		good = good && n <= maxTTL
+		return time.Duration(n) * time.Second
+	}
+	list := func(of value, name string) (all []string) {
+		m, there := of.member(name)
+		good = good && there && m.kind == '['
+		for _, e := range m.elements {
+			good = good && e.kind == '"'
+			all = append(all, e.text)
+		}
+		return all
+	}
+	p := &a.policy
+	p.Space, p.Version = str(v, "space"), int(number(v, "version"))
+	p.MinLength, p.MaxLength = int(number(policy, "min_length")), int(number(policy, "max_length"))
+	p.Reserved = list(policy, "reserved")
+	p.TTL, p.ShortestTTL, p.LongestTTL = seconds("ttl_seconds"), seconds("shortest_ttl_seconds"), seconds("longest_ttl_seconds")
+	p.CoolDown, p.UniqueAmong = seconds("cool_down_seconds"), str(policy, "unique_among")
+	back, there := policy.member("previous_may_return")
+	good = good && there && (back.kind == 't' || back.kind == 'f')
+	p.PreviousMayReturn = back.kind == 't'
+	a.rules, a.keys = number(v, "rules"), list(v, "keys")
+	signatures := str(v, "signatures")
+	a.all = signatures == "all"
+	for i, word := range p.Reserved {
+		key, isKey := keyOf(word)
+		good = good && isKey && key == word && !slices.Contains(p.Reserved[:i], word)
+	}
+	for i, id := range a.keys {
+		good = good && printable(id) && len(id) <= 64 && !slices.Contains(a.keys[:i], id)
+	}
+	good = good && validSpace(p.Space) && p.Version > 0 && 1 <= p.MinLength && p.MinLength <= p.MaxLength && p.MaxLength <= maxKey &&
+		p.TTL > 0 && p.ShortestTTL <= p.TTL && p.TTL <= p.LongestTTL && (p.UniqueAmong == "all" || p.UniqueAmong == "active") &&
+		a.rules > 0 && len(a.keys) > 0 && len(a.keys) <= 32 && (a.all || signatures == "privileged")
+	return a, good
+}
+
+// apply lets an activation hold from here on, if its version is higher than what holds.
+func (l *laws) apply(a activation, known map[string][]byte) {
+	if a.policy.Version <= l.policies[a.policy.Space].Version {
+		return
+	}
+	policies := map[string]Policy{a.policy.Space: a.policy}
+	for space, p := range l.policies {
+		if space != a.policy.Space {
+			policies[space] = p
+		}
+	}
+	l.policies, l.all, l.secrets = policies, a.all, make(map[string][]byte)
+	for _, id := range a.keys {
+		if secret, ok := known[id]; ok {
+			l.secrets[id] = secret
+		}
+	}
+}
+
+func (p *Policy) isReserved(key string) bool { return slices.Contains(p.Reserved, key) }
