@@ -53,7 +53,7 @@ func (w *walker) produce(r produced) {
 	is := *r.Record
 	is.Topic = w.d.topic.claims
 	if w.chance(5) {
-		is.Timestamp = time.Now().Add(time.Duration(w.r.IntN(2500)-1000) * time.Millisecond)
+		is.Timestamp = time.Now().Add(time.Duration(w.r.IntN(1900)-1000) * time.Millisecond) // the topic takes a second ahead
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
