@@ -93,11 +93,16 @@ func (s *state) decide(received []processor.Received, outcomes map[processor.Req
 	return d.Rows
 }
 
-// firstClaims finds the claims that made the first version of a name.
+// firstClaims finds the claims that made the first version of a name. Another one that was answered with it, because it asked
+// to have what exists returned, comes behind.
 func firstClaims(rows []processor.Row) map[names.Ref]uuid.UUID {
 	firsts := make(map[names.Ref]uuid.UUID)
 	for i := range rows {
-		if o := &rows[i].Outcome; rows[i].Kind == processor.KindOutcome && o.Version == 1 && o.Type == registrations.Accepted {
+		o := &rows[i].Outcome
+		if rows[i].Kind != processor.KindOutcome || o.Version != 1 || o.Type != registrations.Accepted {
+			continue
+		}
+		if _, made := firsts[o.Ref]; !made {
 			firsts[o.Ref] = o.RequestID
 		}
 	}
