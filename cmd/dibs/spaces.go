@@ -59,19 +59,20 @@ type heldPolicy struct {
 type heldKeys struct {
 	Keys       []string `json:"keys"` // null: all of the file
 	Signatures string   `json:"signatures"`
+	Unreadable string   `json:"unreadable,omitempty"` // why it is not known what holds
 	Partitions []int32  `json:"partitions"`
 }
 
 // where groups what holds by partition.
 func where(start names.Policies, rows []processor.Standing) (policies []heldPolicy, keys []heldKeys) {
 	for _, row := range rows {
-		all, k := start, heldKeys{Signatures: "privileged"}
+		all, k := row.InForce.Over(start), heldKeys{Signatures: "privileged"}
 		if f := row.InForce; f != nil {
 			if k.Keys = f.Keys; f.SignedOnly {
 				k.Signatures = config.SignAll
 			}
-			for _, p := range f.Policies {
-				all = all.With(p)
+			if k.Unreadable = f.Unreadable; k.Unreadable != "" {
+				all, k.Signatures = nil, ""
 			}
 		}
 		for _, p := range all {
@@ -82,7 +83,7 @@ func where(start names.Policies, rows []processor.Standing) (policies []heldPoli
 			}
 			policies[i].Partitions = append(policies[i].Partitions, row.Partition)
 		}
-		i := slices.IndexFunc(keys, func(h heldKeys) bool { return slices.Equal(h.Keys, k.Keys) && h.Signatures == k.Signatures })
+		i := slices.IndexFunc(keys, func(h heldKeys) bool { return slices.Equal(h.Keys, k.Keys) && h.Signatures == k.Signatures && h.Unreadable == k.Unreadable })
 		if i < 0 {
 			i = len(keys)
 			keys = append(keys, k)
@@ -127,7 +128,10 @@ func printSpaces(cmd *cobra.Command, start names.Policies, rows []processor.Stan
 	fmt.Fprintln(tw, "\nSIGNED WITH\tMUST BE\tPARTITIONS")
 	for _, k := range keys {
 		ids := strings.Join(k.Keys, ", ")
-		if k.Keys == nil {
+		switch {
+		case k.Unreadable != "":
+			ids = k.Unreadable
+		case k.Keys == nil:
 			ids = "any key of the file"
 		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\n", ids, k.Signatures, ranges(k.Partitions))
