@@ -98,11 +98,18 @@ func (d *Deployment) checkInForce(ctx context.Context, asProcessor bool) error {
 
 // Held reads what holds in all partitions now.
 func (d *Deployment) Held(ctx context.Context) (api.Holding, error) {
+	pinned := d.Contract // zero where this is not prepared
+	if pinned.Partitions == 0 {
+		var err error
+		if pinned, _, err = d.Record.Pinned(ctx); err != nil {
+			return api.Holding{}, err
+		}
+	}
 	rows, err := d.Record.Partitions(ctx)
 	if err != nil {
 		return api.Holding{}, err
 	}
-	return api.Hold(d.Policies, rows), nil
+	return api.Hold(d.Policies, pinned.Partitions, rows), nil
 }
 
 var _ api.Claims = (*SignedClaims)(nil)
