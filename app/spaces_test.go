@@ -338,7 +338,7 @@ func TestAppliedToAGrownTopic(t *testing.T) {
 	d.assigned(time.Minute, p.ready())
 	d.topic.grow(grown-pinned, d.topic.claims)
 	p.stop()
-	p = d.start("processor").ready()
+	d.start("processor").ready()
 	eventually(t, time.Minute, func() error {
 		if n := value[int](d, `SELECT count(*) FROM partitions`); n != grown {
 			return fmt.Errorf("%d partitions have an owner, want %d", n, grown)

@@ -167,7 +167,7 @@ func newSpacesApply() *cobra.Command {
 policy holds there, and the keys of security.request_keys_file and security.require_signatures with it.
 
 A policy that holds already is left alone, so the same file can be applied again, also to go on with what was broken off.
-A change must raise the version. See dibs spaces check for whom it is about.
+A change must raise the version. To retire keys or to drop signatures asks for a flag. See dibs spaces check for whom it is about.
 
 Exit codes: 0 it holds, 1 refused or not taken, 2 wrong file, 4 published and not decided everywhere in time, 5 Kafka or
 Postgres out of reach.`,
