@@ -25,6 +25,7 @@ type standings struct {
 	lookup Lookup
 	log    *slog.Logger
 	start  names.Policies // those that hold from the start of every log
+	pinned int            // the count of partitions that claims are routed to
 	last   atomic.Pointer[standing]
 }
 
@@ -70,12 +71,12 @@ func (s *standings) read(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read partitions: %w", err)
 	}
-	now := &standing{at: time.Now(), rows: make(map[int32]Partition, len(rows)), holding: Hold(s.start, rows)}
+	now := &standing{at: time.Now(), rows: make(map[int32]Partition, len(rows)), holding: Hold(s.start, s.pinned, rows)}
 	for _, p := range rows {
 		now.rows[p.Partition] = p
 	}
 	before := s.holding()
-	if len(rows) > 0 && !slices.ContainsFunc(rows, func(p Partition) bool { return p.Halted == "" }) {
+	if len(rows) > 0 && !slices.ContainsFunc(rows, func(p Partition) bool { return int(p.Partition) < s.pinned && p.Halted == "" }) {
 		now.holding = before // nothing is known to have changed
 	}
 	for space, policy := range now.holding.Policies {

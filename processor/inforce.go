@@ -24,19 +24,33 @@ type InForce struct {
 	Keys []string
 	// SignedOnly: every request must be signed.
 	SignedOnly bool
+	// Unreadable is why the row's part cannot be read; else it is empty. Nothing is decided under it.
+	Unreadable string
 }
 
-// with returns what holds behind an activation.
+// with returns what holds behind an activation. Rules never go down: what was decided by newer ones is there.
 func (f *InForce) with(a *claims.PolicyActivated) *InForce {
 	next := &InForce{Rules: a.Rules, Keys: a.Keys, SignedOnly: a.SignedOnly}
 	var before names.Policies
 	if f != nil {
 		before = f.Policies
+		next.Rules = max(f.Rules, a.Rules)
 	}
 	if next.Policies = before; a.Policy != nil { // else its rules are not known here
 		next.Policies = before.With(a.Policy)
 	}
 	return next
+}
+
+// Over returns the policies where f holds, whose log began with those of start.
+func (f *InForce) Over(start names.Policies) names.Policies {
+	if f == nil {
+		return start
+	}
+	all := make(names.Policies, len(start)+len(f.Policies))
+	maps.Copy(all, start)
+	maps.Copy(all, f.Policies)
+	return all
 }
 
 // Equal reports whether the same holds.
@@ -46,6 +60,10 @@ func (f *InForce) Equal(other *InForce) bool {
 
 // JSON is how it is stored.
 func (f *InForce) JSON() []byte {
+	if f.Unreadable != "" { // only to be shown
+		why, _ := json.Marshal(f.Unreadable)
+		return fmt.Appendf(nil, `{"unreadable":%s}`, why)
+	}
 	signatures := "privileged"
 	if f.SignedOnly {
 		signatures = "all"
@@ -93,11 +111,15 @@ func ReadInForce(text []byte) (*InForce, error) {
 
 // LackingError says that what holds asks for something that this process has not got.
 type LackingError struct {
-	Rules int      // 0 where they are known
-	Keys  []string // ids of keys without a secret
+	Rules      int      // 0 where they are known
+	Keys       []string // ids of keys without a secret
+	Unreadable string   // why what holds cannot be read
 }
 
 func (e *LackingError) Error() string {
+	if e.Unreadable != "" {
+		return e.Unreadable + ": this dibs did not write it so: run the newest one that has run here, or mend the row; then dibs partitions resume"
+	}
 	if e.Rules > 0 {
 		return fmt.Sprintf("rules %d hold from here on, and this dibs knows rules %d: run a newer one, then dibs partitions resume", e.Rules, claims.Rules)
 	}
@@ -110,6 +132,9 @@ func (r Rules) Under(f *InForce) (Rules, error) {
 	if f == nil {
 		return r, nil
 	}
+	if f.Unreadable != "" {
+		return r, &LackingError{Unreadable: f.Unreadable}
+	}
 	if f.Rules > claims.Rules {
 		return r, &LackingError{Rules: f.Rules}
 	}
@@ -118,9 +143,7 @@ func (r Rules) Under(f *InForce) (Rules, error) {
 		return r, &LackingError{Keys: lacking}
 	}
 	r.Keys, r.SignedOnly = keys, f.SignedOnly
-	policies := maps.Clone(r.Policies)
-	maps.Copy(policies, f.Policies)
-	r.Policies = policies
+	r.Policies = f.Over(r.Policies)
 	return r, nil
 }
 
