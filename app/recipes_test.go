@@ -472,10 +472,11 @@ func (k *kitchen) cleanUp(t *testing.T) {
 
 func (k *kitchen) externalCheck(t *testing.T) {
 	ctx := t.Context()
+	ttl := time.Hour
 	application := func(name, owner string) *recipes.Application {
 		a := &recipes.Application{ID: "application-" + owner, Name: name, Owner: owner}
 		for range 2 { // a repeated one is the same
-			if err := recipes.Apply(ctx, k.dibs, a, time.Hour); err != nil {
+			if err := recipes.Apply(ctx, k.dibs, a, ttl); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -493,6 +494,21 @@ func (k *kitchen) externalCheck(t *testing.T) {
 	k.holds(t, "u-41", "emil", "registered")
 	refused(t, "unknown_claim")(recipes.Settle(ctx, k.dibs, application("Emil", "u-44"), false))
 	k.holds(t, "u-41", "emil", "registered")
+
+	// The check takes longer than the reservation: its answer is too late, also where the application is made again.
+	ttl = shortest
+	slow := application("enno", "u-45")
+	k.elapse(t, "enno", got(t)(k.dibs.Await(ctx, slow.Claim)).ExpiresAt)
+	for _, passed := range []bool{true, false} {
+		refused(t, "reservation_expired")(recipes.Settle(ctx, k.dibs, slow, passed))
+		refused(t, "reservation_expired")(recipes.Settle(ctx, k.dibs, application("enno", "u-45"), passed))
+	}
+	k.free(t, "enno", time.Second)
+	slow.ID = "application-u-45/2" // another row
+	if err := recipes.Apply(ctx, k.dibs, slow, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	got(t)(recipes.Settle(ctx, k.dibs, slow, true))
 }
 
 func (k *kitchen) swap(t *testing.T) {
