@@ -21,8 +21,8 @@ var (
 	ErrNotRaised = errors.New("the version must be raised")
 	// ErrRetires: keys would not be valid any more, and nobody said that they should not.
 	ErrRetires = errors.New("keys would be retired")
-	// ErrTooEarly: a key is to sign before it holds.
-	ErrTooEarly = errors.New("a key must hold before it signs")
+	// ErrTooEarly: a key that dibs signs with is to be retired.
+	ErrTooEarly = errors.New("another key must come first")
 	// ErrDrops: requests would not have to be signed any more, and nobody said that they should not.
 	ErrDrops = errors.New("signatures would be dropped")
 	// ErrUnsigned: there is no key that the partitions would take the policies from.
@@ -86,6 +86,13 @@ func (d *Deployment) applySpaces(ctx context.Context, policies []*names.Policy, 
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, ErrNotYet)
 	defer cancel()
+	if len(plan.Retired) > 0 {
+		select {
+		case <-time.After(settleKeys): // everybody signs with another key by then
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 	published := make(map[names.Space]map[int32]int64) // the offset in each partition
 	for _, c := range plan.Changes {
 		a := claims.PolicyActivated{Space: c.Policy.Space, Version: c.Policy.Version, Policy: c.Policy, Rules: claims.Rules, Keys: plan.Keys, SignedOnly: plan.SignedOnly}

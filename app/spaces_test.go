@@ -215,6 +215,10 @@ func TestRetiredKey(t *testing.T) {
 	if err := os.WriteFile(both, append(a, strings.TrimPrefix(string(b), "keys:\n")...), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	turned := filepath.Join(t.TempDir(), "turned.yaml")
+	if err := os.WriteFile(turned, append(b, strings.TrimPrefix(string(a), "keys:\n")...), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	p := d.start("processor")
 	d.assigned(time.Minute, p.ready())
 	d.apply(0, `{spaces: {invoice-number: {version: 1}}}`)
@@ -239,10 +243,16 @@ func TestRetiredKey(t *testing.T) {
 		t.Errorf("a processor without k2: exit code %d\n%s", code, lacking.errors())
 	}
 	d.keys = next
-	if said := d.apply(1, `{spaces: {invoice-number: {version: 3}}}`); !strings.Contains(said, "Not any more: k1") || !strings.Contains(said, "--retire-keys") {
+	if said := d.apply(1, `{spaces: {invoice-number: {version: 3}}}`, "--retire-keys"); !strings.Contains(said, "dibs signs with k1, which would be retired") {
 		t.Errorf("apply says\n%s", said)
 	}
-	d.apply(0, `{spaces: {invoice-number: {version: 3}}}`, "--retire-keys")
+	d.keys = turned
+	d.apply(0, `{spaces: {invoice-number: {version: 3}}}`)
+	d.keys = next
+	if said := d.apply(1, `{spaces: {invoice-number: {version: 4}}}`); !strings.Contains(said, "Not any more: k1") || !strings.Contains(said, "--retire-keys") {
+		t.Errorf("apply says\n%s", said)
+	}
+	d.apply(0, `{spaces: {invoice-number: {version: 4}}}`, "--retire-keys")
 	if said := d.mustRun("spaces"); strings.Contains(said, "k1") || !strings.Contains(said, "k2") {
 		t.Errorf("spaces says\n%s", said)
 	}
@@ -251,7 +261,7 @@ func TestRetiredKey(t *testing.T) {
 	if late, code := d.run("api"); code == 0 || !strings.Contains(late.errors(), "what this process signs is rejected") {
 		t.Errorf("an API with the retired key only: exit code %d\n%s", code, late.errors())
 	}
-	if said := d.apply(1, `{spaces: {invoice-number: {version: 4}}}`, "--retire-keys"); !strings.Contains(said, "no key of security.request_keys_file holds") {
+	if said := d.apply(1, `{spaces: {invoice-number: {version: 5}}}`, "--retire-keys"); !strings.Contains(said, "no key of security.request_keys_file holds") {
 		t.Errorf("apply with the retired key says\n%s", said)
 	}
 }

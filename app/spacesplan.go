@@ -16,8 +16,8 @@ import (
 // SpacesPlan is what is to be done to make policies hold in every partition.
 type SpacesPlan struct {
 	Changes []SpaceChange
-	// Keys are the ids of the keys that signatures may be made with from then on, New and Retired what is different about
-	// them.
+	// Keys are the ids of the keys that signatures may be made with from then on: dibs signs with the first that holds
+	// everywhere. New and Retired is what is different about them.
 	Keys, New, Retired []string
 	// SignedOnly: every request must be signed from then on. Dropped: it has to be now, and not any more.
 	SignedOnly, Dropped bool
@@ -52,7 +52,7 @@ func (d *Deployment) planSpaces(rows []processor.Standing, partitions int, polic
 	if len(d.Keys.All) == 0 {
 		return nil, fmt.Errorf("%w: %w", ErrUnsigned, errNoRequestKeys)
 	}
-	plan := &SpacesPlan{Keys: sortedKeys(d.Keys.All), SignedOnly: d.Config.Security.RequireSignatures == config.SignAll}
+	plan := &SpacesPlan{Keys: d.Keys.Order, SignedOnly: d.Config.Security.RequireSignatures == config.SignAll}
 	if len(plan.Keys) > claims.MaxKeys {
 		return nil, fmt.Errorf("%w: security.request_keys_file has %d keys: %d may be valid at once", ErrUnsigned, len(plan.Keys), claims.MaxKeys)
 	}
@@ -80,6 +80,7 @@ func (d *Deployment) planSpaces(rows []processor.Standing, partitions int, polic
 func (d *Deployment) planKeys(plan *SpacesPlan, rows []processor.Standing) error {
 	valid := maps.Clone(d.Keys.All) // everywhere
 	held := make(map[string]bool)   // somewhere
+	var order [][]string            // in each
 	for _, row := range rows {
 		f := row.InForce
 		if f == nil {
@@ -91,21 +92,17 @@ func (d *Deployment) planKeys(plan *SpacesPlan, rows []processor.Standing) error
 		if f.Rules > claims.Rules {
 			return fmt.Errorf("%w: partition %d goes by rules %d, and this dibs knows rules %d: run a newer one", ErrUnsigned, row.Partition, f.Rules, claims.Rules)
 		}
+		order = append(order, f.Keys)
 		for _, id := range f.Keys {
 			held[id] = true
 		}
 		plan.Dropped = plan.Dropped || f.SignedOnly && !plan.SignedOnly
 		maps.DeleteFunc(valid, func(id string, _ []byte) bool { return !slices.Contains(f.Keys, id) })
 	}
-	first := d.Keys.Signing.ID
 	if len(valid) == 0 {
-		return fmt.Errorf("%w: no key of security.request_keys_file holds in every partition: dibs spaces shows which do. A new one comes behind one that holds", ErrUnsigned)
+		return fmt.Errorf("%w: no key of security.request_keys_file holds in every partition: dibs spaces shows which do. A new one comes beside one that holds", ErrUnsigned)
 	}
-	if len(held) > 0 && !held[first] {
-		return fmt.Errorf("%w: %s is the first key of security.request_keys_file, which whoever has the file signs with, and it holds nowhere yet: put it behind %s in the file of every process, and apply again. It comes first once it holds",
-			ErrTooEarly, first, sortedKeys(valid)[0])
-	}
-	plan.signing = valid.Signing(d.Keys.Signing)
+	plan.signing = valid.Signing(d.Keys.Signing, slices.Clone(order)...)
 	for _, id := range plan.Keys {
 		if len(held) > 0 && !held[id] {
 			plan.New = append(plan.New, id)
@@ -116,12 +113,20 @@ func (d *Deployment) planKeys(plan *SpacesPlan, rows []processor.Standing) error
 			plan.Retired = append(plan.Retired, id)
 		}
 	}
-	if _, everywhere := valid[first]; len(plan.Retired) > 0 && !everywhere {
-		return fmt.Errorf("%w: %s, the first key of security.request_keys_file, does not hold in every partition yet, and %s would be retired: put %s back, raise a version and apply, then retire",
-			ErrTooEarly, first, strings.Join(plan.Retired, ", "), strings.Join(plan.Retired, ", "))
+	// What processors ask each other is signed with the first key that holds everywhere, and lost where it is retired.
+	all := make(claims.Keys, len(held))
+	for id := range held {
+		all[id] = nil
+	}
+	if signs := all.Signing(claims.SigningKey{}, order...).ID; slices.Contains(plan.Retired, signs) {
+		return fmt.Errorf("%w: dibs signs with %s, which would be retired: put it back into security.request_keys_file, behind %s, raise a version and apply; then retire it",
+			ErrTooEarly, signs, sortedKeys(valid)[0])
 	}
 	return nil
 }
+
+// settleKeys is how long everybody takes to sign with another key once it holds, twice over.
+const settleKeys = 10 * time.Second
 
 // planSpace compares one policy with what holds.
 func (d *Deployment) planSpace(rows []processor.Standing, partitions int, p *names.Policy) (SpaceChange, error) {
@@ -166,7 +171,7 @@ func (p *SpacesPlan) holdsOtherwise(rows []processor.Standing) (int32, bool) {
 
 // signedAs reports whether signatures are made where f holds as the plan says.
 func (p *SpacesPlan) signedAs(f *processor.InForce) bool {
-	return f.SignedOnly == p.SignedOnly && slices.Equal(slices.Sorted(slices.Values(f.Keys)), p.Keys)
+	return f.SignedOnly == p.SignedOnly && slices.Equal(f.Keys, p.Keys)
 }
 
 // taken reports whether a partition has come to a change that lies in its log at an offset. The error says that it never

@@ -22,6 +22,7 @@ func withKeys(ids ...string) *Deployment {
 	}
 	for _, id := range ids {
 		d.Keys.All[id] = []byte(id)
+		d.Keys.Order = append(d.Keys.Order, id)
 	}
 	return d
 }
@@ -54,18 +55,18 @@ func TestOrderOfKeys(t *testing.T) {
 		why  error
 		says string
 	}{
-		"at the start":                          {[]string{"k2", "k1"}, nil, nil, ""},
-		"2: the new one behind":                 {[]string{"k1", "k2"}, both("k1"), nil, ""},
-		"2: the new one behind, gone on with":   {[]string{"k1", "k2"}, half([]string{"k1", "k2"}, []string{"k1"}), nil, ""},
-		"2: the new one first":                  {[]string{"k2", "k1"}, both("k1"), ErrTooEarly, "k2 is the first key of security.request_keys_file, which whoever has the file signs with, and it holds nowhere yet: put it behind k1"},
-		"2: the new one alone":                  {[]string{"k2"}, both("k1"), ErrUnsigned, "A new one comes behind one that holds"},
-		"3: the other first":                    {[]string{"k2", "k1"}, both("k1", "k2"), nil, ""},
-		"4: the old one retired":                {[]string{"k2"}, both("k1", "k2"), nil, ""},
-		"4: and the next one brought":           {[]string{"k2", "k3"}, both("k1", "k2"), nil, ""},
-		"4: and the next one first":             {[]string{"k3", "k2"}, both("k1", "k2"), ErrTooEarly, "put it behind k2"},
-		"4: before the new one holds in all":    {[]string{"k2"}, half([]string{"k1", "k2"}, []string{"k1"}), ErrUnsigned, "holds in every partition"},
-		"4: before it does, and a third one is": {[]string{"k2", "k3"}, half([]string{"k1", "k2", "k3"}, []string{"k1", "k3"}), ErrTooEarly, "put k1 back"},
-		"retired, and back":                     {[]string{"k1"}, both("k2"), ErrUnsigned, "no key of security.request_keys_file holds in every partition"},
+		"at the start":                       {[]string{"k2", "k1"}, nil, nil, ""},
+		"2: the new one alone":               {[]string{"k2"}, both("k1"), ErrUnsigned, "A new one comes beside one that holds"},
+		"2: the new one first":               {[]string{"k2", "k1"}, both("k1"), nil, ""},
+		"2: the same, gone on with":          {[]string{"k2", "k1"}, half([]string{"k2", "k1"}, []string{"k1"}), nil, ""},
+		"2: the new one behind":              {[]string{"k1", "k2"}, both("k1"), nil, ""},
+		"3: the old one retired":             {[]string{"k2"}, both("k2", "k1"), nil, ""},
+		"3: and the next one brought":        {[]string{"k3", "k2"}, both("k2", "k1"), nil, ""},
+		"3: the same, gone on with":          {[]string{"k2"}, half([]string{"k2"}, []string{"k2", "k1"}), nil, ""},
+		"3: where the old one signs":         {[]string{"k2"}, both("k1", "k2"), ErrTooEarly, "dibs signs with k1, which would be retired: put it back into security.request_keys_file, behind k2"},
+		"3: before the new one holds in all": {[]string{"k2"}, half([]string{"k2", "k1"}, []string{"k1"}), ErrUnsigned, "holds in every partition"},
+		"3: where a third one holds in all":  {[]string{"k2", "k3"}, half([]string{"k2", "k3", "k1"}, []string{"k1", "k3"}), nil, ""},
+		"retired, and back":                  {[]string{"k1"}, both("k2"), ErrUnsigned, "no key of security.request_keys_file holds in every partition"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := withKeys(test.file...).planSpaces(test.rows, 2, []*names.Policy{next})
@@ -111,13 +112,14 @@ func TestTakenIsAllOfIt(t *testing.T) {
 		want bool
 		says string
 	}{
-		"all of it":          {at(usernames(2, 4), nil, "k2", "k1"), true, ""},
+		"all of it":          {at(usernames(2, 4), nil, "k1", "k2"), true, ""},
 		"not yet":            {processor.Standing{Fence: processor.Fence{NextOffset: 7}}, false, ""},
 		"passed over":        {processor.Standing{Fence: processor.Fence{NextOffset: 8}}, false, "has passed offset 7"},
 		"halted":             {processor.Standing{Halted: "why"}, false, "halted: why"},
 		"other content":      {at(usernames(2, 8), nil, "k1", "k2"), false, "with other content: somebody else has published it, or an earlier run that was broken off. Make this 3"},
 		"a higher version":   {at(usernames(3, 4), nil, "k1", "k2"), false, "version 3 of space username holds in partition 0 by now"},
 		"other keys":         {at(usernames(2, 4), nil, "k1"), false, "the keys k1, k2"},
+		"in another order":   {at(usernames(2, 4), nil, "k2", "k1"), false, "the keys k1, k2"},
 		"other signatures":   {at(usernames(2, 4), func(s *processor.Standing) { s.InForce.SignedOnly = true }, "k1", "k2"), false, "security.require_signatures privileged"},
 		"other rules":        {at(usernames(2, 4), func(s *processor.Standing) { s.InForce.Rules++ }, "k1", "k2"), false, "rules 1"},
 		"all of it, halted ": {at(usernames(2, 4), func(s *processor.Standing) { s.Halted = "behind it" }, "k1", "k2"), true, ""},
