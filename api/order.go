@@ -91,7 +91,7 @@ func (c *Claimer) audit(ctx context.Context, a *asking, o *Order, result *Result
 	var refused *Refused
 	switch {
 	case errors.As(err, &refused):
-		outcome = "refused: " + string(refused.Reason)
+		outcome, refused.audited = "refused: "+string(refused.Reason), true
 	case err != nil:
 		outcome = "refused"
 	case result.Outcome != nil && result.Outcome.Type == registrations.Rejected:

@@ -102,6 +102,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.writeProblem(rec, r, &Refused{Reason: InternalFault})
 		}
 		s.done(r, rec, pattern, principal, time.Since(start))
+		s.auditRefused(r, rec.refused, pattern, principal)
 	}()
 	rec.Header().Set("X-Content-Type-Options", "nosniff")
 	rec.Header().Set("Cache-Control", "no-store")
@@ -213,10 +214,11 @@ func principalOf(ctx context.Context) *auth.Principal {
 	return p
 }
 
-// recorder remembers the status of an answer.
+// recorder remembers the status of an answer, and what was refused with it.
 type recorder struct {
 	http.ResponseWriter
-	status int
+	status  int
+	refused *Refused
 }
 
 func (r *recorder) WriteHeader(status int) {
