@@ -155,3 +155,18 @@ func TestSpacesOfAKeyComeFirst(t *testing.T) {
 		w.get("/v1/claims/"+release, headers[1]).is(403, "not_allowed").names("space")
 	}, keys)
 }
+
+// Where the log has come to a policy that the API has not, the claim is rejected; and so it is when it is repeated.
+func TestRejectedByALaterPolicy(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		const key, claim = "Idempotency-Key: k", `{"space":"tag","name":"Ab","owner":"u-17"}`
+		w.hold(0, partitions, tagged(1, nil))
+		w.memory.set(func(m *memory) { m.ledger.Hold(tagged(2, longer)["tag"]) })
+		id := w.claim(claim, key).is(409, "invalid_name").string("claim_id")
+		w.claim(claim, key).is(409, "invalid_name").has("claim_id", id).heads("Idempotent-Replayed", "true")
+		w.claim(`{"space":"tag","name":"Ab","owner":"u-18"}`, key).is(422, "idempotency_mismatch").has("claim_id", id)
+		w.hold(0, partitions, tagged(2, longer))
+		w.claim(claim, key).is(409, "invalid_name").has("claim_id", id).heads("Idempotent-Replayed", "true")
+		w.claim(`{"space":"tag","name":"Ab","owner":"u-18"}`, key).is(422, "idempotency_mismatch").has("claim_id", id)
+	})
+}
