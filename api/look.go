@@ -46,7 +46,14 @@ func (look *Look) judge(policy *names.Policy) {
 	if look.Held() {
 		look.Name = look.Holding.Name
 	}
+	claimable := true
+	if policy != nil {
+		_, err := policy.Canonical(string(look.Ref.Key))
+		claimable = err == nil
+	}
 	switch { // in the order of the decision
+	case !claimable:
+		look.Reason = registrations.InvalidName
 	case policy != nil && policy.IsReserved(look.Ref.Key):
 		look.Reason = registrations.ReservedWord
 	case look.State == registrations.StateBlocked:

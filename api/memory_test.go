@@ -28,6 +28,9 @@ type memory struct {
 	start    time.Time
 	replicas []func(registrations.Outcome) // tails of registrations
 
+	looks  int             // at the partitions
+	frozen []api.Partition // what they read; nil for how it is
+
 	held    bool  // nothing is decided until release
 	mute    bool  // nothing is delivered
 	away    error // what the record answers
@@ -235,6 +238,10 @@ func (m *memory) Sequel(_ context.Context, of registrations.Outcome) (s api.Sequ
 func (m *memory) Partitions(context.Context) ([]api.Partition, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.looks++
+	if m.frozen != nil {
+		return slices.Clone(m.frozen), m.away
+	}
 	return slices.Clone(m.rows[:]), m.away
 }
 

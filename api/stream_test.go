@@ -467,3 +467,32 @@ func TestStreamPassesOverWhatIsNotOurs(t *testing.T) {
 		}
 	}, streamsOf(topic))
 }
+
+// A space that came through the log is one to ask for, as soon as it holds everywhere.
+func TestStreamOfAnAppliedSpace(t *testing.T) {
+	all := []string{auth.All}
+	headers, keys := withKeys(t,
+		auth.KeySpec{ID: "all", Principal: "all", Scopes: []string{"claim", "read"}, Spaces: all, Owners: all},
+		auth.KeySpec{ID: "tag", Principal: "tag", Scopes: []string{"read"}, Spaces: []string{"tag"}, Owners: all},
+	)
+	topic := newTopic()
+	inTime(t, func(t *testing.T, w *world) {
+		const tags = streamPath + "?space=tag"
+		w.get(tags, headers[0]).is(422, "unknown_space").names("space")
+		w.hold(0, partitions-1, tagged(1, nil))
+		w.get(tags, headers[0]).is(422, "unknown_space").names("space")
+		w.hold(partitions-1, partitions, tagged(1, nil))
+		w.claim(alice, headers[0]).is(201, "")
+		for i, key := range headers {
+			time.AfterFunc(time.Second, func() {
+				w.claim(fmt.Sprintf(`{"space":"tag","name":"a%d","owner":"u-1"}`, i), headers[0]).is(201, "")
+				w.claim(fmt.Sprintf(`{"name":"alice%d","owner":"u-1"}`, i), headers[0]).is(201, "")
+			})
+			a, s := w.stream(3*time.Second, tags, key)
+			if a.is(200, ""); len(s.events) != 1 || !strings.Contains(s.events[0].data, `"space":"tag"`) {
+				t.Errorf("it tells %s", s.brief())
+			}
+		}
+		w.get(streamPath+"?space=username", headers[1]).is(403, "not_allowed").names("space")
+	}, keys, streamsOf(topic))
+}
