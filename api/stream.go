@@ -93,13 +93,20 @@ func (s *Server) spaceParam(query url.Values, p *auth.Principal) (names.Space, e
 		return "", nil
 	case len(values) > 1:
 		return "", badRequest("space", "is given "+strconv.Itoa(len(values))+" times")
-	case !p.InSpace(values[0]):
-		return "", notAllowed("space", "the key is limited to other spaces")
-	case s.policies()[names.Space(values[0])] == nil:
-		return "", &Refused{Reason: UnknownSpace, Errors: []FieldError{{Field: "space", Detail: "there is no such space"}}}
-	default:
-		return names.Space(values[0]), nil
 	}
+	space := names.Space(query.Get("space"))
+	return space, checkSpace(space, s.policies(), p)
+}
+
+// checkSpace refuses a space in a query that the key does not cover, or that there is not.
+func checkSpace(space names.Space, policies names.Policies, p *auth.Principal) error {
+	switch {
+	case !p.InSpace(string(space)):
+		return notAllowed("space", "the key is limited to other spaces")
+	case policies[space] == nil:
+		return &Refused{Reason: UnknownSpace, Errors: []FieldError{{Field: "space", Detail: "there is no such space"}}}
+	}
+	return nil
 }
 
 // openStream streams until somebody ends it. An error says that there was no stream.

@@ -17,14 +17,15 @@ const (
 
 // fakeAPI answers everything with one answer, and remembers what it was asked.
 type fakeAPI struct {
-	status                 int
-	answer                 string
-	path, body, key, match string
+	status           int
+	answer           string
+	path, space      string
+	body, key, match string
 }
 
 func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
-	f.path, f.body, f.key, f.match = r.URL.Path, string(body), r.Header.Get("Idempotency-Key"), r.Header.Get("If-Match")
+	f.path, f.space, f.body, f.key, f.match = r.URL.Path, r.URL.Query().Get("space"), string(body), r.Header.Get("Idempotency-Key"), r.Header.Get("If-Match")
 	w.Header().Set("Content-Type", map[bool]string{true: "application/problem+json", false: "application/json"}[f.status >= 400])
 	w.WriteHeader(f.status)
 	_, _ = io.WriteString(w, f.answer)

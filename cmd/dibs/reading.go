@@ -36,8 +36,12 @@ func newNames() *cobra.Command {
 				}
 				return tell(n, nameText(n))
 			}
-			for n, err := range c.OwnerNames(cmd.Context(), owner) {
-				if err == nil && (!cmd.Flags().Changed("space") || n.Space == space) {
+			var options []client.OwnerNamesOption
+			if cmd.Flags().Changed("space") {
+				options = append(options, client.InSpace(space))
+			}
+			for n, err := range c.OwnerNames(cmd.Context(), owner, options...) {
+				if err == nil {
 					err = tell(n, nameText(n))
 				}
 				if err != nil {

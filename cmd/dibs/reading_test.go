@@ -33,7 +33,7 @@ func TestReading(t *testing.T) {
 			"/v1/names/username/root", "username/root: free, a reserved word, version 0\n", 1},
 		{[]string{"names", "--owner=u-17"}, `{"owner":"u-17","names":[` + another + `,` + holding + `]}`, "/v1/owners/u-17/names",
 			"handle/al: registered by u-17, version 1\nusername/alice: reserved by u-17 until 2026-11-21T10:10:00Z, version 3\n", 2},
-		{[]string{"names", "--owner=u-17", "--space=handle"}, `{"owner":"u-17","names":[` + another + `,` + holding + `]}`, "/v1/owners/u-17/names",
+		{[]string{"names", "--owner=u-17", "--space=handle"}, `{"owner":"u-17","names":[` + another + `]}`, "/v1/owners/u-17/names handle",
 			"handle/al: registered by u-17, version 1\n", 1},
 		{[]string{"names", "--owner=u-17"}, `{"owner":"u-17","names":[]}`, "/v1/owners/u-17/names", "", 0},
 		{[]string{"history", "Alice"}, entries, "/v1/names/username/Alice/history",
@@ -41,8 +41,8 @@ func TestReading(t *testing.T) {
 	} {
 		api.status, api.answer = http.StatusOK, test.answer
 		args := append(test.args, "--url="+server.URL)
-		if code, stdout, stderr := dibs(t, args...); code != exitOK || stdout != test.says || stderr != "" || api.path != test.path {
-			t.Errorf("%v: exit %d, %q, %q; asked %s", test.args, code, stdout, stderr, api.path)
+		if code, stdout, stderr := dibs(t, args...); code != exitOK || stdout != test.says || stderr != "" || strings.TrimSpace(api.path+" "+api.space) != test.path {
+			t.Errorf("%v: exit %d, %q, %q; asked %s %s", test.args, code, stdout, stderr, api.path, api.space)
 		}
 		code, stdout, _ := dibs(t, append(args, "-o", "json")...)
 		if got := strings.Count(stdout, "\n"); code != exitOK || got != test.lines {
