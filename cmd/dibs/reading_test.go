@@ -68,6 +68,38 @@ func TestReading(t *testing.T) {
 	}
 }
 
+// What there is nothing to say of, says so: beside what is read, which is nothing.
+func TestHistoryOfNothing(t *testing.T) {
+	api := &fakeAPI{status: http.StatusOK, answer: `{"space":"handle","key":"alice","entries":[]}`}
+	server := httptest.NewServer(api)
+	defer server.Close()
+	for _, test := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"history", "Alice", "--space=handle"}, "nothing has happened to handle/Alice\n"},
+		{[]string{"history", "Ali\nce\u202e", "--space=handle", "-o=json"}, "nothing has happened to handle/Ali ce \n"},
+		{[]string{"history", "Alice", "--space=handle", "--from=7"}, "nothing has happened to handle/Alice from version 7 on\n"},
+	} {
+		if code, stdout, stderr := dibs(t, append(test.args, "--url="+server.URL)...); code != exitOK || stdout != "" || stderr != test.says {
+			t.Errorf("%q: exit %d, %q, %q", test.args, code, stdout, stderr)
+		}
+	}
+}
+
+// What somebody has written is one line on a terminal, in the order in which it is stored.
+func TestOneLine(t *testing.T) {
+	for from, want := range map[string]string{
+		"ticket 4711, 日本 é \u05d0": "ticket 4711, 日本 é \u05d0", "a\r\n\tb": "a   b", "\x1b[2J\x7f\u009b": " [2J  ",
+		"a\u2028b\u2029c\u0085d": "a b c d", "\u202aa\u202eb\u202cc": " a b c", "\u2066a\u2069\u200e\u200f\u061c": " a    ",
+		"a\u200bb\ufeffc\u00add\U000e0041": "a b c d ", "\xff": "\ufffd",
+	} {
+		if got := oneLine(from); got != want {
+			t.Errorf("%q is %q, want %q", from, got, want)
+		}
+	}
+}
+
 // A rename whose old name is not released says so.
 func TestRejectedFollowUpIsTold(t *testing.T) {
 	api := &fakeAPI{status: http.StatusOK, answer: accepted("ConfirmRequested", `,"follow_up":{"request_id":"`+requestID+
