@@ -48,10 +48,11 @@ func (s *Server) streamRegistrations(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodHead:
 		w.Header().Set("Content-Type", eventStream)
 		return
-	case !s.streams.take():
-		err = &Refused{Reason: TooBusy, RetryAfter: 5 * time.Second, Detail: "there are as many streams as there may be; ask again after Retry-After, or at another replica"}
 	default:
-		defer s.streams.release()
+		if err = s.streams.take(p.Name); err != nil {
+			break
+		}
+		defer s.streams.release(p.Name)
 		err = s.openStream(w, r, from, &streaming{w: w, control: http.NewResponseController(w), streams: s.streams, principal: p, space: space})
 	}
 	if err != nil {
