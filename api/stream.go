@@ -24,8 +24,8 @@ const (
 	keyCheck = time.Second
 	// openTimeout is how long Kafka has to say where a stream begins.
 	openTimeout = 5 * time.Second
-	// writeTimeout is how long a caller may take for what it is sent. One that does not keep up is not cut for that: it is
-	// read for no faster.
+	// writeTimeout is how long a caller may take to make room for what it is sent. One that does not keep up is read for no
+	// faster, and is cut only where it makes none: behind large buffers of the system that may be one that reads slowly.
 	writeTimeout = 10 * time.Second
 	// reconnect is when a client should come back.
 	reconnect = time.Second

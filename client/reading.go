@@ -26,8 +26,12 @@ type Entry struct {
 	Position  string `json:"position"` // in the log, "<partition>-<log epoch>-<offset>"
 }
 
-// pageSize is how much is read at once.
-const pageSize = 200
+// How much is read at once. Each page of an owner's names costs the API a look at all of them, so there are few; and
+// each is well below maxAnswer.
+const (
+	pageSize   = 200
+	ownerNames = 500
+)
 
 // History reads what happened to a name, from a version on; 0 for all of it. It ends behind an error. It is read in
 // pages, each within the time of a call.
@@ -68,7 +72,7 @@ func InSpace(space string) OwnerNamesOption {
 // OwnerNames reads the names that an owner holds, by space and key, in all spaces that the key covers: advice, true when
 // each page was read. It ends behind an error.
 func (c *Client) OwnerNames(ctx context.Context, owner string, options ...OwnerNamesOption) iter.Seq2[Name, error] {
-	params := wire.GetOwnerNamesParams{Limit: new(int32(pageSize))}
+	params := wire.GetOwnerNamesParams{Limit: new(int32(ownerNames))}
 	for _, option := range options {
 		option(&params)
 	}

@@ -191,9 +191,9 @@ func TestWatchedEvent(t *testing.T) {
 // An event in several lines is one text with ends of lines, and is no longer than it may be: what never ends is not kept.
 func TestWatchBoundsAnEvent(t *testing.T) {
 	for body, want := range map[string]string{
-		"id: x\ndata: {\"outcome\":\"Blocked\",\ndata: \"key\":\ndata: \"alice\"}\n\n":  "alice",
-		"id: x\ndata: {\"outcome\":\"Bl\ndata: ocked\",\"key\":\"alice\"}\n\n":      "not dibs", // in a text there is no end of a line
-		"id: x\n" + strings.Repeat("data: "+strings.Repeat(" ", 1<<16)+"\n", 20): "too long",
+		"id: x\ndata: {\"outcome\":\"Blocked\",\ndata: \"key\":\ndata: \"alice\"}\n\n": "alice",
+		"id: x\ndata: {\"outcome\":\"Bl\ndata: ocked\",\"key\":\"alice\"}\n\n":         "not dibs", // in a text there is no end of a line
+		"id: x\n" + strings.Repeat("data: "+strings.Repeat(" ", 1<<16)+"\n", 20):       "too long",
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
