@@ -211,11 +211,11 @@ func (m *memory) History(_ context.Context, ref names.Ref, from int64, limit int
 	return entries, m.away
 }
 
-func (m *memory) ByOwner(_ context.Context, owner string, limit int, after names.Ref) (owned []api.Owned, err error) {
+func (m *memory) ByOwner(_ context.Context, owner string, within []string, limit int, after names.Ref) (owned []api.Owned, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, ref := range m.ledger.ByOwner(owner) {
-		if len(owned) < limit && ledgertest.Compare(ref, after) > 0 {
+		if len(owned) < limit && ledgertest.Compare(ref, after) > 0 && (within == nil || slices.Contains(within, string(ref.Space))) {
 			owned = append(owned, api.Owned{Ref: ref, Holding: m.ledger.Holdings[ref]})
 		}
 	}
