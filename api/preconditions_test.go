@@ -59,7 +59,7 @@ func TestPreconditions(t *testing.T) {
 		}
 		described := ofDocument(doc, pattern, "header")
 		for _, header := range []string{"If-Match", "If-None-Match"} {
-			honoured := slices.Contains(described, header)
+			honoured := slices.Contains(described, header) || route.body == nil // a cache asks so
 			for _, value := range []string{"*", `"1"`, "garbage", ""} {
 				method, path := filled(pattern)
 				r := httptest.NewRequest(method, path, nil)

@@ -20,7 +20,7 @@ type route struct {
 	public bool       // no key is asked for
 	scope  auth.Scope // of the key
 	body   func() any // makes what the body is read into; nil for a call without one
-	// honours are the preconditions that it looks at. Any other is refused rather than passed over.
+	// honours are the preconditions that it looks at. A call with a body refuses any other rather than pass it over.
 	honours []string
 	// query are the parameters that it knows. Any other is refused: it is one that is mistyped.
 	query []string
@@ -47,7 +47,7 @@ var routes = map[string]route{
 	"POST /v1/names/{space}/{name}/reactivate": {scope: auth.ScopeClaim, body: func() any { return new(HolderRequest) }, honours: ifMatch},
 
 	"GET /v1/names/{space}/{name}/history": {scope: auth.ScopeRead, query: []string{"from", "limit"}},
-	"GET /v1/owners/{owner}/names":         {scope: auth.ScopeRead, query: []string{"after", "limit"}},
+	"GET /v1/owners/{owner}/names":         {scope: auth.ScopeRead, query: []string{"after", "limit", "space"}},
 
 	"POST /v1/admin/names/{space}/{name}/release":  {scope: auth.ScopeAdmin, body: func() any { return new(AdminReleaseRequest) }, honours: ifMatch},
 	"POST /v1/admin/names/{space}/{name}/transfer": {scope: auth.ScopeAdmin, body: func() any { return new(AdminTransferRequest) }, honours: ifMatch},
@@ -142,8 +142,8 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, found http.Handle
 	if values := r.Header.Values("Prefer"); len(values) > 1 { // a list may come in several lines
 		r.Header.Set("Prefer", strings.Join(values, ", "))
 	}
-	for _, header := range preconditions {
-		if r.Header.Values(header) != nil && !slices.Contains(route.honours, header) {
+	for _, header := range preconditions { // of a read they are what caches say, and change nothing
+		if route.body != nil && r.Header.Values(header) != nil && !slices.Contains(route.honours, header) {
 			return principal, badRequest(header, "is not possible here: nothing would look at it")
 		}
 	}
