@@ -27,6 +27,9 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	f.path, f.space, f.body, f.key, f.match = r.URL.Path, r.URL.Query().Get("space"), string(body), r.Header.Get("Idempotency-Key"), r.Header.Get("If-Match")
 	w.Header().Set("Content-Type", map[bool]string{true: "application/problem+json", false: "application/json"}[f.status >= 400])
+	if f.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "60") // asked once, then waited for: no try is cut off in the middle
+	}
 	w.WriteHeader(f.status)
 	_, _ = io.WriteString(w, f.answer)
 }
@@ -143,7 +146,7 @@ func TestOrdersTellTheOutcome(t *testing.T) {
 			{503, refusal(503, "unavailable", ``), exitUnreachable, "", "unavailable"},
 		} {
 			api.status, api.answer = failure.status, failure.answer
-			code, stdout, stderr := dibs(t, append(args, "--wait=200ms")...)
+			code, stdout, stderr := dibs(t, append(args, "--wait=500ms")...)
 			if code != failure.code || !strings.Contains(stdout, failure.out) || !strings.Contains(stderr, failure.err) {
 				t.Errorf("%v with %d: exit %d, %q, %q", test.args, failure.status, code, stdout, stderr)
 			}
