@@ -84,15 +84,15 @@ func (d *Deployment) applySpaces(ctx context.Context, policies []*names.Policy, 
 	if o.DryRun || plan.Done() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, ErrNotYet)
-	defer cancel()
 	if len(plan.Retired) > 0 {
 		select {
-		case <-time.After(settleKeys): // everybody signs with another key by then
+		case <-time.After(SettleKeys): // everybody signs with another key by then
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return ctx.Err()
 		}
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Wait, ErrNotYet)
+	defer cancel()
 	published := make(map[names.Space]map[int32]int64) // the offset in each partition
 	for _, c := range plan.Changes {
 		a := claims.PolicyActivated{Space: c.Policy.Space, Version: c.Policy.Version, Policy: c.Policy, Rules: claims.Rules, Keys: plan.Keys, SignedOnly: plan.SignedOnly}
@@ -102,7 +102,11 @@ func (d *Deployment) applySpaces(ctx context.Context, policies []*names.Policy, 
 			if err != nil {
 				return fmt.Errorf("space %s: %w", c.Policy.Space, err)
 			}
-			if offsets[p], err = d.Claims.Publish(ctx, p, r); err != nil {
+			offsets[p], err = d.Claims.Publish(ctx, p, r)
+			switch {
+			case err != nil && ctx.Err() != nil:
+				return fmt.Errorf("%w: broken off at partition %d of space %s. The same command goes on from here", ErrNotYet, p, c.Policy.Space)
+			case err != nil:
 				return fmt.Errorf("publish the policy of space %s to partition %d: Kafka is %w: %w", c.Policy.Space, p, ErrUnreachable, err)
 			}
 		}
@@ -158,10 +162,7 @@ func (d *Deployment) awaitSpace(ctx context.Context, plan *SpacesPlan, c SpaceCh
 		}
 		select {
 		case <-ctx.Done():
-			if cause := context.Cause(ctx); errors.Is(cause, ErrNotYet) || err == nil {
-				return fmt.Errorf("%w: space %s waits for partitions %s: is a processor running? The same command goes on from here", ErrNotYet, c.Policy.Space, strings.Join(waiting, ", "))
-			}
-			return err
+			return fmt.Errorf("%w: space %s waits for partitions %s: is a processor running? The same command goes on from here", ErrNotYet, c.Policy.Space, strings.Join(waiting, ", "))
 		case <-tick.C:
 		}
 	}

@@ -252,7 +252,9 @@ func TestRetiredKey(t *testing.T) {
 	if said := d.apply(1, `{spaces: {invoice-number: {version: 4}}}`); !strings.Contains(said, "Not any more: k1") || !strings.Contains(said, "--retire-keys") {
 		t.Errorf("apply says\n%s", said)
 	}
-	d.apply(0, `{spaces: {invoice-number: {version: 4}}}`, "--retire-keys")
+	if said := d.apply(0, `{spaces: {invoice-number: {version: 4}}}`, "--retire-keys"); !strings.Contains(said, "in 10s, when nobody signs with k1 any more") {
+		t.Errorf("apply says\n%s", said)
+	}
 	if said := d.mustRun("spaces"); strings.Contains(said, "k1") || !strings.Contains(said, "k2") {
 		t.Errorf("spaces says\n%s", said)
 	}

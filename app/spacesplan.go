@@ -102,7 +102,7 @@ func (d *Deployment) planKeys(plan *SpacesPlan, rows []processor.Standing) error
 	if len(valid) == 0 {
 		return fmt.Errorf("%w: no key of security.request_keys_file holds in every partition: dibs spaces shows which do. A new one comes beside one that holds", ErrUnsigned)
 	}
-	plan.signing = valid.Signing(d.Keys.Signing, slices.Clone(order)...)
+	plan.signing = valid.Signing(d.Keys.Signing, order...)
 	for _, id := range plan.Keys {
 		if len(held) > 0 && !held[id] {
 			plan.New = append(plan.New, id)
@@ -125,8 +125,8 @@ func (d *Deployment) planKeys(plan *SpacesPlan, rows []processor.Standing) error
 	return nil
 }
 
-// settleKeys is how long everybody takes to sign with another key once it holds, twice over.
-const settleKeys = 10 * time.Second
+// SettleKeys is how long everybody takes to sign with another key once it holds, twice over.
+const SettleKeys = 10 * time.Second
 
 // planSpace compares one policy with what holds.
 func (d *Deployment) planSpace(rows []processor.Standing, partitions int, p *names.Policy) (SpaceChange, error) {

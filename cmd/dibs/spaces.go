@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -192,17 +191,17 @@ Postgres out of reach.`,
 		out := cmd.OutOrStdout()
 		err = app.ApplySpaces(cmd.Context(), settings.Config, logger(cmd, settings.Log), policies, app.ApplyOptions{
 			DryRun: *dryRun, RetireKeys: *retire, DropSignatures: *drop, Wait: *wait,
-			Planned: func(p *app.SpacesPlan) { printPlan(cmd, p, *dryRun) },
+			Planned: func(p *app.SpacesPlan) { printPlan(cmd, p, *dryRun, *retire) },
 			Progress: func(space names.Space, done, of int) {
 				fmt.Fprintf(out, "%s: holds in %d of %d partitions\n", space, done, of)
 			},
 		})
-		return spacesExit(cmd.Context(), err)
+		return spacesExit(err)
 	}
 	return cmd
 }
 
-func printPlan(cmd *cobra.Command, plan *app.SpacesPlan, dry bool) {
+func printPlan(cmd *cobra.Command, plan *app.SpacesPlan, dry, retire bool) {
 	out := cmd.OutOrStdout()
 	verb := "is published"
 	if dry {
@@ -234,11 +233,14 @@ func printPlan(cmd *cobra.Command, plan *app.SpacesPlan, dry bool) {
 	default:
 		fmt.Fprintln(out, "\nsignatures from then on: privileged: what an actor or dibs itself asks must be signed")
 	}
+	if len(plan.Retired) > 0 && retire && !dry {
+		fmt.Fprintf(out, "it is published in %s, when nobody signs with %s any more\n", app.SettleKeys, strings.Join(plan.Retired, ", "))
+	}
 }
 
 // spacesExit gives an error its exit code.
-func spacesExit(ctx context.Context, err error) error {
-	if err != nil && (errors.Is(err, app.ErrNotYet) || ctx.Err() != nil) {
+func spacesExit(err error) error {
+	if errors.Is(err, app.ErrNotYet) {
 		return &exitError{exitUndecided, err.Error()}
 	}
 	return err
