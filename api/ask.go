@@ -139,12 +139,14 @@ const nearby = 256
 // earlier request of the same caller may have another.
 func (c *Claimer) same(a *asking, hash claims.Hash) bool {
 	policies := c.Policies()
-	_, spelling := a.body.Name()
-	// By the policy that the log had come to it may have been no name, or of no space: then it counts as it was typed.
-	typed := names.Ref{Space: a.ref.Space, Key: names.Key(a.ref.String() + "\x00" + spelling)}
 	asks := func(body claims.Body) bool {
-		return claims.HashOf(body, a.ref, a.principal, policies) == hash ||
-			claims.HashOf(body, typed, a.principal, policies) == hash || claims.HashOf(body, typed, a.principal, nil) == hash
+		if claims.HashOf(body, a.ref, a.principal, policies) == hash {
+			return true
+		}
+		// By the policy that the log had come to it may have been no name, or of no space: then it counts as it was typed.
+		_, spelling := body.Name()
+		typed := names.Ref{Space: a.ref.Space, Key: names.Key(a.ref.String() + "\x00" + spelling)}
+		return claims.HashOf(body, typed, a.principal, policies) == hash || claims.HashOf(body, typed, a.principal, nil) == hash
 	}
 	if asks(a.body) {
 		return true
