@@ -181,6 +181,10 @@ func TestRecipes(t *testing.T) {
 	}
 	k.page.play("spaces")
 	k.topic.set(k.topic.claims, "message.timestamp.after.max.ms", "3600000") // for elapse; with that, nothing more would start
+	t.Cleanup(func() { // when all are done
+		k.settled(30 * time.Second)
+		k.check()
+	})
 	for _, recipe := range []struct {
 		name string
 		test func(*testing.T)
