@@ -181,7 +181,7 @@ func TestRecipes(t *testing.T) {
 	}
 	k.page.play("spaces")
 	k.topic.set(k.topic.claims, "message.timestamp.after.max.ms", "3600000") // for elapse; with that, nothing more would start
-	t.Cleanup(func() { // when all are done
+	t.Cleanup(func() {                                                       // when all are done
 		k.settled(30 * time.Second)
 		k.check()
 	})
