@@ -122,12 +122,12 @@ func TestActivationRefused(t *testing.T) {
 func TestActivationOfANewerDibs(t *testing.T) {
 	r := activated(t, activation())
 	text := string(r.Value)
-	r.Value = []byte(strings.Replace(strings.Replace(text, `"rules":1`, `"rules":2`, 1), `"min_length":3`, `"min_runes":3`, 1))
+	r.Value = []byte(strings.Replace(strings.Replace(text, `"rules":1`, `"rules":3`, 1), `"min_length":3`, `"min_runes":3`, 1))
 	read, err := claims.Read(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := read.Body.(*claims.PolicyActivated); a.Rules != 2 || a.Policy != nil || a.Version != 2 {
+	if a := read.Body.(*claims.PolicyActivated); a.Rules != 3 || a.Policy != nil || a.Version != 2 {
 		t.Errorf("read %+v", a)
 	}
 	claims.HashOf(read.Body, names.Ref{}, "", nil) // does not panic

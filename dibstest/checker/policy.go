@@ -40,10 +40,11 @@ type laws struct {
 	// secrets are those of the keys that sign; all asks a signature of every request.
 	secrets map[string][]byte
 	all     bool
+	rules   int64 // the highest that were activated
 }
 
 func (h *History) laws() laws {
-	l := laws{policies: map[string]Policy{spaceUsername: username()}, secrets: h.Secrets, all: h.SignedAll}
+	l := laws{policies: map[string]Policy{spaceUsername: username()}, secrets: h.Secrets, all: h.SignedAll, rules: 1}
 	for _, p := range h.Policies {
 		l.policies[p.Space] = p
 	}
@@ -168,6 +169,7 @@ func (l *laws) apply(a activation, known map[string][]byte) {
 		}
 	}
 	l.policies, l.all, l.secrets = policies, a.all, make(map[string][]byte)
+	l.rules = max(l.rules, a.rules)
 	for _, id := range a.keys {
 		if secret, ok := known[id]; ok {
 			l.secrets[id] = secret
