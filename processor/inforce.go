@@ -3,6 +3,7 @@ package processor
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,6 +25,8 @@ type InForce struct {
 	Keys []string
 	// SignedOnly: every request must be signed.
 	SignedOnly bool
+
+	lacking error // why a policy that holds is not among Policies; nil where all are
 }
 
 // with returns what holds behind an activation.
@@ -33,7 +36,7 @@ func (f *InForce) with(a *claims.PolicyActivated) *InForce {
 	if f != nil {
 		before = f.Policies
 	}
-	if next.Policies = before; a.Policy != nil { // else its rules are not known here
+	if next.Policies, next.lacking = before, a.Lacking; a.Policy != nil { // else it asks for what is not known here
 		next.Policies = before.With(a.Policy)
 	}
 	return next
@@ -83,6 +86,10 @@ func ReadInForce(text []byte) (*InForce, error) {
 	}
 	for space, s := range stored.Spaces {
 		p, err := names.ReadPolicy(space, s.Version, s.Policy)
+		if errors.Is(err, names.ErrTables) {
+			f.lacking = fmt.Errorf("space %s: %w", space, err)
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read what holds in a partition: space %s: %w", space, err)
 		}
@@ -93,11 +100,15 @@ func ReadInForce(text []byte) (*InForce, error) {
 
 // LackingError says that what holds asks for something that this process has not got.
 type LackingError struct {
-	Rules int      // 0 where they are known
-	Keys  []string // ids of keys without a secret
+	Rules  int      // 0 where they are known
+	Keys   []string // ids of keys without a secret
+	Tables error    // what is wrong with the Unicode tables of a policy; nil for nothing
 }
 
 func (e *LackingError) Error() string {
+	if e.Tables != nil {
+		return fmt.Sprintf("a policy holds from here on that this dibs cannot follow: %v: run one that has them, then dibs partitions resume", e.Tables)
+	}
 	if e.Rules > 0 {
 		return fmt.Sprintf("rules %d hold from here on, and this dibs knows rules %d: run a newer one, then dibs partitions resume", e.Rules, claims.Rules)
 	}
@@ -112,6 +123,9 @@ func (r Rules) Under(f *InForce) (Rules, error) {
 	}
 	if f.Rules > claims.Rules {
 		return r, &LackingError{Rules: f.Rules}
+	}
+	if f.lacking != nil {
+		return r, &LackingError{Tables: f.lacking}
 	}
 	keys, lacking := r.Keys.Only(f.Keys)
 	if len(lacking) > 0 {

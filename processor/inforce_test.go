@@ -225,11 +225,11 @@ func TestWhatIsLackingIsNotDecided(t *testing.T) {
 	l = newPolicyLog(t)
 	l.activate("k1", claims.PolicyActivated{Space: names.Username, Version: 2}, nil)
 	newer := l.records[0].Record
-	newer.Value = []byte(strings.Replace(strings.Replace(string(newer.Value), `"rules":1`, `"rules":2`, 1), `"min_length"`, `"min_runes"`, 1))
+	newer.Value = []byte(strings.Replace(strings.Replace(string(newer.Value), `"rules":1`, `"rules":3`, 1), `"min_length"`, `"min_runes"`, 1))
 	l.records = nil
 	l.claim(1, names.Username, "alice", "u-1")
 	l.add(l.key("k1").Sign(newer))
-	l.becomes("Accepted  registered v1", "rules 2 hold from here on, and this dibs knows rules 1: run a newer one, then dibs partitions resume")
+	l.becomes("Accepted  registered v1", "rules 3 hold from here on, and this dibs knows rules 2: run a newer one, then dibs partitions resume")
 }
 
 func TestInForceJSON(t *testing.T) {
@@ -244,9 +244,9 @@ func TestInForceJSON(t *testing.T) {
 	if f.Equal(nil) || (*processor.InForce)(nil).Equal(f) || !(*processor.InForce)(nil).Equal(nil) {
 		t.Error("nothing is not something")
 	}
-	newer, err := processor.ReadInForce([]byte(`{"rules":2,"keys":["k1"],"signatures":"all","spaces":{"username":{"version":9,"policy":{"unicode":"precis"}}}}`))
+	newer, err := processor.ReadInForce([]byte(`{"rules":3,"keys":["k1"],"signatures":"all","spaces":{"username":{"version":9,"policy":{"unicode":"precis"}}}}`))
 	var lacking *processor.LackingError
-	if _, under := l.rules.Under(newer); err != nil || !errors.As(under, &lacking) || lacking.Rules != 2 {
+	if _, under := l.rules.Under(newer); err != nil || !errors.As(under, &lacking) || lacking.Rules != 3 {
 		t.Errorf("of a newer dibs: %v, %v", err, under)
 	}
 	for _, text := range []string{``, `{`, `{"rules":1,"spaces":{"username":{"version":2,"policy":{}}}}`, `{"rules":1,"spaces":{"username":{"version":2}}}`} {

@@ -142,9 +142,9 @@ func (y *reference) next(m processor.Message) []want {
 		if space, spelling = q.Body.Name(); y.policy(space) != nil {
 			p = y.policy(space)
 			row.policy = p.Version
-			_, err := p.Canonical(spelling)
+			_, err := p.Key(spelling)
 			allowed = err == nil
-			key, err = p.Key(spelling)
+			key, err = p.HeldKey(spelling)
 			_, isClaim := q.Body.(*claims.UsernameClaimed)
 			named = err == nil && (allowed || !isClaim)
 		}
@@ -209,7 +209,7 @@ func (y *reference) prints(m processor.Message, q claims.Request, p *names.Polic
 		return all
 	}
 	add(typed, nil)
-	if key, err := p.Key(spelling); err == nil {
+	if key, err := p.HeldKey(spelling); err == nil {
 		add(names.Ref{Space: space, Key: key}, y.policies)
 	}
 	return all
@@ -332,7 +332,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		}
 		var old names.Key
 		if b.Replaces != nil {
-			old, _ = p.Key(b.Replaces.Name)
+			old, _ = p.HeldKey(b.Replaces.Name)
 		}
 		mine := n.state == "registered" && n.owner == b.Owner
 		switch {
@@ -530,7 +530,7 @@ func (y *reference) sensible(c *claims.UsernameClaimed, p *names.Policy, ref nam
 	if c.Replaces == nil {
 		return true
 	}
-	old, err := p.Key(c.Replaces.Name)
+	old, err := p.HeldKey(c.Replaces.Name)
 	return err == nil && (old != ref.Key || c.Mode != claims.ModeReserve)
 }
 

@@ -109,9 +109,7 @@ func (l *lane) ask(due []Due, now time.Time) {
 		}
 		id := claims.ExpiryID(d.ClaimID, d.ExpiresAt)
 		l.sweeper.asked[id] = now
-		body := &claims.ExpiryDue{
-			About: claims.About{Space: d.Ref.Space, Spelling: string(d.Ref.Key)}, ClaimID: d.ClaimID, ExpiresAt: d.ExpiresAt,
-		}
+		body := &claims.ExpiryDue{About: claims.AboutKey(d.Ref), ClaimID: d.ClaimID, ExpiresAt: d.ExpiresAt}
 		t.questions = append(t.questions, l.own(body, id, d.Ref, reading))
 	}
 	signal(l.committed)
