@@ -70,7 +70,7 @@ func (j *judge) asked(r *Record, owed map[string]*followUp, asked map[string]boo
 	asked[id] = true
 	q := request{kind: typeRelease}
 	switch {
-	case !q.value(r.Value), q.space != f.ref[0], q.name != f.ref[1], q.owner != f.owner, q.expectedVersion == nil || *q.expectedVersion != f.version,
+	case !q.value(r.Value), q.space != f.ref[0], q.byKey && q.key != f.ref[1], !q.byKey && q.name != f.ref[1], q.owner != f.owner, q.expectedVersion == nil || *q.expectedVersion != f.version,
 		q.actor != "", q.reason != "", !q.deadline.IsZero():
 		j.broken(4, "the release at %s is %q, expected that of %s by %q at version %d (decision at %s)", at, r.Value, f.recordKey(), f.owner, f.version, f.from)
 	case string(r.Key) != f.recordKey() || r.Partition != partitionOf(f.recordKey(), j.Partitions):
