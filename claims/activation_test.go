@@ -151,6 +151,11 @@ func TestActivationBeyondASCII(t *testing.T) {
 	}
 	a.Rules = claims.Rules
 	r := activated(t, a)
+	bare := *a.Policy
+	bare.Reserved = nil
+	golden := *a
+	golden.Policy = &bare
+	eventtest.Check(t, "testdata/policy_activated_unicode.json", activated(t, &golden), *update)
 	read, err := claims.Read(r)
 	if err != nil {
 		t.Fatal(err)
