@@ -171,6 +171,9 @@ func (d *Deployment) planKeys(plan *SpacesPlan, rows []processor.Standing) error
 		if f.Rules > claims.Rules {
 			return fmt.Errorf("%w: partition %d goes by rules %d, and this dibs knows rules %d: run a newer one", ErrUnsigned, row.Partition, f.Rules, claims.Rules)
 		}
+		if err := f.Lacking(); err != nil {
+			return fmt.Errorf("%w: in partition %d a policy holds that this dibs cannot follow: %w: run one that has them", ErrUnsigned, row.Partition, err)
+		}
 		for _, id := range f.Keys {
 			held[id] = true
 		}

@@ -42,6 +42,15 @@ func (f *InForce) with(a *claims.PolicyActivated) *InForce {
 	return next
 }
 
+// Lacking says why this build cannot follow one of the policies that hold; nil where it can follow all. The error wraps
+// names.ErrTables.
+func (f *InForce) Lacking() error {
+	if f == nil {
+		return nil
+	}
+	return f.lacking
+}
+
 // Equal reports whether the same holds.
 func (f *InForce) Equal(other *InForce) bool {
 	return f == other || f != nil && other != nil && bytes.Equal(f.JSON(), other.JSON())
