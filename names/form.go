@@ -95,7 +95,13 @@ func (p Precis) Form() (*Form, error) {
 		return nil, err
 	}
 	if f.confusables == ConfusablesAsTyped && f.chars != CharactersASCII && !f.any {
-		f.findLooks()
+		// They follow from tables and characters alone, and take longer to find than all the rest.
+		kept := &f.tables.looks[map[Characters]int{CharactersAll: 1}[f.chars]]
+		kept.find.Do(func() {
+			f.findLooks()
+			kept.looks, kept.doubles = f.looks, f.doubles
+		})
+		f.looks, f.doubles = kept.looks, kept.doubles
 	}
 	return f, nil
 }

@@ -42,6 +42,14 @@ type tables struct {
 	err     error
 	like    [2]map[rune]string       // what characters look like: as typed, and in lower case
 	ascii   [2][utf8.RuneSelf]string // the same for all of ASCII
+	looks   [2]looks                 // of the recommended characters, and of all
+}
+
+// looks are what findLooks has found: every form with these tables and characters has the same.
+type looks struct {
+	find    sync.Once
+	looks   map[rune][]look
+	doubles map[rune]bool
 }
 
 // known are the tables that policies may name.
