@@ -64,7 +64,7 @@ type Server struct {
 	metrics  *serverMetrics
 	mux      *http.ServeMux
 	streams  *streams
-	policies names.Policies
+	policies func() names.Policies
 	// answerWithin is the write deadline: later than any answer.
 	answerWithin time.Duration
 }
@@ -96,7 +96,7 @@ func NewServer(cfg Config, claimer *Claimer, keys Authenticator) (*Server, error
 	}
 	s := &Server{
 		cfg: cfg, keys: keys, log: cfg.Log, limits: newLimits(cfg.Rate, cfg.Burst), metrics: newServerMetrics(cfg.Registerer),
-		streams: newStreams(cfg.Streams, cfg.MaxStreams, cfg.Registerer), policies: claimer.cfg.Policies,
+		streams: newStreams(cfg.Streams, cfg.MaxStreams, cfg.Registerer), policies: claimer.Policies,
 		answerWithin: requestTimeout + max(cfg.WaitMax, claimer.cfg.PublishTimeout) + writeReserve,
 	}
 	s.mux = s.newMux(&handlers{claimer: claimer, waitDefault: cfg.WaitDefault, waitMax: cfg.WaitMax})

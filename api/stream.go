@@ -95,7 +95,7 @@ func (s *Server) spaceParam(query url.Values, p *auth.Principal) (names.Space, e
 		return "", badRequest("space", "is given "+strconv.Itoa(len(values))+" times")
 	case !p.InSpace(values[0]):
 		return "", notAllowed("space", "the key is limited to other spaces")
-	case s.policies[names.Space(values[0])] == nil:
+	case s.policies()[names.Space(values[0])] == nil:
 		return "", &Refused{Reason: UnknownSpace, Errors: []FieldError{{Field: "space", Detail: "there is no such space"}}}
 	default:
 		return names.Space(values[0]), nil

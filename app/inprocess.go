@@ -26,7 +26,7 @@ func WithClaimer(ctx context.Context, cfg config.Config, log *slog.Logger, f fun
 	defer d.Close()
 	if len(d.Keys.All) == 0 { // nobody else signs for this deployment
 		key := claims.SigningKey{ID: "in-process", Secret: []byte(uuid.NewString())}
-		d.Keys = auth.RequestKeys{Signing: key, All: claims.Keys{key.ID: key.Secret}}
+		d.Keys = auth.RequestKeys{Signing: key, All: claims.Keys{key.ID: key.Secret}, Order: []string{key.ID}}
 	}
 	if err := d.Prepare(ctx); err != nil {
 		return err

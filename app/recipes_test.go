@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -171,6 +173,10 @@ func TestRecipes(t *testing.T) {
 	k.page = k.open(t, "../docs/recipes.md", "localhost:8080", k.api.apiAddr(),
 		"dibs.", "", "'job-7'", "'anonymous'", "'2026-11-21 10:00Z'", "now() - interval '1 hour'") // as the SQL is to be here
 	t.Cleanup(k.page.done)
+	if err := os.WriteFile(filepath.Join(k.page.dir, "spaces.yaml"), []byte(k.page.block("yaml")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k.page.play("spaces")
 	k.topic.set(k.topic.claims, "message.timestamp.after.max.ms", "3600000") // for elapse; with that, nothing more would start
 	for _, recipe := range []struct {
 		name string
@@ -324,9 +330,27 @@ func (k *kitchen) number(t *testing.T) {
 	}
 }
 
-// activeOnly runs the code in the space username, where an owner who is not active keeps the name.
+// activeOnly runs the code in a space where an owner who is not active loses the name, and in one where that is not so.
 func (k *kitchen) activeOnly(t *testing.T) {
 	ctx := t.Context()
+	nick := client.Claim{Space: "nickname", Name: "Nora", Owner: "u-31", IdempotencyKey: "nora"}
+	eventually(t, 10*time.Second, func() error { // the API hears of it a little later
+		_, err := k.dibs.Claim(ctx, nick)
+		return err
+	})
+	back := func(owner string, want bool) {
+		t.Helper()
+		if got, err := recipes.ComeBack(ctx, k.dibs, "nickname", "nora", owner, "opening-"+owner); err != nil || got != want {
+			t.Errorf("%s comes back: %t, %v; want %t", owner, got, err, want)
+		}
+	}
+	got(t)(recipes.Leave(ctx, k.dibs, "nickname", "nora", "u-31", "closing-31"))
+	nick.Owner, nick.IdempotencyKey = "u-32", ""
+	got(t)(k.dibs.Claim(ctx, nick))
+	back("u-31", false)
+	got(t)(recipes.Leave(ctx, k.dibs, "nickname", "nora", "u-32", "closing-32"))
+	back("u-32", true)
+
 	got(t)(k.dibs.Claim(ctx, client.Claim{Name: "dora", Owner: "u-31"}))
 	for range 2 {
 		got(t)(recipes.Leave(ctx, k.dibs, "username", "dora", "u-31", "closing-1"))

@@ -53,13 +53,7 @@ func (s *SignedClaims) Sign() func(cloudevents.Record) cloudevents.Record {
 
 // sign signs with a key that holds in all partitions, as far as is known.
 func (d *Deployment) sign(r cloudevents.Record, h api.Holding) cloudevents.Record {
-	keys := d.Keys.All
-	if h.Keys != nil {
-		if some, _ := keys.Only(h.Keys); len(some) > 0 {
-			keys = some
-		}
-	}
-	return keys.Signing(d.Keys.Signing).Sign(r)
+	return d.Keys.All.Signing(d.Keys.Signing, h.Keys).Sign(r)
 }
 
 // errNoRequestKeys says what to do about a missing file.

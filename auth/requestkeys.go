@@ -19,6 +19,7 @@ import (
 type RequestKeys struct {
 	Signing claims.SigningKey // the first of the file
 	All     claims.Keys       // what a signature may be made with
+	Order   []string          // their ids, as the file has them
 }
 
 // requestKey is an entry of the file as written.
@@ -67,6 +68,7 @@ func ReadRequestKeys(path string) (RequestKeys, error) {
 			keys.Signing = claims.SigningKey{ID: k.ID, Secret: secret}
 		}
 		keys.All[k.ID] = secret
+		keys.Order = append(keys.Order, k.ID)
 	}
 	return keys, nil
 }

@@ -210,10 +210,22 @@ func TestKeysThatHold(t *testing.T) {
 	if got := keys.Signing(wanted); got.ID != "k1" {
 		t.Errorf("signs with %s", got.ID)
 	}
-	if got := some.Signing(wanted); got.ID != "k2" || string(got.Secret) != "b" {
-		t.Errorf("signs with %s", got.ID)
-	}
-	if got := (claims.Keys{}).Signing(wanted); got.ID != "k1" {
-		t.Errorf("signs with %s", got.ID)
+	for _, c := range []struct {
+		keys claims.Keys
+		held [][]string
+		want string
+	}{
+		{keys, nil, "k1"},
+		{keys, [][]string{nil, nil}, "k1"},
+		{keys, [][]string{{"k2", "k1"}, nil, {"k2", "k1"}}, "k2"},
+		{keys, [][]string{{"k2", "k1"}, {"k1"}}, "k1"}, // on its way
+		{keys, [][]string{{"k1"}, {"k2", "k1"}}, "k1"},
+		{keys, [][]string{{"k9", "k3"}}, "k3"}, // k9 is not ours
+		{keys, [][]string{{"k2"}, {"k3"}}, "k1"},
+		{claims.Keys{}, [][]string{{"k2"}}, "k1"},
+	} {
+		if got := c.keys.Signing(wanted, c.held...); got.ID != c.want || got.ID != "k1" && string(got.Secret) != string(keys[c.want]) {
+			t.Errorf("%v hold: signs with %s, want %s", c.held, got.ID, c.want)
+		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"maps"
 	"slices"
 
 	"github.com/dibs-hq/dibs/cloudevents"
@@ -32,13 +31,21 @@ func (ks Keys) Only(ids []string) (some Keys, lacking []string) {
 	return some, lacking
 }
 
-// Signing returns the key to sign with: the wanted one where it is among these, else the first by id.
-func (ks Keys) Signing(wanted SigningKey) SigningKey {
-	if _, ok := ks[wanted.ID]; ok || len(ks) == 0 {
+// Signing returns the key to sign with what may go anywhere, where these ids hold in one place each, in order of preference;
+// nil stands for any. It is the first of ours that holds in all of them. Where nothing is said, or none does, it is the
+// wanted one.
+func (ks Keys) Signing(wanted SigningKey, held ...[]string) SigningKey {
+	held = slices.DeleteFunc(held, func(ids []string) bool { return ids == nil })
+	if len(held) == 0 {
 		return wanted
 	}
-	id := slices.Min(slices.Collect(maps.Keys(ks)))
-	return SigningKey{id, ks[id]}
+	for _, id := range held[0] {
+		secret, ours := ks[id]
+		if ours && !slices.ContainsFunc(held, func(ids []string) bool { return !slices.Contains(ids, id) }) {
+			return SigningKey{id, secret}
+		}
+	}
+	return wanted
 }
 
 // SigningKey is the one of the Keys that a process signs with.

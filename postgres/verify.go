@@ -222,6 +222,17 @@ func (s *snapshot) Standing() (processor.Standing, bool) { return s.standing, s.
 // Began implements verify.Snapshot.
 func (s *snapshot) Began() int64 { return s.began }
 
+// LastPolicy implements verify.Snapshot. It goes through the partition's rows from their end: they are read whole anyway.
+func (s *snapshot) LastPolicy(ctx context.Context) (at verify.Position, err error) {
+	err = s.conn.Conn().QueryRow(ctx, `
+		SELECT log_epoch, "offset" FROM decisions WHERE partition = $1 AND kind = 'p' ORDER BY log_epoch DESC, "offset" DESC LIMIT 1`,
+		s.partition).Scan(&at.LogEpoch, &at.Offset)
+	if err != nil {
+		return at, fmt.Errorf("find the last policy of partition %d: %w", s.partition, err)
+	}
+	return at, nil
+}
+
 // param encodes the parameter of a statement.
 func param(wire []byte) []byte { return wire[4:] }
 

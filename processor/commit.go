@@ -213,7 +213,6 @@ func (l *lane) done(r run, b Batch) {
 	if b.InForce != nil {
 		t.InForce = b.InForce
 		t.regime, _ = NewRegime(l.rules, b.InForce) // records were received under it: nothing is lacking
-		l.signWith(t.regime)
 	}
 	l.mu.Unlock()
 	l.metrics.decided(b)

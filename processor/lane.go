@@ -47,7 +47,7 @@ type lane struct {
 	// owned is written by the decide stage alone, under mu; it reads without. The publish stage reads under mu.
 	owned map[int32]*tenure
 	task  task // of the decide stage
-	// signer is what our own requests are signed with: the signing key, unless what was heard of last holds without it.
+	// signer is what our own requests are signed with, as of the last look at the rows; nil before the first.
 	signer atomic.Pointer[claims.SigningKey]
 	// publishing has the partitions that something is being published of, and since when.
 	publishing map[int32]time.Time
@@ -95,7 +95,6 @@ func newLane(number int, cfg Config, source Source, record Record, publisher Pub
 		wake:       make(chan struct{}, 1), committed: make(chan struct{}, 1), published: make(chan struct{}, 1),
 	}
 	l.beside = l.probes.Go
-	l.signer.Store(&cfg.Signing)
 	return l
 }
 
@@ -202,6 +201,12 @@ func (l *lane) reconcile(ctx context.Context) {
 // takeOver makes the partition ours: from the moment the epoch is bumped the former writer changes nothing.
 func (l *lane) takeOver(ctx context.Context, p int32) {
 	defer l.at(fmt.Sprintf("taking over partition %d", p))()
+	if l.signer.Load() == nil {
+		if _, err := l.rows(ctx); err != nil {
+			l.again(ctx, p, "read what holds", err)
+			return
+		}
+	}
 	began := l.clock.Now()
 	st, err := l.record.Acquire(ctx, p, l.clock.NewID())
 	if err != nil {
@@ -225,7 +230,6 @@ func (l *lane) takeOver(ctx context.Context, p int32) {
 	delete(l.retry, p)
 	l.mu.Lock()
 	l.owned[p] = t
-	l.signWith(regime)
 	l.mu.Unlock()
 	signal(l.committed)
 	l.metrics.tookOver(l.clock.Now().Sub(began), len(rows))
@@ -399,7 +403,7 @@ func (l *lane) lookAtRows(ctx context.Context) {
 	}
 	l.lookedAt = l.clock.Now()
 	defer l.at("looking at the rows of the partitions")()
-	rows, err := l.record.Standings(ctx, l.ownedPartitions())
+	rows, err := l.rows(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			l.metrics.trouble("record", err)
@@ -418,6 +422,21 @@ func (l *lane) lookAtRows(ctx context.Context) {
 			l.lose(ctx, p)
 		}
 	}
+}
+
+// rows reads the rows of all partitions, and takes note of what is to be signed with.
+func (l *lane) rows(ctx context.Context) ([]Standing, error) {
+	all := l.ownedPartitions()
+	for p := range int32(l.rules.Partitions) {
+		if !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	rows, err := l.record.Standings(ctx, all)
+	if err == nil {
+		l.signWith(rows)
+	}
+	return rows, err
 }
 
 func (l *lane) setMustVerify(t *tenure, must bool) {

@@ -33,7 +33,7 @@ var Life = []Move{
 	{claims.TypeReleaseRequested, in(registrations.Registered, registrations.Reserved, registrations.Inactive), in(registrations.Free, registrations.Cooling), registrations.Released, true, "an actor"},
 	{claims.TypeDeactivateRequested, in(registrations.Registered), in(registrations.Inactive, registrations.Free), registrations.Deactivated, false, "its owner"},
 	{claims.TypeReactivateRequested, in(registrations.Inactive), in(registrations.Registered), registrations.Reactivated, false, "its owner"},
-	{claims.TypeReactivateRequested, in(registrations.Free), in(registrations.Registered), registrations.Reactivated, false, "who deactivated it last"},
+	{claims.TypeReactivateRequested, in(registrations.Free), in(registrations.Registered), registrations.Reactivated, false, "who deactivated it last, if nobody has held it since"},
 	{claims.TypeTransferRequested, in(registrations.Registered), in(registrations.Registered), registrations.Transferred, false, "its owner"},
 	{claims.TypeTransferRequested, in(registrations.Registered, registrations.Reserved, registrations.Inactive), in(registrations.Registered), registrations.Transferred, true, "an actor"},
 	{claims.TypeBlockRequested, in(registrations.Free, registrations.Reserved, registrations.Registered, registrations.Inactive, registrations.Cooling, registrations.StateBlocked), in(registrations.StateBlocked), registrations.Blocked, true, "an actor; a holder loses it"},

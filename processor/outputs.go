@@ -70,9 +70,16 @@ func (l *lane) own(body claims.Body, id uuid.UUID, ref names.Ref, at time.Time) 
 	return Output{ToClaims, claims.Partition(ref.String(), l.rules.Partitions), r}
 }
 
-// signWith has our own requests signed with a key that holds.
-func (l *lane) signWith(r Regime) {
-	key := r.Rules.Keys.Signing(l.signing)
+// signWith has our own requests signed with a key that holds in every partition: they go to any of them, and one whose
+// signature does not hold where it arrives is lost. Who retires a key waits until everybody has looked at the rows.
+func (l *lane) signWith(rows []Standing) {
+	held := make([][]string, 0, len(rows))
+	for i := range rows {
+		if f := rows[i].InForce; f != nil {
+			held = append(held, f.Keys)
+		}
+	}
+	key := l.rules.Keys.Signing(l.signing, held...)
 	l.signer.Store(&key)
 }
 

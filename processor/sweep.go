@@ -99,19 +99,24 @@ func (l *lane) ask(due []Due, now time.Time) {
 		return
 	}
 	reading := now.Truncate(time.Millisecond) // as records have it
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	questions := make(map[int32][]Output)
 	for i := range due {
 		d := &due[i]
-		t := l.owned[d.Partition]
-		if t == nil || t.Halted != "" || len(t.questions) >= maxQuestions || d.ExpiresAt.After(reading) {
+		if t := l.owned[d.Partition]; t == nil || t.Halted != "" || d.ExpiresAt.After(reading) {
 			continue
 		}
-		id := claims.ExpiryID(d.ClaimID, d.ExpiresAt)
-		l.sweeper.asked[id] = now
 		body := &claims.ExpiryDue{About: claims.AboutKey(d.Ref), ClaimID: d.ClaimID, ExpiresAt: d.ExpiresAt}
-		t.questions = append(t.questions, l.own(body, id, d.Ref, reading))
+		id := claims.ExpiryID(d.ClaimID, d.ExpiresAt)
+		questions[d.Partition] = append(questions[d.Partition], l.own(body, id, d.Ref, reading))
+		l.sweeper.asked[id] = now
 	}
+	l.mu.Lock()
+	for p, qs := range questions {
+		if t := l.owned[p]; len(t.questions) < maxQuestions {
+			t.questions = append(t.questions, qs...)
+		}
+	}
+	l.mu.Unlock()
 	signal(l.committed)
 }
 

@@ -162,6 +162,15 @@ func (s *fakeSnapshot) Rows(_ context.Context, most int) (all []verify.Stored, e
 	return all, nil
 }
 
+func (s *fakeSnapshot) LastPolicy(context.Context) (last verify.Position, err error) {
+	for _, row := range s.rows[s.partition] {
+		if row.Kind == processor.KindPolicy {
+			last = verify.Position{LogEpoch: row.LogEpoch, Offset: row.Offset}
+		}
+	}
+	return last, nil
+}
+
 func (s *fakeSnapshot) find(at verify.Position, seq int) *memory.Row {
 	i := slices.IndexFunc(s.rows[s.partition], func(r memory.Row) bool {
 		return r.LogEpoch == at.LogEpoch && r.Offset == at.Offset && r.Seq == seq

@@ -21,6 +21,10 @@ type walk struct {
 	clock time.Time // of the producers; it runs ahead of ours
 	sent  []sentRecord
 	asked []askedClaim
+	// policies: the one of the space username changes now and then.
+	policies bool
+	version  int
+	keys     []string // that hold then; nil for k1
 }
 
 type sentRecord struct {
@@ -39,6 +43,29 @@ func (g *rig) walk(seed uint64, requests int) {
 	w := &walk{rig: g, r: rand.New(rand.NewPCG(seed, 7)), clock: time.Now().UTC().Truncate(time.Millisecond)}
 	for range requests {
 		w.step()
+	}
+}
+
+// activate makes another policy hold in every partition; or less than the one that holds, which changes nothing.
+func (w *walk) activate() {
+	if w.version = max(1, w.version) + 1; w.r.IntN(6) == 0 {
+		w.version = max(1, w.version-2)
+	}
+	p := *names.Builtin()[names.Username]
+	p.Version, p.MinLength, p.CoolDown = w.version, pick(w, 1, 3, 4), pick(w, 0, 20*time.Second)
+	p.UniqueAmong = pick(w, names.AmongAll, names.AmongActive)
+	if w.keys == nil {
+		w.keys = []string{testSigning.ID}
+	}
+	a := claims.PolicyActivated{
+		Space: p.Space, Version: p.Version, Policy: &p, Rules: claims.Rules, Keys: w.keys, SignedOnly: w.r.IntN(8) == 0,
+	}
+	r, err := a.Record("test", w.clock, testSigning)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for partition := range w.claims {
+		w.write(int32(partition), r)
 	}
 }
 
@@ -81,6 +108,9 @@ func (w *walk) step() {
 	if w.r.IntN(3) == 0 {
 		n := w.r.Int64N(5)
 		version = &n
+	}
+	if w.policies && w.r.IntN(50) == 0 {
+		w.activate()
 	}
 	switch n := w.r.IntN(100); {
 	case n < 30:

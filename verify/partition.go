@@ -110,8 +110,10 @@ func (c *checking) halted(ctx context.Context, start int64) error {
 	return nil
 }
 
-// trust folds what cannot be replayed.
+// trust folds what cannot be replayed. What a policy was that held before the log starts no row says, only what holds in the
+// end: where there was one, the rows before the last one are trusted too.
 func (c *checking) trust(ctx context.Context) error {
+	policies := false
 	for {
 		row, err := c.peek(ctx)
 		if err != nil {
@@ -119,6 +121,12 @@ func (c *checking) trust(ctx context.Context) error {
 		}
 		if row == nil || !row.before(Position{c.standing.LogEpoch, c.from}) {
 			break
+		}
+		if row.Kind == processor.KindPolicy && !policies {
+			policies = true
+			if err := c.behindPolicies(ctx); err != nil {
+				return err
+			}
 		}
 		c.pending = c.pending[1:]
 		c.counts.Trusted++
@@ -131,9 +139,22 @@ func (c *checking) trust(ctx context.Context) error {
 	}
 	c.state.timeUnsure = c.counts.Trusted > 0 || c.from > 0 || c.standing.LogEpoch > 1
 	if c.counts.Trusted > 0 {
-		c.found.note("partition %d: %d rows below offset %d of log %d are not on claims any more, and taken on trust", c.partition, c.counts.Trusted, c.from, c.standing.LogEpoch)
+		c.found.note("partition %d: %d rows below offset %d of log %d are taken on trust: they are not on claims any more, or lie before a policy that came since", c.partition, c.counts.Trusted, c.from, c.standing.LogEpoch)
 	}
 	return nil
+}
+
+// behindPolicies moves the start of the replay behind the last policy, for which there is only what holds now.
+func (c *checking) behindPolicies(ctx context.Context) (err error) {
+	last, err := c.snapshot.LastPolicy(ctx)
+	if err != nil {
+		return err
+	}
+	if last.LogEpoch == c.standing.LogEpoch {
+		c.from = max(c.from, last.Offset+1)
+	}
+	c.state.regime, err = processor.NewRegime(c.state.base, c.standing.InForce)
+	return err
 }
 
 // peek returns the next stored row, or nil at the end.

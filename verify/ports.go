@@ -42,6 +42,8 @@ type Snapshot interface {
 
 	// Rows returns the next rows of decisions, by position and seq, in runs of at most so many; none at the end.
 	Rows(ctx context.Context, most int) ([]Stored, error)
+	// LastPolicy is where the last row of kind policy lies. It is asked only where there is one.
+	LastPolicy(ctx context.Context) (Position, error)
 	// Row reads a stored row. A duplicate has no outcome.
 	Row(Stored) (processor.Row, error)
 	// AppendRow appends what would be stored of a row.

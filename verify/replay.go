@@ -70,10 +70,20 @@ func (c *checking) behind(ctx context.Context) error {
 			c.partitionsDiffer("last_record_hash", fmt.Sprint(is.lastHash), fmt.Sprint(s.LastHash))
 		}
 	}
+	if !s.InForce.Equal(is.regime.InForce) {
+		c.partitionsDiffer("policies", spellInForce(is.regime.InForce), spellInForce(s.InForce))
+	}
 	if later := is.timeUnsure && s.LogTime.After(is.logTime); !later && !s.LogTime.Equal(is.logTime) {
 		c.partitionsDiffer("log_time", spell(is.logTime), spell(s.LogTime))
 	}
 	return nil
+}
+
+func spellInForce(f *processor.InForce) string {
+	if f == nil {
+		return "none"
+	}
+	return string(f.JSON())
 }
 
 func spell(t time.Time) string {
@@ -95,12 +105,16 @@ func (c *checking) batch(ctx context.Context, records []processor.Message, next 
 	var rows []processor.Row
 	if len(records) > 0 {
 		c.learn(records, stored)
-		received := c.state.receive(records)
+		refused := c.refused(stored)
+		received, err := c.state.receive(records, refused)
+		if err != nil {
+			return err
+		}
 		outcomes, err := c.decided(ctx, received, stored)
 		if err != nil {
 			return err
 		}
-		rows = c.state.decide(received, outcomes, c.refused(stored))
+		rows = c.state.decide(received, outcomes, refused)
 	}
 	for i := range rows {
 		c.outputs.expect(&rows[i])
@@ -119,11 +133,11 @@ func (c *checking) signed(records []processor.Message) error {
 		if !ok {
 			continue
 		}
-		if len(c.state.rules.Keys) == 0 {
+		if len(c.state.base.Keys) == 0 {
 			return fmt.Errorf("offset %d: %w", records[i].Offset, ErrKeys)
 		}
 		id, _, _ := bytes.Cut(signature, []byte{':'})
-		if _, known := c.state.rules.Keys[string(id)]; !known {
+		if _, known := c.state.base.Keys[string(id)]; !known {
 			c.strange++
 		}
 	}

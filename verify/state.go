@@ -1,12 +1,13 @@
 package verify
 
 import (
+	"fmt"
+	"time"
+
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
-
-	"time"
 )
 
 // state is everything that the decision of a partition's next record depends on, but for the outcomes of earlier
@@ -14,8 +15,9 @@ import (
 type state struct {
 	partition int32
 	logEpoch  int64
-	// rules are what holds as of the next record.
-	rules   processor.Rules
+	// base is what holds from the start of every log, regime what holds as of the next record.
+	base    processor.Rules
+	regime  processor.Regime
 	logTime time.Time
 	// lastOffset and lastHash are of the last data record; -1 before the first.
 	lastOffset int64
@@ -32,33 +34,45 @@ type state struct {
 	timeUnsure bool
 }
 
-func newState(partition int32, rules processor.Rules) state {
+func newState(partition int32, base processor.Rules) state {
+	regime, _ := processor.NewRegime(base, nil) // nothing can be lacking
 	return state{
-		partition: partition, rules: rules, lastOffset: -1,
+		partition: partition, base: base, regime: regime, lastOffset: -1,
 		holdings: make(map[names.Ref]registrations.Holding), marks: make(map[processor.Mark]struct{}),
 		first: make(map[names.Ref]uuid.UUID), unsure: make(map[names.Ref]uuid.UUID),
 	}
 }
 
-// receive reads records by the rules that hold as of the first of them.
-func (s *state) receive(messages []processor.Message) []processor.Received {
+// receive reads records, each by what holds where it lies; what the database could not store makes nothing hold. The error
+// is a *processor.LackingError.
+func (s *state) receive(messages []processor.Message, refused map[int64]string) ([]processor.Received, error) {
 	received := make([]processor.Received, len(messages))
+	regime := s.regime
 	for i := range messages {
-		received[i] = processor.Receive(messages[i], s.rules)
+		r := &received[i]
+		*r = processor.Receive(messages[i], regime.Rules)
+		if _, is := refused[r.Offset]; is {
+			continue
+		}
+		var err error
+		if regime, err = regime.Behind(r); err != nil {
+			return nil, fmt.Errorf("offset %d: %w", r.Offset, err)
+		}
 	}
-	return received
+	return received, nil
 }
 
 // decide decides the records that were received, and moves behind them. outcomes are those of the requests that they touch, as
 // of the first of them; refused are the records that the database could not store.
-//
-// This is the one place where the replay decides: what comes into force through the log changes rules here.
 func (s *state) decide(received []processor.Received, outcomes map[processor.Request]registrations.Outcome, refused map[int64]string) []processor.Row {
 	d := processor.Decide(processor.Ledger{
-		Partition: s.partition, LogEpoch: s.logEpoch, LogTime: s.logTime, Rules: s.rules,
+		Partition: s.partition, LogEpoch: s.logEpoch, LogTime: s.logTime, Rules: s.regime.Rules, InForce: s.regime.InForce,
 		Known: processor.Known{Holdings: s.holdings, Outcomes: outcomes, Marks: s.marks}, Refused: refused,
 	}, received)
 	s.logTime = d.LogTime
+	if d.InForce != nil {
+		s.regime, _ = processor.NewRegime(s.base, d.InForce) // nothing is lacking: they were received under it
+	}
 	var firsts map[names.Ref]uuid.UUID // made where it is needed: nearly every new name stays as its first claim made it
 	for i := range d.Changes {
 		c := &d.Changes[i]
@@ -79,11 +93,16 @@ func (s *state) decide(received []processor.Received, outcomes map[processor.Req
 	return d.Rows
 }
 
-// firstClaims finds the claims that made the first version of a name.
+// firstClaims finds the claims that made the first version of a name. Another one that was answered with it, because it asked
+// to have what exists returned, comes behind.
 func firstClaims(rows []processor.Row) map[names.Ref]uuid.UUID {
 	firsts := make(map[names.Ref]uuid.UUID)
 	for i := range rows {
-		if o := &rows[i].Outcome; rows[i].Kind == processor.KindOutcome && o.Version == 1 && o.Type == registrations.Accepted {
+		o := &rows[i].Outcome
+		if rows[i].Kind != processor.KindOutcome || o.Version != 1 || o.Type != registrations.Accepted {
+			continue
+		}
+		if _, made := firsts[o.Ref]; !made {
 			firsts[o.Ref] = o.RequestID
 		}
 	}
