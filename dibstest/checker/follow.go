@@ -111,12 +111,12 @@ func (j *judge) cut() bool {
 	return false
 }
 
-// explained looks for what became of a release.
+// explained looks for what became of a release. A claim may replace what never was anybody's: that may be no name by now.
 func (j *judge) explained(id string, f *followUp, decided map[string]*Decision) {
 	p := partitionOf(f.recordKey(), j.Partitions)
 	if d := decided[id]; d != nil && d.Partition == p {
 		o := d.Outcome
-		if o.Type != "Released" && !strings.Contains(" not_owner version_conflict wrong_state blocked ", " "+o.Reason+" ") {
+		if o.Type != "Released" && !strings.Contains(" not_owner version_conflict wrong_state blocked invalid_name ", " "+o.Reason+" ") {
 			j.broken(3, "the release of %s at %s ended as %s %s: that explains nothing", f.recordKey(), d.place(), o.Type, o.Reason)
 		}
 		return
