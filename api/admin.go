@@ -2,7 +2,12 @@ package api
 
 import (
 	"context"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
 
+	"github.com/dibs-hq/dibs/auth"
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
 )
@@ -61,4 +66,31 @@ func (h *handlers) asAdmin(ctx context.Context, space, name string, params Relea
 		return nil, inPath(err)
 	}
 	return reply, nil
+}
+
+// auditRefused notes what somebody was refused at the calls of actors, where that was not noted yet. Who has no key is
+// nobody, and who calls too often is not noted each time. What is in the address is what somebody has typed: only a space
+// that there is says nothing about anybody.
+func (s *Server) auditRefused(r *http.Request, refused *Refused, pattern string, principal *auth.Principal) {
+	if refused == nil || refused.audited || principal == nil || refused.Reason == OverRate || routes[pattern].scope != auth.ScopeAdmin {
+		return
+	}
+	space := names.Space(inAddress(r, pattern, "{space}"))
+	if s.policies()[space] == nil {
+		space = ""
+	}
+	s.log.InfoContext(r.Context(), "admin request refused", "principal", principal.Name, "action", path.Base(pattern),
+		"space", string(space), "reason", string(refused.Reason))
+}
+
+// inAddress is a part of the address of a request that may not have come to its handler.
+func inAddress(r *http.Request, pattern, part string) string {
+	address := strings.Split(r.URL.EscapedPath(), "/")
+	for i, p := range strings.Split(pattern, "/") {
+		if p == part && i < len(address) {
+			value, _ := url.PathUnescape(address[i]) // it was routed: it can be read
+			return value
+		}
+	}
+	return ""
 }

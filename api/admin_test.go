@@ -1,9 +1,11 @@
 package api_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
+	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/auth"
 	"github.com/dibs-hq/dibs/claims"
 )
@@ -222,4 +224,70 @@ func TestAdminIsAudited(t *testing.T) {
 			}
 		}
 	}, logTo(&logged))
+}
+
+// What an actor was refused is in the log of the process as well, once, without the name, its owner or what was typed.
+func TestRefusedAdminIsAudited(t *testing.T) {
+	all := []string{auth.All}
+	headers, keys := withKeys(t,
+		auth.KeySpec{ID: "ops", Principal: "ops", Scopes: []string{"admin"}, Spaces: []string{"username"}, Owners: all},
+		auth.KeySpec{ID: "app", Principal: "app", Scopes: []string{"claim", "read"}, Spaces: all, Owners: all},
+		auth.KeySpec{ID: "half", Principal: "half", Scopes: []string{"admin"}, Spaces: all, Owners: []string{"u-"}},
+	)
+	ops, app, half := headers[0], headers[1], headers[2]
+	for _, signs := range []bool{true, false} {
+		var logged written
+		inTimeReal(t, func(t *testing.T, w *world) {
+			audited := func(a *answer, want string) {
+				t.Helper()
+				var lines []string
+				for line := range strings.Lines(logged.String()) {
+					if strings.Contains(line, `msg="admin request`) {
+						_, line, _ = strings.Cut(strings.TrimSpace(line), " ") // the time
+						lines = append(lines, line)
+					}
+				}
+				if got := strings.Join(lines, "\n"); got != want {
+					t.Errorf("%d: the log has\n%s, want\n%s", a.status, got, want)
+				}
+				for _, secret := range []string{"lice", "u-1", "4711", "ada"} {
+					if strings.Contains(logged.String(), secret) {
+						t.Errorf("the log has %q:\n%s", secret, logged.String())
+					}
+				}
+				logged.reset()
+			}
+			line := func(principal, action, space, reason string) string {
+				return `level=INFO msg="admin request refused" principal=` + principal + " action=" + action + " space=" + space + " reason=" + reason
+			}
+			logged.reset()
+			audited(w.post(adminAlice+"/block", byAda, app).is(403, "not_allowed"), line("app", "block", "username", "not_allowed"))
+			audited(w.post(adminAlice+"/transfer", toNewOwner, half).is(403, "not_allowed"), line("half", "transfer", "username", "not_allowed"))
+			audited(w.post("/v1/admin/names/handle/alice/unblock", byAda, ops).is(403, "not_allowed"), line("ops", "unblock", "handle", "not_allowed"))
+			audited(w.post(adminAlice+"/release", `[]`, ops).is(400, "bad_request"), line("ops", "release", "username", "bad_request"))
+			audited(w.post("/v1/admin/names/alice/u-17/block", byAda, half).is(403, "not_allowed"), line("half", "block", `""`, "not_allowed"))
+			audited(w.post(adminAlice+"/block", byAda), "") // nobody
+			if !signs {
+				audited(w.post(adminAlice+"/block", byAda, ops).is(501, "not_configured"), line("ops", "block", "username", "not_configured"))
+				return
+			}
+			audited(w.post("/v1/admin/names/username/al!ce/block", byAda, ops).is(422, "invalid_name"), line("ops", "block", "username", "invalid_name"))
+			audited(w.post(adminAlice+"/block", `{"actor":"ada","reason":""}`, ops).is(422, "invalid_request"), line("ops", "block", "username", "invalid_request"))
+			w.post(nameOfAlice+"/release", byOwner, half).is(403, "not_allowed") // no call of an actor
+			audited(w.get("/v1/claims/x", app).is(400, "bad_request"), "")
+
+			// What came as far as the log is said there, once.
+			w.memory.set(func(m *memory) {
+				m.publish = func(context.Context, func() int64) (int64, error) { return 0, api.ErrNotPublished }
+			})
+			w.post(adminAlice+"/block", byAda, ops).is(503, "unavailable")
+			if text := logged.String(); strings.Count(text, `msg="admin request`) != 1 || !strings.Contains(text, `outcome="refused: unavailable"`) {
+				t.Errorf("the log has\n%s", text)
+			}
+		}, keys, logTo(&logged), func(s *setup) {
+			if !signs {
+				s.claimer.Sign = nil
+			}
+		})
+	}
 }

@@ -1043,6 +1043,9 @@ type GetOwnerNamesParams struct {
 	// After Where to go on, the `next` of an answer. It is opaque.
 	After *string `form:"after,omitempty" json:"after,omitempty"`
 
+	// Space Only the names of this space.
+	Space *string `form:"space,omitempty" json:"space,omitempty"`
+
 	// Limit How many entries to answer with at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
@@ -2986,6 +2989,19 @@ func (siw *ServerInterfaceWrapper) GetOwnerNames(w http.ResponseWriter, r *http.
 			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "after"})
 		} else {
 			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "after", Err: err})
+		}
+		return
+	}
+
+	// ------------- Optional query parameter "space" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "space", r.URL.Query(), &params.Space, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "space"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "space", Err: err})
 		}
 		return
 	}

@@ -138,7 +138,17 @@ const nearby = 256
 // same reports whether a hash is that of what is asked. Where we have filled in the version of what is replaced, an
 // earlier request of the same caller may have another.
 func (c *Claimer) same(a *asking, hash claims.Hash) bool {
-	if claims.HashOf(a.body, a.ref, a.principal, c.Policies()) == hash {
+	policies := c.Policies()
+	asks := func(body claims.Body) bool {
+		if claims.HashOf(body, a.ref, a.principal, policies) == hash {
+			return true
+		}
+		// By the policy that the log had come to it may have been no name, or of no space: then it counts as it was typed.
+		_, spelling := body.Name()
+		typed := names.Ref{Space: a.ref.Space, Key: names.Key(a.ref.String() + "\x00" + spelling)}
+		return claims.HashOf(body, typed, a.principal, policies) == hash || claims.HashOf(body, typed, a.principal, nil) == hash
+	}
+	if asks(a.body) {
 		return true
 	}
 	claim, ok := a.body.(*claims.UsernameClaimed)
@@ -148,7 +158,7 @@ func (c *Claimer) same(a *asking, hash claims.Hash) bool {
 	other, replaces := *claim, *claim.Replaces
 	other.Replaces = &replaces
 	for v := max(1, claim.Replaces.Version-nearby); v <= claim.Replaces.Version+nearby; v++ {
-		if replaces.Version = v; claims.HashOf(&other, a.ref, a.principal, c.Policies()) == hash {
+		if replaces.Version = v; asks(&other) {
 			return true
 		}
 	}

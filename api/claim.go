@@ -29,9 +29,9 @@ func (c *Claimer) shortestTTL() time.Duration { return 2 * c.cfg.ClockBound }
 func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait time.Duration) (Result, error) {
 	policies := c.Policies()
 	r.once = c.replacesOnce(ctx, policies, &r)
-	claim, ref, err := r.check(policies, c.shortestTTL(), wait)
-	if err != nil {
-		return Result{}, err
+	claim, ref, refusal := r.check(policies, c.shortestTTL(), wait)
+	if refusal != nil && (claim == nil || !r.repeatable()) {
+		return Result{}, refusal
 	}
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
@@ -50,19 +50,22 @@ func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait t
 	}
 	until := time.Now().Add(wait)
 	var result Result
-	if claim.Replaces != nil {
-		before, err := c.replacing(ctx, &a, claim)
-		if err != nil {
-			return Result{}, r.fields(err)
-		}
-		if before != nil {
+	var err error
+	switch {
+	case refusal != nil:
+		result, err = c.repeated(ctx, &a, refusal)
+	case claim.Replaces != nil:
+		var before *Result
+		if before, err = c.replacing(ctx, &a, claim); before != nil {
 			result = *before
 		}
+		err = r.fields(err)
 	}
-	if result.Outcome == nil {
-		if result, err = c.ask(ctx, &a, wait); err != nil {
-			return Result{}, err
-		}
+	if err == nil && result.Outcome == nil {
+		result, err = c.ask(ctx, &a, wait)
+	}
+	if err != nil {
+		return Result{}, err
 	}
 	switch o := result.Outcome; {
 	case o == nil || o.Type != registrations.Accepted:

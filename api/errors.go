@@ -134,6 +134,9 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error)
 	p, headers := problemOf(err)
 	if !errors.As(err, new(*rejectedError)) {
 		refused := asRefused(err)
+		if rec, ok := w.(*recorder); ok {
+			rec.refused = refused
+		}
 		s.metrics.refusals.WithLabelValues(string(refused.Reason)).Inc()
 		s.log.Log(r.Context(), severity(r, refused.Reason), "request is refused", "reason", refused.Reason, "err", refused.Err)
 	}

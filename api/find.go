@@ -73,7 +73,7 @@ func (r *Result) settled(withdrawn bool) bool {
 // who asks again and again would never learn that nothing comes. So it is unknown_claim, and the detail says what is
 // always right: to send it again as the same claim, which is decided once however often it is in the log.
 func (c *Claimer) lost(ctx context.Context, id uuid.UUID, at Position, withdrawn bool) (Result, error) {
-	if err := c.standings.read(ctx); err != nil {
+	if err := c.standings.readAnew(ctx); err != nil {
 		return Result{}, unavailable(err)
 	}
 	result, err := c.decided(ctx, id)

@@ -15,6 +15,8 @@ import (
 type findings struct {
 	reason Reason
 	errors []FieldError
+	// lasting: under no policy could it have been right.
+	lasting bool
 }
 
 func newFindings() *findings { return &findings{reason: InvalidRequest} }
@@ -31,12 +33,13 @@ func (f *findings) refused() error {
 	return &Refused{Reason: f.reason, Errors: f.errors}
 }
 
-// name finds the name that is meant, and its policy. If nothing else is wrong, it is the reason. It comes first.
+// name finds the name that is meant, and its policy. If nothing else is wrong, it is the reason. It comes first. One that
+// another policy may allow is found as well as said to be wrong.
 func (f *findings) name(policies names.Policies, space names.Space, spelling string) (names.Ref, *names.Policy) {
 	ref := names.Ref{Space: space}
 	policy := policies[space]
 	if policy == nil {
-		f.reason = UnknownSpace
+		f.reason, f.lasting = UnknownSpace, true
 		f.add("space", "there is no such space")
 		return ref, nil
 	}
@@ -44,12 +47,21 @@ func (f *findings) name(policies names.Policies, space names.Space, spelling str
 	if ref.Key, err = policy.Key(spelling); err != nil {
 		f.reason = InvalidName
 		f.add("name", err.Error())
+		if ref.Key, err = policy.HeldKey(spelling); err != nil {
+			f.lasting = true
+		}
 	}
 	return ref, policy
 }
 
-// field adds what is wrong with a field whatever the name is.
+// field adds what is wrong with a field whatever the name and the policy are.
 func (f *findings) field(field, detail string) {
+	f.lasting = true
+	f.byPolicy(field, detail)
+}
+
+// byPolicy adds what is wrong with a field whatever the name is, and may be right under another policy.
+func (f *findings) byPolicy(field, detail string) {
 	f.reason = InvalidRequest
 	f.add(field, detail)
 }
@@ -95,10 +107,12 @@ func (f *findings) version(v *int64) {
 func (f *findings) ttl(p *names.Policy, seconds int64, shortest time.Duration) {
 	least := max(1, int64((shortest+time.Second-1)/time.Second))
 	switch {
-	case seconds < least:
+	case seconds < 1:
 		f.field("ttl_seconds", fmt.Sprintf("must be at least %d", least))
+	case seconds < least:
+		f.byPolicy("ttl_seconds", fmt.Sprintf("must be at least %d", least))
 	case p != nil && seconds > int64(p.LongestTTL/time.Second):
-		f.field("ttl_seconds", fmt.Sprintf("must be at most %d in this space", int64(p.LongestTTL/time.Second)))
+		f.byPolicy("ttl_seconds", fmt.Sprintf("must be at most %d in this space", int64(p.LongestTTL/time.Second)))
 	}
 }
 

@@ -18,13 +18,16 @@ type Holding struct {
 
 // Hold works out what holds: of each space the newest policy that all partitions have come to, beside or in place of
 // those from the start. A partition that is halted may stay behind for long, and takes no requests meanwhile: its policies
-// do not count.
-func Hold(start names.Policies, rows []Partition) Holding {
+// do not count. Nor does anything of one beyond the pinned count: no request is meant for it.
+func Hold(start names.Policies, pinned int, rows []Partition) Holding {
 	h := Holding{Policies: start}
 	counted := 0
 	oldest := make(map[names.Space]*names.Policy)
 	known := make(map[names.Space]int) // in how many partitions
 	for _, p := range rows {
+		if int(p.Partition) >= pinned {
+			continue
+		}
 		h.SignedOnly = h.SignedOnly || p.SignedOnly
 		if p.Keys != nil {
 			if h.Keys == nil {

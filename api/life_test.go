@@ -133,7 +133,7 @@ func TestWithdrawUndecided(t *testing.T) {
 		w.claim(claim).is(409, "withdrawn").has("claim_id", id)
 		w.get("/v1/claims/"+id).is(200, "withdrawn").has("state", "rejected")
 		w.post(path, `{"owner":"u-17","space":"pets","name":"ALICE"}`).is(422, "unknown_space").names("space")
-		w.post(path, `{"owner":"u-17","space":"username","name":"b"}`).is(422, "invalid_name").names("name")
+		w.post(path, `{"owner":"u-17","space":"username","name":"b!"}`).is(422, "invalid_name").names("name")
 		w.post(path, `{"owner":"u-17","space":"username"}`).is(422, "invalid_request").names("name")
 		w.post(path, `{"owner":"u-17","name":""}`).is(422, "invalid_name").names("name")
 

@@ -64,7 +64,18 @@ func (look *Look) judge(policy *names.Policy) {
 	if look.Held() {
 		look.Name = look.Holding.Name
 	}
+	claimable := true
+	if policy != nil {
+		spelling := look.Name
+		if spelling == "" { // it is not known any more
+			spelling = string(look.Ref.Key)
+		}
+		_, err := policy.Key(spelling)
+		claimable = err == nil
+	}
 	switch { // in the order of the decision
+	case !claimable:
+		look.Reason = registrations.InvalidName
 	case policy != nil && policy.IsReserved(look.Ref.Key):
 		look.Reason = registrations.ReservedWord
 	case look.State == registrations.StateBlocked:
@@ -76,9 +87,9 @@ func (look *Look) judge(policy *names.Policy) {
 	}
 }
 
-// Owned reads what an owner holds, by space and key, behind a name: at most limit of it. more says that there may be more,
-// behind that name. The error is a *Refused.
-func (c *Claimer) Owned(ctx context.Context, owner string, limit int, after names.Ref) (held []Look, more *names.Ref, err error) {
+// Owned reads what an owner holds within some spaces, nil for all, by space and key, behind a name: at most limit of it.
+// more says that there may be more, behind that name: it is one of those spaces as well. The error is a *Refused.
+func (c *Claimer) Owned(ctx context.Context, owner string, within []string, limit int, after names.Ref) (held []Look, more *names.Ref, err error) {
 	found := newFindings()
 	found.owner("owner", owner)
 	if err := found.refused(); err != nil {
@@ -86,7 +97,7 @@ func (c *Claimer) Owned(ctx context.Context, owner string, limit int, after name
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	all, err := c.lookup.ByOwner(ctx, owner, limit+1, after)
+	all, err := c.lookup.ByOwner(ctx, owner, within, limit+1, after)
 	if err != nil {
 		return nil, nil, unavailable(err)
 	}

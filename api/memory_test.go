@@ -28,6 +28,9 @@ type memory struct {
 	start    time.Time
 	replicas []func(registrations.Outcome) // tails of registrations
 
+	looks  int             // at the partitions
+	frozen []api.Partition // what they read; nil for how it is
+
 	held    bool  // nothing is decided until release
 	mute    bool  // nothing is delivered
 	away    error // what the record answers
@@ -208,11 +211,11 @@ func (m *memory) History(_ context.Context, ref names.Ref, from int64, limit int
 	return entries, m.away
 }
 
-func (m *memory) ByOwner(_ context.Context, owner string, limit int, after names.Ref) (owned []api.Owned, err error) {
+func (m *memory) ByOwner(_ context.Context, owner string, within []string, limit int, after names.Ref) (owned []api.Owned, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, ref := range m.ledger.ByOwner(owner) {
-		if len(owned) < limit && ledgertest.Compare(ref, after) > 0 {
+		if len(owned) < limit && ledgertest.Compare(ref, after) > 0 && (within == nil || slices.Contains(within, string(ref.Space))) {
 			owned = append(owned, api.Owned{Ref: ref, Holding: m.ledger.Holdings[ref]})
 		}
 	}
@@ -235,6 +238,10 @@ func (m *memory) Sequel(_ context.Context, of registrations.Outcome) (s api.Sequ
 func (m *memory) Partitions(context.Context) ([]api.Partition, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.looks++
+	if m.frozen != nil {
+		return slices.Clone(m.frozen), m.away
+	}
 	return slices.Clone(m.rows[:]), m.away
 }
 

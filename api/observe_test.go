@@ -26,6 +26,12 @@ func (w *written) Write(p []byte) (int, error) {
 	return w.b.Write(p)
 }
 
+func (w *written) reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.b.Reset()
+}
+
 func (w *written) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
 )
 
@@ -29,6 +30,29 @@ func (c *Claimer) once(ctx context.Context, policies names.Policies, space names
 		return names.Ref{}, refusal
 	}
 	return ref, nil
+}
+
+// repeated answers a request that is refused now with its outcome, if it was made before: it may have been right under the
+// policy of then, and whoever repeats it has not heard the answer. Nothing is published: else it stays refused.
+func (c *Claimer) repeated(ctx context.Context, a *asking, refusal error) (Result, error) {
+	if claim, ok := a.body.(*claims.UsernameClaimed); ok && claim.Replaces != nil && claim.Replaces.Version == 0 {
+		reading, cancel := context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+		key, _ := c.Policies()[a.ref.Space].HeldKey(claim.Replaces.Name) // it was checked
+		replaced, err := c.lookup.Name(reading, names.Ref{Space: a.ref.Space, Key: key})
+		if err != nil {
+			return Result{}, unavailable(err)
+		}
+		a.filled, claim.Replaces.Version = true, replaced.Version
+	}
+	switch before, err := c.before(ctx, a); {
+	case err != nil:
+		return Result{}, err
+	case before == nil:
+		return Result{}, refusal
+	default:
+		return *before, nil
+	}
 }
 
 // replacesOnce reports whether a claim gives up such a name. Where that cannot be looked up, it may: the claim looks it up

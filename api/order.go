@@ -52,13 +52,13 @@ func (c *Claimer) Order(ctx context.Context, principal string, o Order, wait tim
 		return Result{}, &Refused{Reason: NotConfigured, Detail: "security.request_keys_file is not set on this server: " +
 			"without a key of that file what an admin asks for cannot be signed, and nothing was published"}
 	}
-	policies := c.Policies()
-	ref, err := o.check(policies)
+	ref, found, err := c.check(ctx, &o)
 	if err != nil {
-		space, name := o.Body.Name()
-		if ref, err = c.once(ctx, policies, space, name, err); err != nil {
-			return Result{}, err
-		}
+		return Result{}, err
+	}
+	refusal := found.refused()
+	if refusal != nil && (found.lasting || o.IdempotencyKey == "") {
+		return Result{}, refusal
 	}
 	a := asking{principal: principal, body: o.Body, ref: ref, trace: o.Trace}
 	if o.IdempotencyKey == "" {
@@ -66,10 +66,15 @@ func (c *Claimer) Order(ctx context.Context, principal string, o Order, wait tim
 	} else {
 		claim, _ := subject(o.Body)
 		_, name := o.Body.Name()
-		a.id = derivedID(principal, o.operation(), claimPart(claim), meant(policies, ref, name), o.IdempotencyKey)
+		a.id = derivedID(principal, o.operation(), claimPart(claim), meant(c.Policies(), ref, name), o.IdempotencyKey)
 		a.repeatable = true
 	}
-	result, err := c.ask(ctx, &a, wait)
+	var result Result
+	if refusal == nil {
+		result, err = c.ask(ctx, &a, wait)
+	} else if result, err = c.repeated(ctx, &a, refusal); err != nil {
+		return Result{}, err
+	}
 	if o.Admin {
 		c.audit(ctx, &a, &o, &result, err)
 	}
@@ -87,7 +92,7 @@ func (c *Claimer) audit(ctx context.Context, a *asking, o *Order, result *Result
 	var refused *Refused
 	switch {
 	case errors.As(err, &refused):
-		outcome = "refused: " + string(refused.Reason)
+		outcome, refused.audited = "refused: "+string(refused.Reason), true
 	case err != nil:
 		outcome = "refused"
 	case result.Outcome != nil && result.Outcome.Type == registrations.Rejected:
@@ -114,12 +119,32 @@ func actorOf(body claims.Body) string {
 	return ""
 }
 
-// check says what is wrong with the request as far as that can be known without the log, all of it at once. The error is
-// a *Refused.
-func (o *Order) check(policies names.Policies) (names.Ref, error) {
+// check finds the name that an order is about, and what is wrong with the order as far as that can be known without the
+// log, all of it at once. A name that nobody could claim now is right where it was held once, and for a withdrawal: the
+// claim that it undoes may be undecided still. The error says that this cannot be looked up.
+func (c *Claimer) check(ctx context.Context, o *Order) (names.Ref, *findings, error) {
+	policies := c.Policies()
 	space, spelling := o.Body.Name()
 	found := newFindings()
 	ref, policy := found.name(policies, space, spelling)
+	if refusal := found.refused(); refusal != nil && !found.lasting {
+		var err error
+		if o.Body.Type() != claims.TypeWithdrawRequested {
+			_, err = c.once(ctx, policies, space, spelling, refusal)
+		}
+		switch {
+		case err == nil:
+			found = newFindings()
+		case !errors.Is(err, refusal):
+			return ref, found, err
+		}
+	}
+	o.check(policy, found)
+	return ref, found, nil
+}
+
+// check adds what is wrong with everything but the name.
+func (o *Order) check(policy *names.Policy, found *findings) {
 	switch b := o.Body.(type) {
 	case *claims.ConfirmRequested:
 		found.owner("owner", b.Owner)
@@ -149,7 +174,6 @@ func (o *Order) check(policies names.Policies) (names.Ref, error) {
 	if len(found.errors) == 0 {
 		found.invalid(o.Body.Validate()) // what no field says alone
 	}
-	return ref, found.refused()
 }
 
 // subject is whom a request is about: the claim it names, and the owner.
@@ -184,17 +208,15 @@ func claimPart(claim uuid.UUID) string {
 }
 
 // Claimed looks up what a claim is about, so that more can be asked of it. Where name is given, a claim that is not decided
-// yet is taken to be about that. The error is a *Refused.
+// yet is taken to be about that: also one that nobody could claim now, which it may have been claimed before. The error is a
+// *Refused; also then the space is that of the claim, where there is one.
 func (c *Claimer) Claimed(ctx context.Context, id uuid.UUID, space names.Space, name string) (claims.About, error) {
 	about := claims.About{Space: space, Spelling: name, Deadline: c.deadline(decideWithin)}
 	var want names.Ref
 	if name != "" {
-		found, policies := newFindings(), c.Policies()
-		if want, _ = found.name(policies, space, name); len(found.errors) > 0 {
-			var err error
-			if want, err = c.once(ctx, policies, space, name, found.refused()); err != nil {
-				return about, err
-			}
+		found := newFindings()
+		if want, _ = found.name(c.Policies(), space, name); found.lasting {
+			return about, found.refused()
 		}
 	}
 	outcomes, err := c.look(ctx, id)
@@ -216,10 +238,11 @@ func (c *Claimer) Claimed(ctx context.Context, id uuid.UUID, space names.Space, 
 		return about, nil
 	case claim == nil:
 		return about, &Refused{Reason: UnknownClaim, RetryAfter: time.Second, Detail: "there is no such claim, or it is not decided yet"}
-	case claim.Request != "":
-		return about, &Refused{Reason: UnknownClaim, Detail: "the id is that of another request, not of a claim"}
 	}
 	about.Space, about.Spelling = claim.Ref.Space, claim.Name
+	if claim.Request != "" {
+		return about, &Refused{Reason: UnknownClaim, Detail: "the id is that of another request, not of a claim"}
+	}
 	if p := c.Policies()[about.Space]; p != nil {
 		if key, err := p.HeldKey(about.Spelling); err == nil && key == claim.Ref.Key {
 			return about, nil

@@ -114,8 +114,16 @@ func (h *handlers) ofClaim(ctx context.Context, path string, params ConfirmClaim
 	if !principal.ForOwner(owner) {
 		return nil, notAllowed("owner", "the key is limited to other owners")
 	}
+	otherSpace := notAllowed("space", "the key is limited to other spaces")
+	if as != "" && !principal.InSpace(string(in)) {
+		return nil, otherSpace
+	}
 	about, err := h.claimer.Claimed(ctx, id, in, as)
-	if err != nil {
+	var refused *Refused
+	switch {
+	case errors.As(err, &refused) && refused.Reason == UnknownClaim && about.Spelling != "" && !principal.InSpace(string(about.Space)):
+		return nil, otherSpace // what there is in it is not for this key to hear
+	case err != nil:
 		return nil, err
 	}
 	return h.order(ctx, Order{Body: body(about, id)}, ReleaseNameParams{

@@ -141,3 +141,33 @@ func TestWhatIsToBeSigned(t *testing.T) {
 		}
 	})
 }
+
+// TestPartitionBeyondThePinnedCount: a topic that was grown has partitions that no request is meant for. What holds there,
+// or does not, keeps nothing back.
+func TestPartitionBeyondThePinnedCount(t *testing.T) {
+	rows := make([]api.Partition, 6)
+	for n := range rows {
+		rows[n] = api.Partition{Partition: int32(n), Policies: activated("invoice-number", 1, 1), Keys: []string{"k1", "k2"}}
+	}
+	beyond := api.Partition{Partition: 6, SignedOnly: true, Keys: []string{"k2"}}
+	h := api.Hold(names.Builtin(), 6, append(rows, beyond))
+	if v := h.Policies.Version("invoice-number"); v != 1 || h.SignedOnly || !slices.Equal(h.Keys, []string{"k1", "k2"}) {
+		t.Errorf("with a partition beyond six: %+v", h)
+	}
+	if v := api.Hold(names.Builtin(), 7, append(rows, beyond)).Policies.Version("invoice-number"); v != 0 {
+		t.Errorf("version %d holds, and one of seven has none", v)
+	}
+	inTime(t, func(t *testing.T, w *world) {
+		w.hold(0, partitions, activated("invoice-number", 1, 1))
+		w.memory.set(func(m *memory) {
+			for i := range m.rows {
+				m.rows[i].Halted = "why"
+			}
+			m.rows[partitions-1] = api.Partition{Partition: partitions, LogEpoch: 1}
+		})
+		time.Sleep(2 * time.Second)
+		if v := w.claimer.Policies().Version("invoice-number"); v != 1 {
+			t.Errorf("version %d holds once all that count are halted: what was known stays", v)
+		}
+	})
+}

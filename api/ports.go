@@ -65,9 +65,9 @@ type Lookup interface {
 	// History returns what changed a name, from a version on, in order: at most limit entries, one for each version. What is
 	// older than decisions are kept is missing.
 	History(ctx context.Context, ref names.Ref, from int64, limit int) ([]Entry, error)
-	// ByOwner returns what an owner holds, by space and key, behind a name: at most limit of it. The zero Ref is before all.
-	// A reservation may be over by now.
-	ByOwner(ctx context.Context, owner string, limit int, after names.Ref) ([]Owned, error)
+	// ByOwner returns what an owner holds within some spaces, nil for all, by space and key, behind a name: at most limit of
+	// it. The zero Ref is before all. A reservation may be over by now.
+	ByOwner(ctx context.Context, owner string, within []string, limit int, after names.Ref) ([]Owned, error)
 	// Sequel returns what an outcome led to: of an accepted claim, or of the confirmation of one.
 	Sequel(ctx context.Context, of registrations.Outcome) (Sequel, error)
 	// Partitions returns the rows of all partitions that were ever owned.

@@ -81,15 +81,20 @@ func (h *handlers) GetOwnerNames(ctx context.Context, r GetOwnerNamesRequestObje
 			return nil, badRequest("after", "is not the next of an answer")
 		}
 	}
-	held, more, err := h.claimer.Owned(ctx, r.Owner, limit, after)
+	within := principal.Spaces()
+	if r.Params.Space != nil {
+		if err := checkSpace(names.Space(*r.Params.Space), h.claimer.Policies(), principal); err != nil {
+			return nil, err
+		}
+		within = []string{*r.Params.Space}
+	}
+	held, more, err := h.claimer.Owned(ctx, r.Owner, within, limit, after)
 	if err != nil {
 		return nil, err
 	}
 	told := OwnerNames{Owner: r.Owner, Names: make([]Name, 0, len(held))}
 	for i := range held {
-		if look := &held[i]; principal.InSpace(string(look.Ref.Space)) {
-			told.Names = append(told.Names, nameOf(look, principal))
-		}
+		told.Names = append(told.Names, nameOf(&held[i], principal))
 	}
 	if more != nil {
 		told.Next = new(cursor(*more))

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -142,6 +143,16 @@ func TestOwnerNames(t *testing.T) {
 			t.Errorf("it holds %s", got)
 		}
 		w.get("/v1/owners/%20/names").is(200, "")
+		// Of one space.
+		for space, want := range map[string]string{"handle": "handle/zoe registered", "staff": "", "username": "username/alice registered, username/bob registered, username/eve inactive"} {
+			if a := w.get(path+"?space="+space).is(200, "").has("next", nil); a.held() != want {
+				t.Errorf("in %s it holds %s", space, a.held())
+			}
+		}
+		w.get(path+"?space=handle&limit=1").is(200, "").has("next", nil)
+		w.get(path+"?space=pets").is(422, "unknown_space").names("space")
+		w.get(path+"?space=").is(422, "unknown_space").names("space")
+		w.get(path+"?space=handle&space=staff").is(400, "bad_request").names("space")
 		for query, field := range map[string]string{
 			"limit=0": "limit", "limit=1001": "limit", "after=": "after", "after=x": "after", "after=!": "after", "after=YWxpY2U": "after", // alice
 			"after=dXNlcm5hbWUvAA": "after", "after=dXNlcm5hbWUvYWxpY2V": "after", "after=" + strings.Repeat("dXNl", 300): "after",
@@ -199,9 +210,21 @@ func TestReadingByKey(t *testing.T) {
 			w.get(path).is(401, "unauthenticated")
 			w.get(path, writer).is(403, "not_allowed")
 		}
-		// A page without anything that the key covers is not the last one for that.
-		if a := w.get("/v1/owners/u-19/names?limit=1", half).is(200, ""); a.held() != "" || a.body["next"] == nil {
-			t.Errorf("the first page is %s", a.text)
+		// Nor does the place of a page tell of another space: there is none where nothing follows that the key covers.
+		w.claim(`{"name":"bob","owner":"u-19"}`, ops).is(201, "")
+		w.claim(`{"space":"staff","name":"also","owner":"u-19"}`, ops).is(201, "")
+		const owned = "/v1/owners/u-19/names?limit=1"
+		a = w.get(owned, half).is(200, "")
+		if place, err := base64.RawURLEncoding.DecodeString(a.string("next")); err != nil || a.held() != "username/alice registered" || string(place) != "username/alice" {
+			t.Errorf("the first page is %s, its end %q, %v", a.text, place, err)
+		}
+		if a = w.get(owned+"&after="+a.string("next"), half).is(200, "").has("next", nil); a.held() != "username/bob registered" {
+			t.Errorf("the second page is %s", a.text)
+		}
+		w.get(owned+"&space=handle", half).is(403, "not_allowed").names("space")
+		w.get(owned+"&space=pets", half).is(403, "not_allowed").names("space")
+		if a = w.get(owned+"&space=username&after=aGFuZGxlL2FsbWE", half).is(200, ""); a.held() != "username/alice registered" { // handle/alma
+			t.Errorf("behind another space's there is %s", a.text)
 		}
 	}, keys)
 }

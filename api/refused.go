@@ -60,6 +60,9 @@ type Refused struct {
 	RetryAfter time.Duration
 	// Err is the cause, for the operator. It is never shown to the caller.
 	Err error
+
+	// audited: it was noted that an actor was refused this.
+	audited bool
 }
 
 func (e *Refused) Error() string {

@@ -56,11 +56,11 @@ func (r *Request) operation() string {
 }
 
 // check says what is wrong with the request as far as that can be known without the log, all of it at once. The error is
-// a *Refused.
+// a *Refused. With a claim beside it, the request may have been right under an earlier policy.
 func (r *Request) check(policies names.Policies, shortest, wait time.Duration) (*claims.UsernameClaimed, names.Ref, error) {
 	found := newFindings()
 	ref, policy := found.name(policies, r.Space, r.Name)
-	if ref.Key != "" && policy.IsReserved(ref.Key) {
+	if len(found.errors) == 0 && policy.IsReserved(ref.Key) {
 		found.reason = ReservedWord
 		found.add("name", "is reserved")
 	}
@@ -75,10 +75,10 @@ func (r *Request) check(policies names.Policies, shortest, wait time.Duration) (
 	if r.Withdraw && wait <= 0 {
 		found.field("on_timeout", "needs a wait: it does not go with respond-async or wait=0")
 	}
-	if err := found.refused(); err != nil {
-		return nil, names.Ref{}, r.fields(err)
+	if found.lasting {
+		claim = nil
 	}
-	return claim, ref, nil
+	return claim, ref, r.fields(found.refused())
 }
 
 // fields calls what is wrong by the names that its caller knows.
@@ -116,9 +116,12 @@ func (r *Request) checkReplaces(ref names.Ref, policy *names.Policy, found *find
 		name = policy.HeldKey
 	}
 	key, err := name(replaces.Name)
+	_, never := policy.HeldKey(replaces.Name)
 	switch {
-	case err != nil:
+	case never != nil:
 		found.field("replaces.name", err.Error())
+	case err != nil:
+		found.byPolicy("replaces.name", err.Error())
 	case key == ref.Key && r.Mode == claims.ModeReserve && !onlyAlike(policy, replaces.Name, r.Name):
 		found.field("replaces.name", `is the name itself: that does not go with mode "reserve"`)
 	}

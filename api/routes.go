@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,33 +20,40 @@ type route struct {
 	public bool       // no key is asked for
 	scope  auth.Scope // of the key
 	body   func() any // makes what the body is read into; nil for a call without one
-	// unconditional: it is done whatever version the name has, so a precondition is refused rather than passed over.
-	unconditional bool
+	// honours are the preconditions that it looks at. A call with a body refuses any other rather than pass it over.
+	honours []string
+	// query are the parameters that it knows. Any other is refused: it is one that is mistyped.
+	query []string
 }
+
+var (
+	preconditions = []string{"If-Match", "If-None-Match"}
+	ifMatch       = []string{"If-Match"}
+)
 
 // routes has every pattern of the ServeMux. One that is missing here is not served.
 var routes = map[string]route{
-	"POST /v1/claims":              {scope: auth.ScopeClaim, body: func() any { return new(ClaimRequest) }},
-	"GET /v1/claims/{id}":          {scope: auth.ScopeRead},
+	"POST /v1/claims":              {scope: auth.ScopeClaim, body: func() any { return new(ClaimRequest) }, honours: preconditions},
+	"GET /v1/claims/{id}":          {scope: auth.ScopeRead, query: []string{"at", "on_timeout"}},
 	"GET /v1/names/{space}/{name}": {scope: auth.ScopeRead},
 
 	"POST /v1/claims/{id}/confirm":             {scope: auth.ScopeClaim, body: func() any { return new(ConfirmRequest) }},
 	"POST /v1/claims/{id}/extend":              {scope: auth.ScopeClaim, body: func() any { return new(ExtendRequest) }},
 	"POST /v1/claims/{id}/withdraw":            {scope: auth.ScopeClaim, body: func() any { return new(WithdrawRequest) }},
-	"POST /v1/names/{space}/{name}/release":    {scope: auth.ScopeClaim, body: func() any { return new(HolderRequest) }},
-	"POST /v1/names/{space}/{name}/rename":     {scope: auth.ScopeClaim, body: func() any { return new(RenameRequest) }},
-	"POST /v1/names/{space}/{name}/transfer":   {scope: auth.ScopeClaim, body: func() any { return new(TransferRequest) }},
-	"POST /v1/names/{space}/{name}/deactivate": {scope: auth.ScopeClaim, body: func() any { return new(HolderRequest) }},
-	"POST /v1/names/{space}/{name}/reactivate": {scope: auth.ScopeClaim, body: func() any { return new(HolderRequest) }},
+	"POST /v1/names/{space}/{name}/release":    {scope: auth.ScopeClaim, body: func() any { return new(HolderRequest) }, honours: ifMatch},
+	"POST /v1/names/{space}/{name}/rename":     {scope: auth.ScopeClaim, body: func() any { return new(RenameRequest) }, honours: ifMatch},
+	"POST /v1/names/{space}/{name}/transfer":   {scope: auth.ScopeClaim, body: func() any { return new(TransferRequest) }, honours: ifMatch},
+	"POST /v1/names/{space}/{name}/deactivate": {scope: auth.ScopeClaim, body: func() any { return new(HolderRequest) }, honours: ifMatch},
+	"POST /v1/names/{space}/{name}/reactivate": {scope: auth.ScopeClaim, body: func() any { return new(HolderRequest) }, honours: ifMatch},
 
-	"GET /v1/names/{space}/{name}/history": {scope: auth.ScopeRead},
-	"GET /v1/owners/{owner}/names":         {scope: auth.ScopeRead},
+	"GET /v1/names/{space}/{name}/history": {scope: auth.ScopeRead, query: []string{"from", "limit"}},
+	"GET /v1/owners/{owner}/names":         {scope: auth.ScopeRead, query: []string{"after", "limit", "space"}},
 
-	"POST /v1/admin/names/{space}/{name}/release":  {scope: auth.ScopeAdmin, body: func() any { return new(AdminReleaseRequest) }},
-	"POST /v1/admin/names/{space}/{name}/transfer": {scope: auth.ScopeAdmin, body: func() any { return new(AdminTransferRequest) }},
-	"POST /v1/admin/names/{space}/{name}/block":    {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }, unconditional: true},
-	"POST /v1/admin/names/{space}/{name}/unblock":  {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }, unconditional: true},
-	"GET /v1/registrations":                        {scope: auth.ScopeRead},
+	"POST /v1/admin/names/{space}/{name}/release":  {scope: auth.ScopeAdmin, body: func() any { return new(AdminReleaseRequest) }, honours: ifMatch},
+	"POST /v1/admin/names/{space}/{name}/transfer": {scope: auth.ScopeAdmin, body: func() any { return new(AdminTransferRequest) }, honours: ifMatch},
+	"POST /v1/admin/names/{space}/{name}/block":    {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }},
+	"POST /v1/admin/names/{space}/{name}/unblock":  {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }},
+	"GET /v1/registrations":                        {scope: auth.ScopeRead, query: []string{"last_event_id", "space"}},
 
 	"GET /problems/{reason}": {public: true},
 	"GET /openapi.yaml":      {public: true},
@@ -94,6 +102,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.writeProblem(rec, r, &Refused{Reason: InternalFault})
 		}
 		s.done(r, rec, pattern, principal, time.Since(start))
+		s.auditRefused(r, rec.refused, pattern, principal)
 	}()
 	rec.Header().Set("X-Content-Type-Options", "nosniff")
 	rec.Header().Set("Cache-Control", "no-store")
@@ -117,11 +126,8 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, found http.Handle
 	if route.public {
 		return nil, nil
 	}
-	for parameter := range strings.SplitSeq(r.URL.RawQuery, "&") { // the generated code leaves out what it cannot read
-		if _, err := url.ParseQuery(parameter); err != nil {
-			field, _, _ := strings.Cut(parameter, "=")
-			return nil, badRequest(strings.ToValidUTF8(field, "\uFFFD"), "cannot be read")
-		}
+	if err := route.knows(r.URL.RawQuery); err != nil {
+		return nil, err
 	}
 	principal, err := s.keys.Authenticate(r.Header.Get("Authorization"))
 	if err != nil {
@@ -136,17 +142,32 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, found http.Handle
 	if values := r.Header.Values("Prefer"); len(values) > 1 { // a list may come in several lines
 		r.Header.Set("Prefer", strings.Join(values, ", "))
 	}
-	if route.unconditional {
-		for _, header := range []string{"If-Match", "If-None-Match"} {
-			if r.Header.Get(header) != "" {
-				return principal, badRequest(header, "is not possible here: it is done whatever version the name has")
-			}
+	for _, header := range preconditions { // of a read they are what caches say, and change nothing
+		if route.body != nil && r.Header.Values(header) != nil && !slices.Contains(route.honours, header) {
+			return principal, badRequest(header, "is not possible here: nothing would look at it")
 		}
 	}
 	if route.body != nil {
 		return principal, readBody(w, r, route.body())
 	}
 	return principal, nil
+}
+
+// knows checks that all parameters can be read, and are those of the route: the generated code leaves out all others.
+func (route *route) knows(query string) error {
+	for parameter := range strings.SplitSeq(query, "&") {
+		values, err := url.ParseQuery(parameter)
+		if err != nil {
+			field, _, _ := strings.Cut(parameter, "=")
+			return badRequest(strings.ToValidUTF8(field, "\uFFFD"), "cannot be read")
+		}
+		for name := range values { // one, or none
+			if !slices.Contains(route.query, name) {
+				return badRequest(strings.ToValidUTF8(strings.ReplaceAll(name, "\x00", "\uFFFD"), "\uFFFD"), "is not a known parameter here")
+			}
+		}
+	}
+	return nil
 }
 
 // noRoute says why there is nothing to call: the handler that the ServeMux has for that knows whether another method
@@ -193,10 +214,11 @@ func principalOf(ctx context.Context) *auth.Principal {
 	return p
 }
 
-// recorder remembers the status of an answer.
+// recorder remembers the status of an answer, and what was refused with it.
 type recorder struct {
 	http.ResponseWriter
-	status int
+	status  int
+	refused *Refused
 }
 
 func (r *recorder) WriteHeader(status int) {

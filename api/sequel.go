@@ -60,7 +60,7 @@ func (c *Claimer) readSequel(ctx context.Context, r *Request, result *Result, un
 				result.Outcome, result.Replayed = nil, false
 				return nil
 			}
-			if err := c.standings.read(ctx); err != nil {
+			if err := c.standings.readOlder(ctx, standingsPause); err != nil {
 				break // what is known will do
 			}
 		}
@@ -71,4 +71,5 @@ func (c *Claimer) readSequel(ctx context.Context, r *Request, result *Result, un
 	return nil
 }
 
-const standingsPause = 50 * time.Millisecond
+// standingsPause is how long what is known of the partitions is good enough for those who wait for it to change.
+const standingsPause = 250 * time.Millisecond

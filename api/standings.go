@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +26,19 @@ type standings struct {
 	lookup Lookup
 	log    *slog.Logger
 	start  names.Policies // those that hold from the start of every log
+	pinned int            // the count of partitions that claims are routed to
 	last   atomic.Pointer[standing]
+
+	mu      sync.Mutex
+	reading *reading // the one under way; nil for none
+}
+
+// reading is one look at the rows, for all who want one meanwhile.
+type reading struct {
+	done chan struct{}
+	err  error
+	// left: whoever looked went away, or worse. Its error is nobody else's.
+	left bool
 }
 
 type standing struct {
@@ -62,20 +75,81 @@ func (s *standings) run(ctx context.Context) {
 	}
 }
 
-// read reads the partitions now.
+// read reads the partitions, or waits for whoever is at it: there is one look at a time, so that no older one comes to
+// replace a newer one.
 func (s *standings) read(ctx context.Context) error {
+	_, err := s.share(ctx)
+	return err
+}
+
+// readAnew is read where a look that began before the call will not do.
+func (s *standings) readAnew(ctx context.Context) error {
+	joined, err := s.share(ctx)
+	if joined && err == nil { // the next one begins after the call, whoever makes it
+		_, err = s.share(ctx)
+	}
+	return err
+}
+
+// readOlder is read where the last look is that old, and nothing where it is not.
+func (s *standings) readOlder(ctx context.Context, age time.Duration) error {
+	if last := s.last.Load(); last != nil && time.Since(last.at) < age {
+		return nil
+	}
+	return s.read(ctx)
+}
+
+// share is read, and says whether it was somebody else's look.
+func (s *standings) share(ctx context.Context) (joined bool, err error) {
+	for {
+		s.mu.Lock()
+		r := s.reading
+		if r == nil {
+			r = &reading{done: make(chan struct{}), left: true}
+			s.reading = r
+			s.mu.Unlock()
+			return false, s.lead(ctx, r)
+		}
+		s.mu.Unlock()
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			return true, ctx.Err()
+		}
+		if !r.left {
+			return true, r.err
+		}
+	}
+}
+
+// lead looks for all who wait.
+func (s *standings) lead(ctx context.Context, r *reading) error {
+	defer func() {
+		s.mu.Lock()
+		s.reading = nil
+		s.mu.Unlock()
+		close(r.done)
+	}()
+	r.err = s.look(ctx)
+	r.left = r.err != nil && ctx.Err() != nil
+	return r.err
+}
+
+// look reads the rows.
+func (s *standings) look(ctx context.Context) error {
+	at := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	rows, err := s.lookup.Partitions(ctx)
 	if err != nil {
 		return fmt.Errorf("read partitions: %w", err)
 	}
-	now := &standing{at: time.Now(), rows: make(map[int32]Partition, len(rows)), holding: Hold(s.start, rows)}
+	now := &standing{at: at, rows: make(map[int32]Partition, len(rows)), holding: Hold(s.start, s.pinned, rows)}
 	for _, p := range rows {
 		now.rows[p.Partition] = p
 	}
 	before := s.holding()
-	if len(rows) > 0 && !slices.ContainsFunc(rows, func(p Partition) bool { return p.Halted == "" }) {
+	if len(rows) > 0 && !slices.ContainsFunc(rows, func(p Partition) bool { return int(p.Partition) < s.pinned && p.Halted == "" }) {
 		now.holding = before // nothing is known to have changed
 	}
 	for space, policy := range now.holding.Policies {

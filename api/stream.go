@@ -24,8 +24,8 @@ const (
 	keyCheck = time.Second
 	// openTimeout is how long Kafka has to say where a stream begins.
 	openTimeout = 5 * time.Second
-	// writeTimeout is how long a caller may take for what it is sent. One that does not keep up is not cut for that: it is
-	// read for no faster.
+	// writeTimeout is how long a caller may take to make room for what it is sent. One that does not keep up is read for no
+	// faster, and is cut only where it makes none: behind large buffers of the system that may be one that reads slowly.
 	writeTimeout = 10 * time.Second
 	// reconnect is when a client should come back.
 	reconnect = time.Second
@@ -48,10 +48,11 @@ func (s *Server) streamRegistrations(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodHead:
 		w.Header().Set("Content-Type", eventStream)
 		return
-	case !s.streams.take():
-		err = &Refused{Reason: TooBusy, RetryAfter: 5 * time.Second, Detail: "there are as many streams as there may be; ask again after Retry-After, or at another replica"}
 	default:
-		defer s.streams.release()
+		if err = s.streams.take(p.Name); err != nil {
+			break
+		}
+		defer s.streams.release(p.Name)
 		err = s.openStream(w, r, from, &streaming{w: w, control: http.NewResponseController(w), streams: s.streams, principal: p, space: space})
 	}
 	if err != nil {
@@ -93,13 +94,20 @@ func (s *Server) spaceParam(query url.Values, p *auth.Principal) (names.Space, e
 		return "", nil
 	case len(values) > 1:
 		return "", badRequest("space", "is given "+strconv.Itoa(len(values))+" times")
-	case !p.InSpace(values[0]):
-		return "", notAllowed("space", "the key is limited to other spaces")
-	case s.policies()[names.Space(values[0])] == nil:
-		return "", &Refused{Reason: UnknownSpace, Errors: []FieldError{{Field: "space", Detail: "there is no such space"}}}
-	default:
-		return names.Space(values[0]), nil
 	}
+	space := names.Space(query.Get("space"))
+	return space, checkSpace(space, s.policies(), p)
+}
+
+// checkSpace refuses a space in a query that the key does not cover, or that there is not.
+func checkSpace(space names.Space, policies names.Policies, p *auth.Principal) error {
+	switch {
+	case !p.InSpace(string(space)):
+		return notAllowed("space", "the key is limited to other spaces")
+	case policies[space] == nil:
+		return &Refused{Reason: UnknownSpace, Errors: []FieldError{{Field: "space", Detail: "there is no such space"}}}
+	}
+	return nil
 }
 
 // openStream streams until somebody ends it. An error says that there was no stream.

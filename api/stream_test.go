@@ -243,6 +243,59 @@ func TestStreamsAreBounded(t *testing.T) {
 	}, streamsOf(topic), func(s *setup) { s.server.MaxStreams = 3 })
 }
 
+// askSoon asks for a stream, and ends it soon if it gets one.
+func (w *world) askSoon(header string) *answer {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return w.askCtx(ctx, "GET", streamPath, "", header)
+}
+
+// One principal, whatever its keys, has half of the streams at most, and leaves the rest to others.
+func TestStreamsArePerPrincipal(t *testing.T) {
+	spec := func(id, principal string) auth.KeySpec {
+		return auth.KeySpec{ID: id, Principal: principal, Scopes: []string{"read"}, Spaces: []string{auth.All}, Owners: []string{auth.All}}
+	}
+	headers, keys := withKeys(t, spec("one", "one"), spec("one2", "one"), spec("two", "two"), spec("three", "three"))
+	for most, share := range map[int]int{1: 1, 2: 1, 5: 2, 6: 3} {
+		topic := newTopic()
+		inTime(t, func(t *testing.T, w *world) {
+			ctx, cancel := context.WithCancel(context.Background())
+			var streams sync.WaitGroup
+			open := 0
+			begin := func(header string) {
+				t.Helper()
+				streams.Go(func() { w.askCtx(ctx, "GET", streamPath, "", header).is(200, "") })
+				open++
+				synctest.Wait()
+				if n := topic.opened(); n != open {
+					t.Fatalf("of %d: %d streams are open, want %d", most, n, open)
+				}
+			}
+			for i := range share {
+				begin(headers[i%2])
+			}
+			for _, own := range headers[:2] {
+				if a := w.askSoon(own).is(503, "too_busy").heads("Retry-After", "5"); most > 1 && !strings.Contains(a.text, fmt.Sprintf("at most %d of them are for one principal", share)) {
+					t.Errorf("it says %s", a.text)
+				}
+			}
+			for i := open; i < most; i++ {
+				begin(headers[2+i%2])
+			}
+			a := w.askSoon(headers[2]).is(503, "too_busy")
+			if b := w.askSoon(headers[3]).is(503, "too_busy"); strings.Contains(a.text, "for one principal") && strings.Contains(b.text, "for one principal") {
+				t.Errorf("it says %s", b.text)
+			}
+			cancel()
+			streams.Wait()
+			for range share + 1 {
+				a, _ := w.stream(time.Second, streamPath, headers[0])
+				a.is(200, "")
+			}
+		}, keys, streamsOf(topic), func(s *setup) { s.server.MaxStreams = most })
+	}
+}
+
 // A key that is taken out of the file, or that expires, ends its streams; one that is narrowed narrows them.
 func TestStreamEndsWithItsKey(t *testing.T) {
 	dir := t.TempDir()
@@ -466,4 +519,33 @@ func TestStreamPassesOverWhatIsNotOurs(t *testing.T) {
 			t.Errorf("there came %s", got)
 		}
 	}, streamsOf(topic))
+}
+
+// A space that came through the log is one to ask for, as soon as it holds everywhere.
+func TestStreamOfAnAppliedSpace(t *testing.T) {
+	all := []string{auth.All}
+	headers, keys := withKeys(t,
+		auth.KeySpec{ID: "all", Principal: "all", Scopes: []string{"claim", "read"}, Spaces: all, Owners: all},
+		auth.KeySpec{ID: "tag", Principal: "tag", Scopes: []string{"read"}, Spaces: []string{"tag"}, Owners: all},
+	)
+	topic := newTopic()
+	inTime(t, func(t *testing.T, w *world) {
+		const tags = streamPath + "?space=tag"
+		w.get(tags, headers[0]).is(422, "unknown_space").names("space")
+		w.hold(0, partitions-1, tagged(1, nil))
+		w.get(tags, headers[0]).is(422, "unknown_space").names("space")
+		w.hold(partitions-1, partitions, tagged(1, nil))
+		w.claim(alice, headers[0]).is(201, "")
+		for i, key := range headers {
+			time.AfterFunc(time.Second, func() {
+				w.claim(fmt.Sprintf(`{"space":"tag","name":"a%d","owner":"u-1"}`, i), headers[0]).is(201, "")
+				w.claim(fmt.Sprintf(`{"name":"alice%d","owner":"u-1"}`, i), headers[0]).is(201, "")
+			})
+			a, s := w.stream(3*time.Second, tags, key)
+			if a.is(200, ""); len(s.events) != 1 || !strings.Contains(s.events[0].data, `"space":"tag"`) {
+				t.Errorf("it tells %s", s.brief())
+			}
+		}
+		w.get(streamPath+"?space=username", headers[1]).is(403, "not_allowed").names("space")
+	}, keys, streamsOf(topic))
 }

@@ -3,8 +3,11 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
+	"github.com/dibs-hq/dibs/auth"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -38,12 +41,16 @@ type Published struct {
 // streams is what the streams of a server have in common.
 type streams struct {
 	source  Streams
-	slots   chan struct{}
+	most    int
 	stopped context.Context // ends when the server stops
 	stop    context.CancelFunc
 
 	events prometheus.Counter
 	ended  *prometheus.CounterVec
+
+	mu    sync.Mutex
+	open  int
+	opens map[string]int // of each principal that has any
 }
 
 const defaultStreams = 64
@@ -54,7 +61,7 @@ func newStreams(source Streams, most int, reg prometheus.Registerer) *streams {
 	}
 	f := promauto.With(reg)
 	s := &streams{
-		source: source, slots: make(chan struct{}, most),
+		source: source, most: most, opens: make(map[string]int),
 		events: f.NewCounter(prometheus.CounterOpts{
 			Name: "dibs_stream_events_total",
 			Help: "Events sent to those who watch registrations.",
@@ -70,22 +77,46 @@ func newStreams(source Streams, most int, reg prometheus.Registerer) *streams {
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "dibs_streams",
 		Help: "Streams of registrations that are open.",
-	}, func() float64 { return float64(len(s.slots)) })
+	}, func() float64 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return float64(s.open)
+	})
 	s.stopped, s.stop = context.WithCancel(context.Background())
 	return s
 }
 
-// take takes a slot, if there is one.
-func (s *streams) take() bool {
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	default:
-		return false
+// take takes a slot for a principal. One has half of them at most, so that its mistakes leave room for others; without
+// keys all callers are one, and have all. The error is a *Refused; without one, release gives the slot back.
+func (s *streams) take(principal string) error {
+	share := max(1, s.most/2)
+	if principal == auth.Anonymous {
+		share = s.most
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	refused := &Refused{Reason: TooBusy, RetryAfter: 5 * time.Second}
+	switch {
+	case s.open >= s.most:
+		refused.Detail = "there are as many streams as there may be; ask again after Retry-After, or at another replica"
+		return refused
+	case s.opens[principal] >= share:
+		refused.Detail = fmt.Sprintf("there are as many streams of the key's principal as there may be: at most %d of them are for one principal; end one, or ask at another replica", share)
+		return refused
+	}
+	s.open++
+	s.opens[principal]++
+	return nil
 }
 
-func (s *streams) release() { <-s.slots }
+func (s *streams) release(principal string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+	if s.opens[principal]--; s.opens[principal] == 0 {
+		delete(s.opens, principal)
+	}
+}
 
 // ending is why a stream has ended, as a label.
 type ending string

@@ -3,7 +3,9 @@ package api_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -190,5 +192,30 @@ func TestBadOnTimeoutOfAGet(t *testing.T) {
 			w.get(id+query).is(400, "bad_request").names("on_timeout")
 		}
 		w.get(id+"?at=1-3-0&on_timeout=withdraw").is(200, "").has("state", "withdrawing")
+	})
+}
+
+// However many repeat what would be withdrawn, the partitions are looked at a few times a second.
+func TestOnTimeoutRepeatedByMany(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		const key = "Idempotency-Key: k"
+		id := w.claim(orNotAtAll, key).is(201, "").string("claim_id")
+		w.memory.set(func(m *memory) { m.looks, m.frozen = 0, slices.Clone(m.rows[:]) })
+		var all sync.WaitGroup
+		start := time.Now()
+		for i := range 20 {
+			time.Sleep(7 * time.Millisecond)
+			all.Go(func() {
+				w.claim(orNotAtAll, key, "Prefer: wait=9").is(201, "").has("claim_id", id).heads("Idempotent-Replayed", "true")
+			})
+			if i == 19 {
+				time.AfterFunc(4*time.Second, func() { w.memory.set(func(m *memory) { m.frozen = nil }) })
+			}
+		}
+		all.Wait()
+		took := time.Since(start)
+		if w.memory.looks > 25 || took < 4*time.Second || took > 5*time.Second {
+			t.Errorf("%d looks in %s", w.memory.looks, took)
+		}
 	})
 }

@@ -19,79 +19,114 @@ import (
 func TestManyExpireAtOnce(t *testing.T) {
 	t.Parallel()
 	dibstest.NeedRealKafka(t)
-	d := deploy(t, 12)
-	manyExpireAtOnce(d, 1000, 5*time.Second, 2*time.Second, func(float64) float64 { return 50 })
+	manyExpireAtOnce(deploy(t, 12), expiries{
+		n: 1000, rounds: 1, first: 5 * time.Second, usually: 2 * time.Second, rate: func(float64) float64 { return 50 },
+	})
 }
 
-// TestCampaignManyExpireAtOnce has 10,000, beside a third of the claims that the machine can answer.
+// TestCampaignManyExpireAtOnce has 10,000 expire at one moment, five times, beside a third of the claims that the machine can
+// answer. One stall of a disk is a percent of the claims of one time: the median is judged.
 func TestCampaignManyExpireAtOnce(t *testing.T) {
 	campaign(t)
 	dibstest.NeedRealKafka(t)
-	d := deploy(t, 12)
-	usual, meanwhile := manyExpireAtOnce(d, 10_000, 45*time.Second, 25*time.Second, func(most float64) float64 { return most / 3 })
-	if meanwhile > 2*usual {
-		t.Errorf("p99 is %s while reservations expire, want at most twice the usual %s", meanwhile, usual)
+	ratios := manyExpireAtOnce(deploy(t, 12), expiries{
+		n: 10_000, rounds: 5, first: time.Minute, usually: 10 * time.Second, rate: func(most float64) float64 { return most / 3 },
+	})
+	slices.Sort(ratios)
+	if median := ratios[len(ratios)/2]; median > 2 {
+		t.Errorf("p99 while reservations expire is %.2f times the usual, want at most twice (the median of %.2f)", median, ratios)
 	}
 }
 
 // freeWithin is how long after their expiry the last of many reservations may be held.
 const freeWithin = 5 * time.Second
 
-// manyExpireAtOnce reserves n names, all until the same millisecond, which is after a while, and claims others at a steady
-// rate, chosen by what the machine can answer. It returns the p99 of a claim in the usual time before, and between the
-// expiry and the moment when the last name was free.
-func manyExpireAtOnce(d *deployment, n int, after, usually time.Duration, rate func(most float64) float64) (usual, meanwhile time.Duration) {
+// expiries says how many reservations expire at once: n in each round, the first after a while; before each there is the
+// usual load for a time.
+type expiries struct {
+	n, rounds      int
+	first, usually time.Duration
+	rate           func(most float64) float64 // of the claims beside it, by what the machine can answer
+}
+
+// manyExpireAtOnce returns, for each round, the p99 of a claim between the expiry and the moment when the last name was
+// free, in terms of the p99 in the usual time before.
+func manyExpireAtOnce(d *deployment, e expiries) (ratios []float64) {
 	t := d.t
 	t.Helper()
 	d.calm = true
 	api, processor := d.start("api").ready(), d.start("processor").ready()
 	d.assigned(time.Minute, processor)
-	expiry := d.reserveUntil(n, time.Now().Truncate(time.Second), after)
-	d.settled(time.Until(expiry))
-	if got := value[int](d, `SELECT count(*) FROM names WHERE state = 's' AND expires_at = $1`, expiry); got != n {
-		t.Fatalf("%d of %d names are reserved until %s", got, n, expiry)
+	const behind = 2 * time.Second // what comes behind it is not the usual
+	every := e.usually + freeWithin + behind
+	now := time.Now().Truncate(time.Second)
+	expiry := make([]time.Time, e.rounds)
+	for i := range expiry {
+		expiry[i] = d.reserveUntil(e.n, now, e.first+time.Duration(i)*every)
+	}
+	d.settled(time.Until(expiry[0]))
+	for _, at := range expiry {
+		if got := value[int](d, `SELECT count(*) FROM names WHERE state = 's' AND expires_at = $1`, at); got != e.n {
+			t.Fatalf("%d of %d names are reserved until %s", got, e.n, at)
+		}
 	}
 
-	most := d.closedLoop(api, 64, min(8*time.Second, time.Until(expiry)-usually-time.Second))
-	load := d.openLoop(api, rate(most))
-	from := time.Now().Add(time.Second) // it has settled by then
-	if room := time.Until(expiry); room < usually {
-		t.Fatalf("%s are left until the expiry, want %s", room, usually)
+	most := d.closedLoop(api, 64, min(8*time.Second, time.Until(expiry[0])-e.usually-time.Second))
+	load := d.openLoop(api, e.rate(most))
+	if room := time.Until(expiry[0]); room < e.usually {
+		t.Fatalf("%s are left until the first expiry, want %s", room, e.usually)
 	}
-	time.Sleep(time.Until(expiry))
-	var freed time.Time
-	eventually(t, 6*freeWithin, func() error {
-		if value[bool](d, `SELECT EXISTS (SELECT 1 FROM names WHERE partition = ANY ($1) AND expires_at <= $2)`, d.all(), expiry) {
-			return fmt.Errorf("%d names are reserved", value[int](d, `SELECT count(*) FROM names WHERE state = 's' AND expires_at = $1`, expiry))
-		}
-		freed = time.Now()
-		return nil
-	})
-	<-time.After(2 * time.Second) // and what comes behind it
+	freed := make([]time.Time, e.rounds)
+	for i, at := range expiry {
+		time.Sleep(time.Until(at))
+		freed[i] = d.freed(at, 6*freeWithin)
+	}
+	<-time.After(behind)
 	load.end()
 
+	t.Logf("the machine (load average %s) answers %.0f claims/s; asked for %.0f/s", loadAverage(), most, e.rate(most))
+	for i, over := range expiry {
+		usual, meanwhile := load.between(over.Add(-e.usually), over), load.between(over, freed[i])
+		ratio := float64(at(meanwhile, .99)) / float64(at(usual, .99))
+		ratios = append(ratios, ratio)
+		took := freed[i].Sub(over)
+		t.Logf("%d reservations expired at once, the last was free after %s; a claim usually: %s; meanwhile: %s; p99 is %.2f times the usual",
+			e.n, took.Round(time.Millisecond), spread(usual), spread(meanwhile), ratio)
+		if took > freeWithin {
+			t.Errorf("the last name was free %s after its expiry, want %s at most", took, freeWithin)
+		}
+	}
+	all := e.n * e.rounds
 	free := value[int](d, `SELECT count(*) FROM names WHERE state = 'f' AND version = 2`)
 	expired := value[int](d, `SELECT count(*) FROM decisions WHERE outcome = 'E'`)
-	if free != n || expired != n {
-		t.Errorf("%d names are free, by %d expiries, want %d", free, expired, n)
-	}
-	before, during := load.between(from, expiry), load.between(expiry, freed)
-	behind := load.between(freed, freed.Add(2*time.Second))
-	usual, meanwhile = at(before, .99), at(during, .99)
-	t.Logf("the machine (load average %s) answers %.0f claims/s; asked for %.0f/s", loadAverage(), most, rate(most))
-	t.Logf("%d reservations expired at once, the last was free after %s", n, freed.Sub(expiry).Round(time.Millisecond))
-	for _, w := range []struct {
-		when string
-		took []time.Duration
-	}{{"usually", before}, {"until all were free", during}, {"in the 2 s behind", behind}} {
-		t.Logf("a claim %s: p50 %s, p99 %s, at most %s (%d claims)", w.when, at(w.took, .5), at(w.took, .99), at(w.took, 1), len(w.took))
-	}
-	t.Logf("p99 is %.2f times the usual", float64(meanwhile)/float64(usual))
-	if took := freed.Sub(expiry); took > freeWithin {
-		t.Errorf("the last name was free %s after its expiry, want %s at most", took, freeWithin)
+	if free != all || expired != all {
+		t.Errorf("%d names are free, by %d expiries, want %d", free, expired, all)
 	}
 	d.settled(30 * time.Second)
-	return usual, meanwhile
+	return ratios
+}
+
+// freed waits until no name is reserved until at or before. The question costs little: it is asked beside what is measured.
+func (d *deployment) freed(at time.Time, within time.Duration) time.Time {
+	d.t.Helper()
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	for now := range look.C {
+		if !value[bool](d, `
+			SELECT EXISTS (SELECT 1 FROM unnest($1::integer[]) k (partition) CROSS JOIN LATERAL (
+				SELECT 1 FROM names n WHERE n.partition = k.partition AND n.expires_at <= $2 ORDER BY n.partition, n.expires_at LIMIT 1
+			) held)`, d.all(), at) {
+			return time.Now()
+		}
+		if now.Sub(at) > within {
+			d.t.Fatalf("names are reserved %s after their expiry", within)
+		}
+	}
+	return time.Time{}
+}
+
+func spread(took []time.Duration) string {
+	return fmt.Sprintf("p50 %s, p99 %s, at most %s (%d claims)", at(took, .5), at(took, .99), at(took, 1), len(took))
 }
 
 // reserveUntil reserves n names on a log that has nothing else yet: log time is that of the records, and all end together.
@@ -99,7 +134,7 @@ func (d *deployment) reserveUntil(n int, now time.Time, after time.Duration) tim
 	d.t.Helper()
 	reserved := make([]*kgo.Record, n)
 	for i := range reserved {
-		r := newRequest(d.partitions, "UsernameClaimed", fmt.Sprintf("expires.%d", i), map[string]any{
+		r := newRequest(d.partitions, "UsernameClaimed", fmt.Sprintf("expires.%d.%d", int(after.Seconds()), i), map[string]any{
 			"owner": fmt.Sprintf("u-%d", i), "mode": "reserve", "ttl_seconds": int(after.Seconds()),
 		})
 		r.Timestamp = now

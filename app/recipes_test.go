@@ -1,12 +1,15 @@
 package app_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -178,6 +181,10 @@ func TestRecipes(t *testing.T) {
 	}
 	k.page.play("spaces")
 	k.topic.set(k.topic.claims, "message.timestamp.after.max.ms", "3600000") // for elapse; with that, nothing more would start
+	t.Cleanup(func() {                                                       // when all are done
+		k.settled(30 * time.Second)
+		k.check()
+	})
 	for _, recipe := range []struct {
 		name string
 		test func(*testing.T)
@@ -217,6 +224,10 @@ func (k *kitchen) signUp(t *testing.T) {
 		got(t)(recipes.FinishSignUp(ctx, k.dibs, s, claim))
 	}
 	k.holds(t, "u-1", "anna", "registered")
+	refused(t, "wrong_state")(recipes.StartSignUp(ctx, k.dibs, s, time.Hour, sent.send)) // it is through: no more mails
+	if sent[claim] != 3 {
+		t.Errorf("mails: %v", sent)
+	}
 
 	// Nobody clicks: the late click is refused, also where nobody has taken the name.
 	late := recipes.SignUp{ID: "u-3", Name: "Berta"}
@@ -225,9 +236,10 @@ func (k *kitchen) signUp(t *testing.T) {
 	k.elapse(t, "berta", reserved.ExpiresAt)
 	refused(t, "reservation_expired")(recipes.FinishSignUp(ctx, k.dibs, late, claim))
 	refused(t, "reservation_expired")(recipes.MailAgain(ctx, k.dibs, late, claim, time.Hour, sent.send))
-	// The same sign-up is the same claim, and that one is over; another sign-up gets the name.
-	if r := got(t)(recipes.StartSignUp(ctx, k.dibs, late, shortest, sent.send)); !r.Replayed {
-		t.Errorf("the same sign-up again: %+v", r)
+	// The same sign-up is the same claim, and that one is over: nobody is mailed. Another sign-up gets the name.
+	refused(t, "reservation_expired")(recipes.StartSignUp(ctx, k.dibs, late, shortest, sent.send))
+	if sent[claim] != 1 {
+		t.Errorf("mailed %d times", sent[claim])
 	}
 	k.free(t, "berta", time.Second)
 	got(t)(recipes.StartSignUp(ctx, k.dibs, recipes.SignUp{ID: "u-4", Name: "berta"}, time.Hour, sent.send))
@@ -237,7 +249,7 @@ func (k *kitchen) change(t *testing.T) {
 	done := make(map[string]int) // what the logic has done, by owner
 	recipe := func(ctx context.Context, dibs *client.Client, id string) error {
 		r, err := recipes.ChangeName(ctx, dibs, recipes.Change{ID: "change-" + id, Owner: "u-" + id, From: "old." + id, To: "new." + id}, time.Hour,
-			func(context.Context) error { done[id]++; return nil })
+			func(context.Context) error { done[id]++; return nil }, func(context.Context) error { t.Errorf("%s is undone", id); return nil })
 		if err == nil && r.State != client.Accepted {
 			err = fmt.Errorf("%+v", r)
 		}
@@ -270,7 +282,9 @@ func (k *kitchen) change(t *testing.T) {
 	got(t)(k.dibs.Claim(ctx, client.Claim{Name: c.From, Owner: c.Owner}))
 	broken := errors.New("broken")
 	fails := func(context.Context) error { return broken }
-	r, err := recipes.ChangeName(ctx, k.dibs, c, time.Hour, fails)
+	moved := false
+	logic, undo := func(context.Context) error { moved = true; return nil }, func(context.Context) error { moved = false; return nil }
+	r, err := recipes.ChangeName(ctx, k.dibs, c, time.Hour, fails, undo)
 	if !errors.Is(err, broken) {
 		t.Fatal(err)
 	}
@@ -282,15 +296,74 @@ func (k *kitchen) change(t *testing.T) {
 	k.holds(t, "u-11", "caesar", "registered")
 	k.free(t, "cleo", time.Second)
 
-	// Nobody comes back: the reservation ends by itself, and confirming it is refused. The old name was never touched.
+	// Nobody comes back: the reservation ends by itself. Who comes too late does nothing. The old name was never touched.
 	c.ID, c.To = "change-2", "carla"
-	if r, err = recipes.ChangeName(ctx, k.dibs, c, shortest, fails); !errors.Is(err, broken) {
+	if r, err = recipes.ChangeName(ctx, k.dibs, c, shortest, fails, undo); !errors.Is(err, broken) {
 		t.Fatal(err)
 	}
 	k.elapse(t, "carla", r.ExpiresAt)
-	refused(t, "reservation_expired")(recipes.ChangeName(ctx, k.dibs, c, shortest, func(context.Context) error { return nil }))
+	never := func(context.Context) error { t.Error("the logic is run, though it is over"); return nil }
+	for _, over := range []http.RoundTripper{transport, ahead{}} {
+		refused(t, "reservation_expired")(recipes.ChangeName(ctx, k.client(over), c, shortest, never, undo))
+	}
 	k.holds(t, "u-11", "caesar", "registered")
 	k.free(t, "carla", time.Second)
+
+	// It has done it by then, and has crashed, or has not: it is undone.
+	for i, err := range []error{nil, broken} {
+		c.ID, c.To = fmt.Sprint("change-over-", i), fmt.Sprint("conny-", i)
+		slow := func(ctx context.Context) error {
+			if n := k.name(t, c.To); n.State == "reserved" { // else another recipe has moved the time that far
+				k.elapse(t, c.To, n.ExpiresAt)
+			}
+			return errors.Join(logic(ctx), err)
+		}
+		if r, got := recipes.ChangeName(ctx, k.dibs, c, shortest, slow, undo); err == nil {
+			refused(t, "reservation_expired")(r, got)
+		} else if !errors.Is(got, err) || !moved {
+			t.Errorf("%v, moved: %t", got, moved)
+		}
+		refused(t, "reservation_expired")(recipes.ChangeName(ctx, k.dibs, c, shortest, never, undo))
+		if k.holds(t, "u-11", "caesar", "registered"); moved {
+			t.Errorf("%s is moved, and the name is not", c.ID)
+		}
+	}
+
+	// The reservation is held, whatever the caller's clock says and however long it is: no confirmation without the logic.
+	for i, ttl := range []time.Duration{time.Hour, 7 * 24 * time.Hour} {
+		c.ID, c.To = fmt.Sprint("change-ahead-", i), fmt.Sprint("cuno-", i)
+		c.Owner, moved = fmt.Sprint("u-12-", i), false
+		c.From = fmt.Sprint("clara-", i)
+		got(t)(k.dibs.Claim(ctx, client.Claim{Name: c.From, Owner: c.Owner}))
+		r, err := recipes.ChangeName(ctx, k.dibs, c, ttl, fails, undo)
+		if !errors.Is(err, broken) {
+			t.Fatal(err)
+		}
+		k.elapse(t, c.To, r.ExpiresAt.Add(time.Second-ttl)) // since it was made
+		got(t)(recipes.ChangeName(ctx, k.client(ahead{}), c, ttl, logic, undo))
+		if k.holds(t, c.Owner, c.To, "registered"); !moved {
+			t.Errorf("%s: the name is changed, and the logic has not been run", ttl)
+		}
+	}
+}
+
+// ahead is a caller whose clock is far ahead: to it, what is answered is over. Nor is it told what is an old answer, like
+// one whose wait has run out and who reads the claim.
+type ahead struct{}
+
+var expiresAt = regexp.MustCompile(`"expires_at":"[^"]*"`)
+
+func (ahead) RoundTrip(r *http.Request) (*http.Response, error) {
+	a, err := transport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	a.Header.Del("Idempotent-Replayed")
+	body, err := io.ReadAll(a.Body)
+	_ = a.Body.Close()
+	body = expiresAt.ReplaceAll(body, []byte(`"expires_at":"2026-01-01T00:00:00Z"`))
+	a.Body, a.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return a, err
 }
 
 func (k *kitchen) number(t *testing.T) {
@@ -403,10 +476,11 @@ func (k *kitchen) cleanUp(t *testing.T) {
 
 func (k *kitchen) externalCheck(t *testing.T) {
 	ctx := t.Context()
+	ttl := time.Hour
 	application := func(name, owner string) *recipes.Application {
 		a := &recipes.Application{ID: "application-" + owner, Name: name, Owner: owner}
 		for range 2 { // a repeated one is the same
-			if err := recipes.Apply(ctx, k.dibs, a, time.Hour); err != nil {
+			if err := recipes.Apply(ctx, k.dibs, a, ttl); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -424,6 +498,21 @@ func (k *kitchen) externalCheck(t *testing.T) {
 	k.holds(t, "u-41", "emil", "registered")
 	refused(t, "unknown_claim")(recipes.Settle(ctx, k.dibs, application("Emil", "u-44"), false))
 	k.holds(t, "u-41", "emil", "registered")
+
+	// The check takes longer than the reservation: its answer is too late, also where the application is made again.
+	ttl = shortest
+	slow := application("enno", "u-45")
+	k.elapse(t, "enno", got(t)(k.dibs.Await(ctx, slow.Claim)).ExpiresAt)
+	for _, passed := range []bool{true, false} {
+		refused(t, "reservation_expired")(recipes.Settle(ctx, k.dibs, slow, passed))
+		refused(t, "reservation_expired")(recipes.Settle(ctx, k.dibs, application("enno", "u-45"), passed))
+	}
+	k.free(t, "enno", time.Second)
+	slow.ID = "application-u-45/2" // another row
+	if err := recipes.Apply(ctx, k.dibs, slow, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	got(t)(recipes.Settle(ctx, k.dibs, slow, true))
 }
 
 func (k *kitchen) swap(t *testing.T) {

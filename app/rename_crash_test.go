@@ -94,6 +94,7 @@ func renameUnderCrashes(t *testing.T, crashes, least int) {
 		}
 	}
 	c.judge(lives)
+	d.check()
 }
 
 // next chooses where to die: where it has happened least, or anywhere.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/cloudevents"
@@ -78,13 +79,25 @@ func (d *Deployment) checkInForce(ctx context.Context, asProcessor bool) error {
 	if err != nil {
 		return err
 	}
+	return d.lacks(rows, asProcessor)
+}
+
+// lacks says what a process has not got of what holds.
+func (d *Deployment) lacks(rows []processor.Standing, asProcessor bool) error {
 	for _, row := range rows {
-		_, err := processor.Rules{Policies: d.Policies, Keys: d.Keys.All}.Under(row.InForce)
+		f := row.InForce
+		_, err := processor.Rules{Policies: d.Policies, Keys: d.Keys.All}.Under(f)
 		switch {
 		case asProcessor && err != nil:
 			return fmt.Errorf("partition %d: %w", row.Partition, err)
-		case row.InForce != nil && row.InForce.SignedOnly && len(d.Keys.All) == 0:
+		case f == nil || int(row.Partition) >= d.Contract.Partitions: // nothing is lacking, or no request is meant for it
+		case f.SignedOnly && len(d.Keys.All) == 0:
 			return fmt.Errorf("every request must be signed by what dibs spaces apply has made hold, and %w", errNoRequestKeys)
+		case len(d.Keys.All) > 0 && len(f.Keys) > 0:
+			if some, _ := d.Keys.All.Only(f.Keys); len(some) == 0 {
+				return fmt.Errorf("what this process signs is rejected: its security.request_keys_file has %s, and in partition %d signatures hold that are made with %s: add one of those",
+					strings.Join(sortedKeys(d.Keys.All), ", "), row.Partition, strings.Join(f.Keys, ", "))
+			}
 		}
 	}
 	return nil
@@ -92,11 +105,18 @@ func (d *Deployment) checkInForce(ctx context.Context, asProcessor bool) error {
 
 // Held reads what holds in all partitions now.
 func (d *Deployment) Held(ctx context.Context) (api.Holding, error) {
+	pinned := d.Contract // zero where this is not prepared
+	if pinned.Partitions == 0 {
+		var err error
+		if pinned, _, err = d.Record.Pinned(ctx); err != nil {
+			return api.Holding{}, err
+		}
+	}
 	rows, err := d.Record.Partitions(ctx)
 	if err != nil {
 		return api.Holding{}, err
 	}
-	return api.Hold(d.Policies, rows), nil
+	return api.Hold(d.Policies, pinned.Partitions, rows), nil
 }
 
 var _ api.Claims = (*SignedClaims)(nil)

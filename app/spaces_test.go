@@ -215,6 +215,10 @@ func TestRetiredKey(t *testing.T) {
 	if err := os.WriteFile(both, append(a, strings.TrimPrefix(string(b), "keys:\n")...), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	turned := filepath.Join(t.TempDir(), "turned.yaml")
+	if err := os.WriteFile(turned, append(b, strings.TrimPrefix(string(a), "keys:\n")...), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	p := d.start("processor")
 	d.assigned(time.Minute, p.ready())
 	d.apply(0, `{spaces: {invoice-number: {version: 1}}}`)
@@ -239,16 +243,27 @@ func TestRetiredKey(t *testing.T) {
 		t.Errorf("a processor without k2: exit code %d\n%s", code, lacking.errors())
 	}
 	d.keys = next
-	if said := d.apply(1, `{spaces: {invoice-number: {version: 3}}}`); !strings.Contains(said, "Not any more: k1") || !strings.Contains(said, "--retire-keys") {
+	if said := d.apply(1, `{spaces: {invoice-number: {version: 3}}}`, "--retire-keys"); !strings.Contains(said, "dibs signs with k1, which would be retired") {
 		t.Errorf("apply says\n%s", said)
 	}
-	d.apply(0, `{spaces: {invoice-number: {version: 3}}}`, "--retire-keys")
+	d.keys = turned
+	d.apply(0, `{spaces: {invoice-number: {version: 3}}}`)
+	d.keys = next
+	if said := d.apply(1, `{spaces: {invoice-number: {version: 4}}}`); !strings.Contains(said, "Not any more: k1") || !strings.Contains(said, "--retire-keys") {
+		t.Errorf("apply says\n%s", said)
+	}
+	if said := d.apply(0, `{spaces: {invoice-number: {version: 4}}}`, "--retire-keys"); !strings.Contains(said, "in 10s, when nobody signs with k1 any more") {
+		t.Errorf("apply says\n%s", said)
+	}
 	if said := d.mustRun("spaces"); strings.Contains(said, "k1") || !strings.Contains(said, "k2") {
 		t.Errorf("spaces says\n%s", said)
 	}
 	// What k1 signs is nobody's from here on.
 	d.keys = old
-	if said := d.apply(1, `{spaces: {invoice-number: {version: 4}}}`, "--retire-keys"); !strings.Contains(said, "no key of security.request_keys_file holds") {
+	if late, code := d.run("api"); code == 0 || !strings.Contains(late.errors(), "what this process signs is rejected") {
+		t.Errorf("an API with the retired key only: exit code %d\n%s", code, late.errors())
+	}
+	if said := d.apply(1, `{spaces: {invoice-number: {version: 5}}}`, "--retire-keys"); !strings.Contains(said, "no key of security.request_keys_file holds") {
 		t.Errorf("apply with the retired key says\n%s", said)
 	}
 }
@@ -271,6 +286,17 @@ func TestEverythingSigned(t *testing.T) {
 	if why := value[string](d, `SELECT reason FROM decisions WHERE request_id = $1`, unsigned.id); why != "not_allowed" {
 		t.Errorf("an unsigned claim is answered %q", why)
 	}
+	// Who applies with other settings is asked whether that is what is meant.
+	written := d.written()
+	if said := d.apply(1, `{spaces: {username: {version: 3}}}`); !strings.Contains(said, "--drop-signatures") || d.written() != written {
+		t.Errorf("apply without signatures says\n%s", said)
+	}
+	if said := d.apply(0, `{spaces: {username: {version: 3}}}`, "--drop-signatures"); !strings.Contains(said, "not every request must be signed any more") || !strings.Contains(said, "keys from then on: k1") {
+		t.Errorf("apply with --drop-signatures says\n%s", said)
+	}
+	if said := d.apply(0, `{spaces: {username: {version: 4}}}`, "--security-require-signatures", "all"); !strings.Contains(said, "all: every request must be signed") {
+		t.Errorf("apply with signatures says\n%s", said)
+	}
 	d.keys = ""
 	if keyless, code := d.run("api"); code == 0 || !strings.Contains(keyless.errors(), "must be signed") {
 		t.Errorf("an API without keys: exit code %d\n%s", code, keyless.errors())
@@ -278,6 +304,76 @@ func TestEverythingSigned(t *testing.T) {
 	if keyless, code := d.run("api", "--security-require-signatures", "all"); code == 0 || !strings.Contains(keyless.errors(), "security.require_signatures is all") {
 		t.Errorf("an API told to sign without keys: exit code %d\n%s", code, keyless.errors())
 	}
+}
+
+// TestAppliedTwice: of two policies under the same version one holds, and who has published the other is told so: behind
+// an apply that was broken off, and beside one that still waits.
+func TestAppliedTwice(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, 2)
+	d.apply(4, `{spaces: {username: {version: 2, min_length: 4}}}`, "--wait", "1s")
+	var waiting []*process
+	for _, shortest := range []int{8, 4} {
+		file := spacesFile(t, fmt.Sprintf(`{spaces: {username: {version: 2, min_length: %d}}}`, shortest))
+		p := d.start("spaces", "apply", file, "--wait", "50s")
+		eventually(t, time.Minute, func() error {
+			if !strings.Contains(p.output(), "holds in 0 of 2") {
+				return fmt.Errorf("says %q", p.output())
+			}
+			return nil
+		})
+		waiting = append(waiting, p)
+	}
+	p := d.start("processor")
+	d.assigned(time.Minute, p.ready())
+	if code := waiting[0].wait(55 * time.Second); code != 1 || !strings.Contains(waiting[0].errors(), "with other content") || strings.Contains(waiting[0].output(), "holds in 2 of 2") {
+		t.Errorf("min_length 8 behind 4: exit code %d\n%s\n%s", code, waiting[0].output(), waiting[0].errors())
+	}
+	if code := waiting[1].wait(55 * time.Second); code != 0 || !strings.Contains(waiting[1].output(), "holds in 2 of 2") {
+		t.Errorf("min_length 4, which holds: exit code %d\n%s\n%s", code, waiting[1].output(), waiting[1].errors())
+	}
+	if s := value[string](d, `SELECT string_agg(DISTINCT policies #>> '{spaces,username,policy,min_length}', ' ') FROM partitions`); s != "4" {
+		t.Errorf("min_length is %s", s)
+	}
+}
+
+// TestAppliedToAGrownTopic: partitions that were added to the topic take policies as well, and keep no policy from the API.
+func TestAppliedToAGrownTopic(t *testing.T) {
+	t.Parallel()
+	const pinned, grown = 2, 4
+	d := deploy(t, pinned)
+	fresh, code := d.run("spaces", "check", spacesFile(t, `{spaces: {username: {version: 2}}}`)) // nothing is pinned yet
+	if code != 0 || !strings.Contains(fresh.output(), "version 2 would hold after at most version 1") {
+		t.Errorf("check of a fresh deployment: exit code %d\n%s%s", code, fresh.output(), fresh.errors())
+	}
+	p := d.start("processor")
+	d.assigned(time.Minute, p.ready())
+	d.topic.grow(grown-pinned, d.topic.claims)
+	p.stop()
+	d.start("processor").ready()
+	eventually(t, time.Minute, func() error {
+		if n := value[int](d, `SELECT count(*) FROM partitions`); n != grown {
+			return fmt.Errorf("%d partitions have an owner, want %d", n, grown)
+		}
+		return nil
+	})
+	api := d.start("api").ready()
+	const file = `{spaces: {invoice-number: {version: 1}}}`
+	if said := d.apply(0, file); !strings.Contains(said, "to partitions 0-3,") || !strings.Contains(said, "holds in 2 of 2 partitions") {
+		t.Errorf("apply says\n%s", said)
+	}
+	d.soon(api, 201, "", "/v1/claims", `{"space":"invoice-number","name":"2026-1","owner":"acme"}`)
+	eventually(t, 30*time.Second, func() error {
+		if n := value[int](d, `SELECT count(*) FROM partitions WHERE policies #>> '{spaces,invoice-number,version}' = '1'`); n != grown {
+			return fmt.Errorf("it holds in %d of %d partitions", n, grown)
+		}
+		return nil
+	})
+	if said := d.apply(0, file); !strings.Contains(said, "invoice-number: version 1 holds already") {
+		t.Errorf("apply says\n%s", said)
+	}
+	d.settled(time.Minute)
+	d.mustRun("verify")
 }
 
 // TestApplyWithoutProcessors ends in time, says that it is undecided, and is gone on with.

@@ -68,6 +68,14 @@ func (p *Principal) InSpace(space string) bool {
 	return false
 }
 
+// Spaces are those that the principal may use; nil for all.
+func (p *Principal) Spaces() []string {
+	if slices.Contains(p.spaces, All) {
+		return nil
+	}
+	return append(make([]string, 0, len(p.spaces)), p.spaces...)
+}
+
 // ForOwner reports whether the principal may act for an owner, and be told of what that owner holds.
 func (p *Principal) ForOwner(owner string) bool {
 	for _, prefix := range p.owners {

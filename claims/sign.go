@@ -35,14 +35,14 @@ func (ks Keys) Only(ids []string) (some Keys, lacking []string) {
 // nil stands for any. It is the first of ours that holds in all of them. Where nothing is said, or none does, it is the
 // wanted one.
 func (ks Keys) Signing(wanted SigningKey, held ...[]string) SigningKey {
-	held = slices.DeleteFunc(held, func(ids []string) bool { return ids == nil })
-	if len(held) == 0 {
-		return wanted
+	lacking := func(id string) bool {
+		return slices.ContainsFunc(held, func(ids []string) bool { return ids != nil && !slices.Contains(ids, id) })
 	}
-	for _, id := range held[0] {
-		secret, ours := ks[id]
-		if ours && !slices.ContainsFunc(held, func(ids []string) bool { return !slices.Contains(ids, id) }) {
-			return SigningKey{id, secret}
+	for _, ids := range held {
+		for _, id := range ids {
+			if secret, ours := ks[id]; ours && !lacking(id) {
+				return SigningKey{id, secret}
+			}
 		}
 	}
 	return wanted

@@ -205,7 +205,7 @@ func (c *Client) ask(ctx context.Context, wait bool, known Result, do func(ctx c
 	}
 	result, err := answer.claim()
 	if err != nil {
-		return Result{}, err
+		return known, err
 	}
 	if result.Name == "" { // a problem names nothing
 		result.Space, result.Name, result.Owner = known.Space, known.Name, known.Owner

@@ -26,8 +26,12 @@ type Entry struct {
 	Position  string `json:"position"` // in the log, "<partition>-<log epoch>-<offset>"
 }
 
-// pageSize is how much is read at once.
-const pageSize = 200
+// How much is read at once. Each page of an owner's names costs the API a look at all of them, so there are few; and
+// each is well below maxAnswer.
+const (
+	pageSize   = 200
+	ownerNames = 500
+)
 
 // History reads what happened to a name, from a version on; 0 for all of it. It ends behind an error. It is read in
 // pages, each within the time of a call.
@@ -57,14 +61,27 @@ func (c *Client) History(ctx context.Context, space, name string, from int64) it
 	}
 }
 
-// OwnerNames reads the names that an owner holds, by space and key: advice, true when each page was read. It ends behind an
-// error.
-func (c *Client) OwnerNames(ctx context.Context, owner string) iter.Seq2[Name, error] {
+// OwnerNamesOption says which of an owner's names are read.
+type OwnerNamesOption func(*wire.GetOwnerNamesParams)
+
+// InSpace reads the names of one space only.
+func InSpace(space string) OwnerNamesOption {
+	return func(p *wire.GetOwnerNamesParams) { p.Space = &space }
+}
+
+// OwnerNames reads the names that an owner holds, by space and key, in all spaces that the key covers: advice, true when
+// each page was read. It ends behind an error.
+func (c *Client) OwnerNames(ctx context.Context, owner string, options ...OwnerNamesOption) iter.Seq2[Name, error] {
+	params := wire.GetOwnerNamesParams{Limit: new(int32(ownerNames))}
+	for _, option := range options {
+		option(&params)
+	}
 	return func(yield func(Name, error) bool) {
-		for after, more := (*string)(nil), true; more; {
+		params := params
+		for more := true; more; {
 			var page wire.OwnerNames
 			err := c.page(ctx, &page, func(ctx context.Context) (*http.Response, error) {
-				return c.wire.GetOwnerNames(ctx, owner, &wire.GetOwnerNamesParams{After: after, Limit: new(int32(pageSize))})
+				return c.wire.GetOwnerNames(ctx, owner, &params)
 			})
 			if err != nil {
 				yield(Name{}, fmt.Errorf("read an owner's names: %w", err))
@@ -75,8 +92,8 @@ func (c *Client) OwnerNames(ctx context.Context, owner string) iter.Seq2[Name, e
 					return
 				}
 			}
-			more = page.Next != nil && (after == nil || *after != *page.Next)
-			after = page.Next
+			more = page.Next != nil && (params.After == nil || *params.After != *page.Next)
+			params.After = page.Next
 		}
 	}
 }

@@ -126,13 +126,16 @@ func TestPages(t *testing.T) {
 		if strings.Join(got, " ") != "alice <nil>" {
 			t.Errorf("read %q", got)
 		}
-		if got := s.urls(); !strings.HasPrefix(got[0], "/base/v1/owners/u%2F17/names?limit=") || !strings.Contains(got[1], "after=eA&") {
+		if got := s.urls(); !strings.HasPrefix(got[0], "/base/v1/owners/u%2F17/names?limit=500") || !strings.Contains(got[1], "after=eA&") {
 			t.Errorf("asked %q", got)
 		}
-		for _, err := range c.OwnerNames(context.Background(), "u/17") {
+		for _, err := range c.OwnerNames(context.Background(), "u/17", client.InSpace("a&b")) {
 			if p := (*client.Problem)(nil); err == nil || errors.As(err, &p) {
 				t.Errorf("of what is no answer: %v", err)
 			}
+		}
+		if got := s.urls(); !strings.Contains(got[2], "?space=a%26b") && !strings.Contains(got[2], "&space=a%26b") || strings.Contains(got[2], "after") {
+			t.Errorf("asked %q", got)
 		}
 	})
 }

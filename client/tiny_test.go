@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"time"
 
@@ -122,11 +123,11 @@ func (t *tiny) History(_ context.Context, ref names.Ref, from int64, limit int) 
 	return entries, nil
 }
 
-func (t *tiny) ByOwner(_ context.Context, owner string, limit int, after names.Ref) (owned []api.Owned, err error) {
+func (t *tiny) ByOwner(_ context.Context, owner string, within []string, limit int, after names.Ref) (owned []api.Owned, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, ref := range t.ledger.ByOwner(owner) {
-		if len(owned) < limit && ledgertest.Compare(ref, after) > 0 {
+		if len(owned) < limit && ledgertest.Compare(ref, after) > 0 && (within == nil || slices.Contains(within, string(ref.Space))) {
 			owned = append(owned, api.Owned{Ref: ref, Holding: t.ledger.Holdings[ref]})
 		}
 	}

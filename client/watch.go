@@ -83,8 +83,9 @@ const (
 	// silentFor is how long nothing may come before the connection counts as lost: three times as long as the API would
 	// let pass.
 	silentFor = 45 * time.Second
-	// longestLine is above any event's.
-	longestLine = 1 << 20
+	// longestLine is above any event's, and longestEvent as well.
+	longestLine  = 1 << 20
+	longestEvent = 1 << 20
 )
 
 var (
@@ -190,7 +191,12 @@ func (w *watch) read(body io.Reader, heard func()) error {
 		value = strings.TrimPrefix(value, " ")
 		switch field {
 		case "data":
-			data = append(data, value...)
+			if data != nil {
+				data = append(data, '\n')
+			}
+			if data = append(data, value...); len(data) > longestEvent {
+				return fmt.Errorf("%w: an event is too long", errNotDibs)
+			}
 		case "id":
 			id = value
 		case "retry":
@@ -199,7 +205,10 @@ func (w *watch) read(body io.Reader, heard func()) error {
 			}
 		}
 	}
-	if err := lines.Err(); err != nil {
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return fmt.Errorf("%w: a line is too long", errNotDibs)
+	case err != nil:
 		return err
 	}
 	return io.EOF // what has no end line is not complete, and comes again

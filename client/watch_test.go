@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -185,4 +186,31 @@ func TestWatchedEvent(t *testing.T) {
 			break
 		}
 	})
+}
+
+// An event in several lines is one text with ends of lines, and is no longer than it may be: what never ends is not kept.
+func TestWatchBoundsAnEvent(t *testing.T) {
+	for body, want := range map[string]string{
+		"id: x\ndata: {\"outcome\":\"Blocked\",\ndata: \"key\":\ndata: \"alice\"}\n\n": "alice",
+		"id: x\ndata: {\"outcome\":\"Bl\ndata: ocked\",\"key\":\"alice\"}\n\n":         "not dibs", // in a text there is no end of a line
+		"id: x\n" + strings.Repeat("data: "+strings.Repeat(" ", 1<<16)+"\n", 20):       "too long",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = w.Write([]byte(body))
+		}))
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		got := ""
+		for e, err := range must(client.New(server.URL)).Watch(ctx, client.WatchRequest{}) {
+			if got = e.Key; err != nil {
+				got = err.Error()
+			}
+			break
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("of %.60q there came %q, want %q", body, got, want)
+		}
+		cancel()
+		server.Close()
+	}
 }

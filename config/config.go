@@ -74,8 +74,11 @@ type Security struct {
 	RequireSignatures string `mapstructure:"require_signatures"`
 }
 
-// SignAll is the security.require_signatures with which every request is signed.
-const SignAll = "all"
+// What security.require_signatures may be: what an actor or dibs itself asks must be signed, or every request.
+const (
+	SignPrivileged = "privileged"
+	SignAll        = "all"
+)
 
 // Processor is the deciding side.
 type Processor struct {
@@ -161,7 +164,7 @@ func (c *Config) check() error {
 		bad("api.auth", "is %q: use keys or none", c.API.Auth)
 	}
 	switch c.Security.RequireSignatures {
-	case "privileged", SignAll:
+	case SignPrivileged, SignAll:
 	default:
 		bad("security.require_signatures", "is %q: use privileged or all", c.Security.RequireSignatures)
 	}

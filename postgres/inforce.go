@@ -23,24 +23,26 @@ type inForceCache struct {
 // mostInForce is how many texts are kept: more than hold at once in any deployment.
 const mostInForce = 256
 
-func (c *inForceCache) read(text *string) (*processor.InForce, error) {
+// read never fails: what cannot be read is its partition's trouble, which is halted with it, and not that of all others
+// that are looked at along with it.
+func (c *inForceCache) read(text *string) *processor.InForce {
 	if text == nil {
-		return nil, nil
+		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f, ok := c.byText[*text]; ok {
-		return f, nil
+		return f
 	}
 	f, err := processor.ReadInForce([]byte(*text))
 	if err != nil {
-		return nil, err
+		f = &processor.InForce{Unreadable: err.Error()}
 	}
 	if len(c.byText) >= mostInForce || c.byText == nil {
 		c.byText = make(map[string]*processor.InForce)
 	}
 	c.byText[*text] = f
-	return f, nil
+	return f
 }
 
 // inForce is what holds in a partition, on its way into its row.

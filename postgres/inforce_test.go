@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +56,30 @@ func TestPoliciesAreKept(t *testing.T) {
 	all, err := r.Partitions(t.Context())
 	if err != nil || len(all) != 2 || all[0].Policies.Version(names.Username) != 3 {
 		t.Errorf("the API is told %+v, %v", all, err)
+	}
+}
+
+// TestUnreadablePolicies: a row whose policies nobody can read is its partition's trouble, and that of no other.
+func TestUnreadablePolicies(t *testing.T) {
+	cfg := configure(t)
+	r := open(t, cfg)
+	commit(t, r, activating(acquire(t, r, 1), 2, 3), activating(acquire(t, r, 2), 2, 3))
+	if _, err := connect(t, cfg).Exec(t.Context(), `UPDATE partitions SET policies = jsonb_set(policies, '{spaces,username,policy,ttl_seconds}', '"odd"') WHERE partition = 1`); err != nil {
+		t.Fatal(err)
+	}
+	r = open(t, cfg) // which has read nothing yet
+	all, err := r.All(t.Context())
+	if err != nil || len(all) != 2 || all[0].InForce.Unreadable == "" || all[1].InForce.Policies.Version(names.Username) != 2 {
+		t.Errorf("all are %+v, %v", all, err)
+	}
+	if rows, err := r.Standings(t.Context(), []int32{1, 2}); err != nil || len(rows) != 2 {
+		t.Errorf("standings are %+v, %v", rows, err)
+	}
+	if s := acquire(t, r, 1); !strings.Contains(s.InForce.Unreadable, "space username") {
+		t.Errorf("taken over with %+v", s.InForce)
+	}
+	if s := acquire(t, r, 2); s.InForce.Unreadable != "" || s.WriterEpoch != 2 {
+		t.Errorf("taken over with %+v", s)
 	}
 }
 

@@ -13,17 +13,23 @@ import (
 var ownedNames = &statement{"owned_names", `
 	SELECT n.space, n.key, ` + holdingFields + `
 	FROM (SELECT * FROM names n WHERE n.owner = $1::text OFFSET 0) n
-	WHERE (n.space, n.key) > ($2::text, $3::text)
+	WHERE (n.space, n.key) > ($2::text, $3::text) AND ($5::text[] IS NULL OR n.space = ANY ($5::text[]))
 	ORDER BY n.space, n.key
 	LIMIT $4::bigint`}
 
+var spaceColumn = column[string]{"space", oidText, "text[]", func(b []byte, s *string) []byte { return appendText(b, *s) }}
+
 // ByOwner implements api.Lookup. A reservation may be over by now; that is for the reader's clock to say.
-func (r *Record) ByOwner(ctx context.Context, owner string, limit int, after names.Ref) ([]api.Owned, error) {
+func (r *Record) ByOwner(ctx context.Context, owner string, within []string, limit int, after names.Ref) ([]api.Owned, error) {
 	if limit <= 0 || owner == "" {
 		return nil, nil
 	}
 	var all []api.Owned
-	params := [][]byte{[]byte(owner), []byte(after.Space), []byte(after.Key), appendInt8(nil, int64(limit))[4:]}
+	var spaces []byte // null: all
+	if within != nil {
+		spaces = appendArray(nil, &spaceColumn, within)
+	}
+	params := [][]byte{[]byte(owner), []byte(after.Space), []byte(after.Key), appendInt8(nil, int64(limit))[4:], spaces}
 	err := r.read(ctx, "look up an owner's names", func(ctx context.Context, c *pgx.Conn) error {
 		all = nil
 		return pipeline(ctx, c, step{ownedNames, params, func(f fields) error {

@@ -30,9 +30,10 @@ func TestByOwner(t *testing.T) {
 		{Ref: b.Changes[0].Ref, Holding: b.Changes[0].Holding}, {Ref: b.Changes[1].Ref, Holding: b.Changes[1].Holding}, {Ref: b.Changes[2].Ref, Holding: b.Changes[2].Holding},
 		{Ref: a.Changes[0].Ref, Holding: a.Changes[0].Holding}, {Ref: a.Changes[1].Ref, Holding: a.Changes[1].Holding}, {Ref: a.Changes[2].Ref, Holding: a.Changes[2].Holding},
 	}
+	var within []string
 	owned := func(owner string, limit int, after names.Ref, want ...api.Owned) {
 		t.Helper()
-		got, err := r.ByOwner(t.Context(), owner, limit, after)
+		got, err := r.ByOwner(t.Context(), owner, within, limit, after)
 		if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Fatalf("owned are\n%+v, %v, want\n%+v", got, err, want)
 		}
@@ -46,6 +47,17 @@ func TestByOwner(t *testing.T) {
 	owned("u-1", 100, names.Ref{Space: "email", Key: "zzz"}, want[3:]...) // the name it begins behind may be gone
 	owned("u-3", 100, names.Ref{})
 	owned("", 100, names.Ref{})
+	within = []string{"username"}
+	owned("u-1", 100, names.Ref{}, want[3:]...)
+	owned("u-1", 1, want[0].Ref, want[3])
+	within = []string{"email", "handle"}
+	owned("u-1", 100, names.Ref{}, want[:3]...)
+	owned("u-1", 100, want[3].Ref)
+	within = []string{"username", "email", "pets"}
+	owned("u-1", 100, names.Ref{}, want...)
+	within = []string{} // none
+	owned("u-1", 100, names.Ref{})
+	within = nil
 
 	// Given up and handed over.
 	next := accepting(standing(t, r, 0), 3, "other")

@@ -27,12 +27,12 @@ func (r *Record) scanStanding(row pgx.CollectableRow) (s processor.Standing, err
 	if err != nil {
 		return s, err
 	}
-	s.InForce, err = r.inForce.read(policies)
+	s.InForce = r.inForce.read(policies)
 	s.WriterID, s.LastHash = writer, uint32(hash)
 	if logTime != nil {
 		s.LogTime = logTime.UTC()
 	}
-	return s, err
+	return s, nil
 }
 
 // Acquire implements processor.Record.

@@ -31,7 +31,7 @@ var indexed = map[string]struct{ params, indexes string }{
 	"look_names":    {`'{username}', '{alice}'`, "names_pkey"},
 	"look_requests": {`'{0}', '{6f0c0000-0000-4000-8000-000000000000}'`, "decisions_request decisions_mark"},
 	"due":           {`'{0,1,2,3,4,5,6,7,8,9,10,11}', '2026-11-21', 2000`, "names_due"},
-	"owned_names":   {`'u-1', '', '', 50`, "names_owner"},
+	"owned_names":   {`'u-1', '', '', 50, '{username}'`, "names_owner"},
 	"history":       {`'username', 'alice', 1, 50`, "decisions_history"},
 	"history_first": {`'username', 'alice'`, "names_pkey decisions_request"},
 	"sequel": {`'6f0c0000-0000-4000-8000-000000000000', 0, 'username', 'alice', 1, '6f0c0000-0000-4000-8000-000000000001'`,
@@ -188,7 +188,7 @@ func testNoTableIsReadWhole(t *testing.T, mode string, emptied bool) {
 		if _, err := r.Due(t.Context(), []int32{0, 1, 2}, logTime, 2000); err != nil {
 			t.Fatal(err)
 		}
-		if owned, err := r.ByOwner(t.Context(), "u-1", 10, names.Ref{}); err != nil || len(owned) == 0 {
+		if owned, err := r.ByOwner(t.Context(), "u-1", nil, 10, names.Ref{}); err != nil || len(owned) == 0 {
 			t.Fatalf("owned are %v, %v", owned, err)
 		}
 		if entries, err := r.History(t.Context(), refs[0], 1, 10); err != nil || len(entries) != 1 {

@@ -25,21 +25,35 @@ type InForce struct {
 	Keys []string
 	// SignedOnly: every request must be signed.
 	SignedOnly bool
+	// Unreadable is why the row's part cannot be read; else it is empty. Nothing is decided under it.
+	Unreadable string
 
 	lacking error // why a policy that holds is not among Policies; nil where all are
 }
 
-// with returns what holds behind an activation.
+// with returns what holds behind an activation. Rules never go down: what was decided by newer ones is there.
 func (f *InForce) with(a *claims.PolicyActivated) *InForce {
 	next := &InForce{Rules: a.Rules, Keys: a.Keys, SignedOnly: a.SignedOnly}
 	var before names.Policies
 	if f != nil {
 		before = f.Policies
+		next.Rules = max(f.Rules, a.Rules)
 	}
 	if next.Policies, next.lacking = before, a.Lacking; a.Policy != nil { // else it asks for what is not known here
 		next.Policies = before.With(a.Policy)
 	}
 	return next
+}
+
+// Over returns the policies where f holds, whose log began with those of start.
+func (f *InForce) Over(start names.Policies) names.Policies {
+	if f == nil {
+		return start
+	}
+	all := make(names.Policies, len(start)+len(f.Policies))
+	maps.Copy(all, start)
+	maps.Copy(all, f.Policies)
+	return all
 }
 
 // Lacking says why this build cannot follow one of the policies that hold; nil where it can follow all. The error wraps
@@ -58,6 +72,10 @@ func (f *InForce) Equal(other *InForce) bool {
 
 // JSON is how it is stored.
 func (f *InForce) JSON() []byte {
+	if f.Unreadable != "" { // only to be shown
+		why, _ := json.Marshal(f.Unreadable)
+		return fmt.Appendf(nil, `{"unreadable":%s}`, why)
+	}
 	signatures := "privileged"
 	if f.SignedOnly {
 		signatures = "all"
@@ -109,12 +127,16 @@ func ReadInForce(text []byte) (*InForce, error) {
 
 // LackingError says that what holds asks for something that this process has not got.
 type LackingError struct {
-	Rules  int      // 0 where they are known
-	Keys   []string // ids of keys without a secret
-	Tables error    // what is wrong with the Unicode tables of a policy; nil for nothing
+	Rules      int      // 0 where they are known
+	Keys       []string // ids of keys without a secret
+	Unreadable string   // why what holds cannot be read
+	Tables     error    // what is wrong with the Unicode tables of a policy; nil for nothing
 }
 
 func (e *LackingError) Error() string {
+	if e.Unreadable != "" {
+		return e.Unreadable + ": this dibs did not write it so: run the newest one that has run here, or mend the row; then dibs partitions resume"
+	}
 	if e.Tables != nil {
 		return fmt.Sprintf("a policy holds from here on that this dibs cannot follow: %v: run one that has them, then dibs partitions resume", e.Tables)
 	}
@@ -130,6 +152,9 @@ func (r Rules) Under(f *InForce) (Rules, error) {
 	if f == nil {
 		return r, nil
 	}
+	if f.Unreadable != "" {
+		return r, &LackingError{Unreadable: f.Unreadable}
+	}
 	if f.Rules > claims.Rules {
 		return r, &LackingError{Rules: f.Rules}
 	}
@@ -141,9 +166,7 @@ func (r Rules) Under(f *InForce) (Rules, error) {
 		return r, &LackingError{Keys: lacking}
 	}
 	r.Keys, r.SignedOnly = keys, f.SignedOnly
-	policies := maps.Clone(r.Policies)
-	maps.Copy(policies, f.Policies)
-	r.Policies = policies
+	r.Policies = f.Over(r.Policies)
 	return r, nil
 }
 

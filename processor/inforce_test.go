@@ -297,3 +297,51 @@ func TestInForceJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestPolicyBeyondThePinnedCount: a partition that was added to the topic takes policies like any other. Where it does,
+// what was put there by mistake is forwarded under the key that its name has.
+func TestPolicyBeyondThePinnedCount(t *testing.T) {
+	start := processor.Rules{Partitions: 3, Policies: names.Builtin(), Keys: claims.Keys{"k1": []byte("one")}}
+	p := *names.Builtin()[names.Username]
+	p.Space, p.Version = "handle", 1
+	activation, err := (&claims.PolicyActivated{Space: p.Space, Version: 1, Policy: &p, Rules: 1, Keys: []string{"k1"}}).Record("test", time.Time{}, claims.SigningKey{ID: "k1", Secret: start.Keys["k1"]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages := []processor.Message{{Record: activation}}
+	body := &claims.UsernameClaimed{Space: "handle", Spelling: "ALICE", Owner: "u-1", Mode: claims.ModeRegister}
+	for i, wrong := range []string{"ALICE", "aLICE", "AlICE"} {
+		e := cloudevents.Event{ID: uuid.UUID{6: 0x40, 8: 0x80, 15: byte(i)}, Source: "test"}
+		messages = append(messages, processor.Message{Offset: int64(i + 1), Record: claims.NewRecord(body, e, names.Ref{Space: "handle", Key: names.Key(wrong)})})
+	}
+	decide := func(partition int32, f *processor.InForce, messages []processor.Message) processor.Decision {
+		g, err := processor.NewRegime(start, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run, err := processor.ReceiveAll(messages, g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return processor.Decide(processor.Ledger{Partition: partition, LogEpoch: 1, Rules: g.Rules, InForce: f}, run)
+	}
+	d := decide(7, nil, messages)
+	if got := kinds(d); got != "policy forwarded forwarded forwarded" || d.InForce == nil || d.InForce.Policies.Version("handle") != 1 {
+		t.Fatalf("partition 7 of 3: %s", got)
+	}
+	for _, row := range d.Rows[1:] {
+		to := claims.Partition(string(row.Raw.Key), 3)
+		if there := decide(to, d.InForce, []processor.Message{{Record: *row.Raw}}); kinds(there) != "Accepted" {
+			t.Errorf("forwarded under %s to partition %d: %s", row.Raw.Key, to, kinds(there))
+		}
+	}
+}
+
+// TestUnreadableHalts: nothing is decided where it cannot be known what holds.
+func TestUnreadableHalts(t *testing.T) {
+	var lacking *processor.LackingError
+	f := &processor.InForce{Unreadable: "space username: its ttl is odd"}
+	if _, err := newPolicyLog(t).rules.Under(f); !errors.As(err, &lacking) || !strings.Contains(err.Error(), f.Unreadable) {
+		t.Errorf("under what cannot be read: %v", err)
+	}
+}

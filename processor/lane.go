@@ -201,7 +201,7 @@ func (l *lane) reconcile(ctx context.Context) {
 // takeOver makes the partition ours: from the moment the epoch is bumped the former writer changes nothing.
 func (l *lane) takeOver(ctx context.Context, p int32) {
 	defer l.at(fmt.Sprintf("taking over partition %d", p))()
-	if l.signer.Load() == nil {
+	if len(l.owned) == 0 { // nobody has looked at the rows for a while
 		if _, err := l.rows(ctx); err != nil {
 			l.again(ctx, p, "read what holds", err)
 			return

@@ -40,7 +40,7 @@ type Limits struct {
 	// SweepEvery is how often reservations that have expired are looked for. Defaults to 500 ms.
 	SweepEvery time.Duration
 	// SweepRate is how many of them are asked about in a second, over all lanes, once there are more than a few. Defaults
-	// to 3,500.
+	// to 2,700.
 	SweepRate int
 	// Drain is how long a stopping processor may take to publish what it has committed. Defaults to 1 s.
 	Drain time.Duration
@@ -59,7 +59,7 @@ func (l Limits) withDefaults() Limits {
 		l.Unpublished = 4 * l.Batch
 	}
 	if l.SweepRate == 0 {
-		l.SweepRate = 3500
+		l.SweepRate = 2700
 	}
 	if l.Doubts == 0 {
 		l.Doubts = 3

@@ -1,6 +1,9 @@
 package processor
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -48,6 +51,37 @@ func TestOwnRequestsHoldEverywhere(t *testing.T) {
 					t.Errorf("%v hold, signed with %s, dead in partition %d: %v", held, l.signer.Load().ID, there.Partition, r.err)
 				}
 			}
+		}
+	}
+}
+
+// keysRecord says which keys hold, and lets nobody take anything over.
+type keysRecord struct {
+	Record
+	held []string
+}
+
+func (r *keysRecord) Standings(context.Context, []int32) ([]Standing, error) {
+	return []Standing{{InForce: &InForce{Rules: 1, Keys: r.held}}}, nil
+}
+
+func (r *keysRecord) Acquire(context.Context, int32, uuid.UUID) (Standing, error) {
+	return Standing{}, errors.New("not now")
+}
+
+// TestKeysOfALaneThatOwnedNothing: what it takes over it signs with what holds by then. The former owner's follow-ups are the
+// first that it publishes.
+func TestKeysOfALaneThatOwnedNothing(t *testing.T) {
+	keys := claims.Keys{"k1": []byte("one"), "k2": []byte("two")}
+	record := &keysRecord{held: []string{"k1", "k2"}}
+	cfg := Config{Rules: Rules{Partitions: 1, Policies: names.Builtin(), Keys: keys}, Signing: claims.SigningKey{ID: "k1", Secret: keys["k1"]}}
+	cfg.Clock, cfg.Log = machineClock{}, slog.New(slog.DiscardHandler)
+	l := newLane(0, cfg, nil, record, nil, newMetrics(nil))
+	for _, held := range [][]string{{"k1", "k2"}, {"k2", "k1"}, {"k2"}} {
+		record.held = held
+		l.takeOver(t.Context(), 0)
+		if got := l.signer.Load().ID; got != held[0] {
+			t.Errorf("%v hold: signs with %s", held, got)
 		}
 	}
 }

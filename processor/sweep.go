@@ -17,7 +17,7 @@ const (
 	sweptFor = 5 * time.Second
 	// sweepBurst is what part of a second's questions a lane asks at once. Behind that it keeps to its rate, in lots of
 	// sweepLot: claims are not to wait behind thousands of questions.
-	sweepBurst = 0.1
+	sweepBurst = 0.03
 	sweepLot   = 20
 	// sweepTick is how long a lane with more to ask waits for records.
 	sweepTick = 10 * time.Millisecond

@@ -289,11 +289,11 @@ func TestSweepAtTheLimit(t *testing.T) {
 			t.Fatalf("asked %d times %s, want %d", got, when, asked)
 		}
 	}
-	// 4,000 a second, a tenth of that at once.
-	turn(time.Second, 1, 400, "at first")
-	turn(time.Millisecond, 1, 400, "after a moment")
-	turn(4*time.Millisecond, 1, 420, "after a little")
-	turn(time.Second, 1, 820, "after a pause")
+	// 4,000 a second, 120 of them at once.
+	turn(time.Second, 1, 120, "at first")
+	turn(time.Millisecond, 1, 120, "after a moment")
+	turn(4*time.Millisecond, 1, 140, "after a little")
+	turn(time.Second, 1, 260, "after a pause")
 	for len(s.asked) < 2000 {
 		turn(10*time.Millisecond, 1, min(len(s.asked)+40, 2000), "in its time")
 	}
@@ -321,7 +321,7 @@ func TestSweepClockSetBack(t *testing.T) {
 	s.lane.Reconcile(t.Context()) // takes over
 	expires := s.now
 	s.record.say = func(int, int) ([]processor.Due, error) {
-		due := make([]processor.Due, 500)
+		due := make([]processor.Due, 200)
 		for i := range due {
 			name := fmt.Sprintf("n%d", i)
 			due[i] = processor.Due{Ref: names.Ref{Space: names.Username, Key: names.Key(name)}, ClaimID: idOf(name), ExpiresAt: expires}
@@ -338,10 +338,10 @@ func TestSweepClockSetBack(t *testing.T) {
 		}
 	}
 	s.lose = true
-	turn(expires.Add(time.Second), 400) // as many as may be asked at once
-	turn(expires.Add(-time.Minute), 400)
-	turn(expires.Add(-time.Minute+time.Second), 400)
-	turn(expires.Add(2*time.Second), 500)
+	turn(expires.Add(time.Second), 120) // as many as may be asked at once
+	turn(expires.Add(-time.Minute), 120)
+	turn(expires.Add(-time.Minute+time.Second), 120)
+	turn(expires.Add(2*time.Second), 200)
 	for _, o := range s.asked {
 		if o.Time.Before(expires) {
 			t.Fatalf("asked at %s what is over at %s", o.Time, expires)
@@ -506,7 +506,7 @@ func TestSweepTenThousand(t *testing.T) {
 	s.now = s.now.Add(3 * time.Second)
 	over := s.now
 	for reserved() > 0 {
-		if s.now = s.now.Add(100 * time.Millisecond); s.now.Sub(over) > 5*time.Second {
+		if s.now = s.now.Add(20 * time.Millisecond); s.now.Sub(over) > 5*time.Second {
 			t.Fatalf("%d are reserved %s after it was over", reserved(), s.now.Sub(over))
 		}
 		s.step()
@@ -514,5 +514,5 @@ func TestSweepTenThousand(t *testing.T) {
 	if len(s.asked) != n {
 		t.Errorf("asked %d times about %d names", len(s.asked), n)
 	}
-	t.Logf("free after %s of 100 ms a turn, in %d looks", s.now.Sub(over), len(s.record.calls))
+	t.Logf("free after %s of 20 ms a turn, in %d looks", s.now.Sub(over), len(s.record.calls))
 }

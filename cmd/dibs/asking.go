@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ type asking struct {
 	use, short, long string
 	args             cobra.PositionalArgs
 	who              string // the owner is; empty for an actor's
+	claims           bool   // what it asks for is a claim
 	space            bool   // it is about a name, not about a claim
 	version          bool   // that may have to have a version
 	do               func(ctx context.Context, c *client.Client, a *asked) (client.Result, error)
@@ -85,11 +87,40 @@ func newAsking(ask asking) *cobra.Command {
 		a.args = args
 		result, err := ask.do(cmd.Context(), c, &a)
 		if err != nil {
-			return asExit(address, err)
+			var foreseen bool
+			if result, foreseen = rejection(result, err); !foreseen {
+				return asExit(address, err)
+			}
 		}
-		return tellOutcome(cmd, result, asJSON, func() string { return ask.tell(result, &a) })
+		return ask.tellOutcome(cmd, result, asJSON, func() string { return ask.tell(result, &a) })
 	}
 	return cmd
+}
+
+// foreseen are the reasons of the log that the API knows beforehand, of what is about a name or a claim. What is wrong
+// with a request, or with the key, is no rejection: asking for another name does not help.
+var foreseen = map[string]bool{
+	"invalid_name": true, "reserved_word": true, "unknown_claim": true,
+	"not_owner": true, "version_conflict": true, "wrong_state": true,
+}
+
+// rejection makes of a refusal with such a reason what the log would have made of the request: who asks need not know
+// which of the two has answered. What was asked for before it is not decided by it.
+func rejection(asked client.Result, err error) (client.Result, bool) {
+	var p *client.Problem
+	if !errors.As(err, &p) || !foreseen[p.Reason] || asked.State != "" {
+		return asked, false
+	}
+	asked.ID, asked.RequestID = p.ClaimID, p.RequestID
+	asked.State, asked.Reason, asked.Detail = client.Rejected, p.Reason, p.Detail
+	for i, e := range p.Errors {
+		if i == 0 {
+			asked.Detail = e.Field + " " + e.Detail
+		} else {
+			asked.Detail += "; " + e.Field + " " + e.Detail
+		}
+	}
+	return asked, true
 }
 
 // connecting gives a command the flags that say where the API is. The function makes a client of it.
@@ -97,6 +128,9 @@ func connecting(cmd *cobra.Command, waits string) func() (c *client.Client, addr
 	address := cmd.Flags().String("url", "http://127.0.0.1:8080", "where the API is")
 	wait := cmd.Flags().Duration("wait", 30*time.Second, waits)
 	return func() (*client.Client, string, error) {
+		if *wait <= 0 {
+			return nil, "", usage("--wait is %s: it must be more than 0", *wait)
+		}
 		secret, err := apiKey()
 		if err != nil {
 			return nil, "", err
@@ -141,13 +175,13 @@ func unreachable(address string, err error) string {
 }
 
 // tellOutcome tells what became of a request, in words and by the exit code.
-func tellOutcome(cmd *cobra.Command, r client.Result, asJSON bool, accepted func() string) error {
+func (ask *asking) tellOutcome(cmd *cobra.Command, r client.Result, asJSON bool, accepted func() string) error {
 	about := "nothing was published"
-	switch {
-	case r.ID != "" && (r.RequestID == "" || r.RequestID == r.ID):
-		about = "claim " + r.ID
-	case r.RequestID != "":
-		about = "request " + r.RequestID
+	switch id := cmp.Or(r.RequestID, r.ID); {
+	case id != "" && ask.claims && id == cmp.Or(r.ID, id):
+		about = "claim " + id
+	case id != "":
+		about = "request " + id
 	}
 	out := cmd.OutOrStdout()
 	switch {

@@ -12,8 +12,8 @@ import (
 
 const aboutOutcome = `
 
-The API key comes from DIBS_API_KEY, or from the file that DIBS_API_KEY_FILE names. Exit code 0: accepted, 3: rejected,
-4: not decided in time (it may still be), 5: the API is out of reach.`
+The API key comes from DIBS_API_KEY, or from the file that DIBS_API_KEY_FILE names. Exit code 0: accepted, 3: rejected, or
+refused beforehand for what would be rejected, 4: not decided in time (it may still be), 5: the API is out of reach.`
 
 func newClaim() *cobra.Command {
 	var claim client.Claim
@@ -25,7 +25,7 @@ func newClaim() *cobra.Command {
 		use: "claim NAME --owner ID", short: "Claim a name over HTTP, and wait for the outcome",
 		long: "Claim a name over HTTP, and wait for the outcome. What fails on the way is tried again, as the same claim. With\n" +
 			"--reserve the name is held for a while, until it is confirmed: see dibs confirm.",
-		args: exactArgs(1, "a name"), space: true, who: "who is to have the name",
+		args: exactArgs(1, "a name"), claims: true, space: true, who: "who is to have the name",
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			claim.Space, claim.Name, claim.Owner, claim.IdempotencyKey = a.space, a.args[0], a.owner, a.key
 			if a.changed("expected-version") {

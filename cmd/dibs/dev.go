@@ -87,9 +87,12 @@ Each decision is a line below. Ctrl-C stops. Try it:
 // outcome prints one decision.
 func (l *lines) outcome(o registrations.Outcome) {
 	at := o.LogTime.Local().Format("15:04:05.000")
-	if o.Type == registrations.Rejected {
-		l.printf("%s  rejected  %-40s  %s\n", at, o.Ref, o.Reason)
-		return
+	what := fmt.Sprintf("version %d", o.Version)
+	switch {
+	case o.Type == registrations.Rejected:
+		what = string(o.Reason)
+	case o.Owner != "":
+		what = o.Owner + ", " + what
 	}
-	l.printf("%s  %-8s  %-40s  %s, version %d\n", at, strings.ToLower(string(o.Type)), o.Ref, o.Owner, o.Version)
+	l.printf("%s  %-11s  %-40s  %s\n", at, strings.ToLower(string(o.Type)), o.Ref, what)
 }

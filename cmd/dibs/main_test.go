@@ -49,6 +49,8 @@ func TestUsageErrorsSayWhatToDo(t *testing.T) {
 		{[]string{"claim", "alice"}, "--owner is needed"},
 		{[]string{"claim", "alice", "--owner=u", "--url=ftp://x"}, "http://host:port"},
 		{[]string{"claim", "alice", "--owner=u", "-o", "xml"}, "use text or json"},
+		{[]string{"claim", "alice", "--owner=u", "--wait=-1s"}, "--wait is -1s: "},
+		{[]string{"names", "alice", "--wait=0"}, "--wait is 0s: "},
 		{[]string{"claim", "alice", "--owner=u", "--ttl=1m"}, "--ttl goes with --reserve"},
 		{[]string{"claim", "alice", "--owner=u", "--reserve", "--ttl=1ms"}, "at least 1s"},
 		{[]string{"confirm"}, "takes the id of a claim"},

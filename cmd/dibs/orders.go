@@ -91,7 +91,7 @@ func newRename() *cobra.Command {
 		use: "rename NAME TO --owner ID", short: "Get another name in place of one",
 		long: "Get another name in place of one: there is no moment with neither. The old name is released when the new one is the\n" +
 			"owner's; if it is rejected, nothing has changed. To reserve the new name first: dibs claim --reserve --replaces.",
-		args: exactArgs(2, "a name and the new one"), space: true, version: true, who: "who has the name",
+		args: exactArgs(2, "a name and the new one"), claims: true, space: true, version: true, who: "who has the name",
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.Rename(ctx, a.space, a.args[0], a.owner, a.args[1], a.options()...)
 		},

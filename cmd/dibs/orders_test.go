@@ -17,15 +17,19 @@ const (
 
 // fakeAPI answers everything with one answer, and remembers what it was asked.
 type fakeAPI struct {
-	status                 int
-	answer                 string
-	path, body, key, match string
+	status           int
+	answer           string
+	path, space      string
+	body, key, match string
 }
 
 func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
-	f.path, f.body, f.key, f.match = r.URL.Path, string(body), r.Header.Get("Idempotency-Key"), r.Header.Get("If-Match")
+	f.path, f.space, f.body, f.key, f.match = r.URL.Path, r.URL.Query().Get("space"), string(body), r.Header.Get("Idempotency-Key"), r.Header.Get("If-Match")
 	w.Header().Set("Content-Type", map[bool]string{true: "application/problem+json", false: "application/json"}[f.status >= 400])
+	if f.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "60") // asked once, then waited for: no try is cut off in the middle
+	}
 	w.WriteHeader(f.status)
 	_, _ = io.WriteString(w, f.answer)
 }
@@ -80,7 +84,7 @@ func TestOrdersTellTheOutcome(t *testing.T) {
 			"accepted: username/alice is released, which was u-17's, and cools down until 2026-11-21T10:10:00Z, version 2"},
 		{[]string{"admin", "transfer", "Alice", "u-18", "--space=handle"}, accepted("TransferRequested", ""), "/v1/admin/names/handle/Alice/transfer",
 			`{"actor":"ada","new_owner":"u-18","reason":"ticket 4711"}`, "accepted: u-17 has username/alice, version 2"},
-		{[]string{"admin", "block", "Alice"}, accepted("BlockRequested", ""), "/v1/admin/names/username/Alice/block", byAda, "accepted: username/alice is blocked, version 2"},
+		{[]string{"admin", "block", "Alice"}, accepted("BlockRequested", ""), "/v1/admin/names/username/Alice/block", byAda, "accepted: username/alice is blocked, version 2 (request " + requestID + ")"},
 		{[]string{"admin", "unblock", "Alice"}, accepted("UnblockRequested", ""), "/v1/admin/names/username/Alice/unblock", byAda, "accepted: username/alice is unblocked, version 2"},
 	} {
 		args := append(test.args, "--url="+server.URL, "--idempotency-key=k")
@@ -116,6 +120,10 @@ func TestOrdersTellTheOutcome(t *testing.T) {
 			}
 		}
 
+		what := "request"
+		if test.args[0] == "claim" || test.args[0] == "rename" {
+			what = "claim"
+		}
 		for _, failure := range []struct {
 			status int
 			answer string
@@ -125,14 +133,30 @@ func TestOrdersTellTheOutcome(t *testing.T) {
 		}{
 			{409, refusal(409, "wrong_state", `,"claim_id":"`+claimID+`","request_id":"`+requestID+`"`), exitRejected, "rejected: wrong_state: the detail (request " + requestID + ")", ""},
 			{403, refusal(403, "not_owner", ``), exitRejected, "rejected: not_owner: the detail (nothing was published)", ""},
+			{409, refusal(409, "taken", `,"claim_id":"`+claimID+`"`), exitRejected, "rejected: taken: the detail (" + what + " " + claimID + ")", ""},
+			{422, refusal(422, "invalid_name", `,"errors":[{"field":"name","detail":"is too short"}]`), exitRejected, "rejected: invalid_name: name is too short (nothing was published)", ""},
+			{422, refusal(422, "reserved_word", ``), exitRejected, "rejected: reserved_word: the detail (nothing was published)", ""},
+			{404, refusal(404, "unknown_claim", ``), exitRejected, "rejected: unknown_claim: the detail (nothing was published)", ""},
+			{412, refusal(412, "version_conflict", `,"current_version":7`), exitRejected, "rejected: version_conflict: the detail (nothing was published)", ""},
 			{422, refusal(422, "invalid_request", ``), exitFailure, "", "422 invalid_request"},
+			{422, refusal(422, "unknown_space", ``), exitFailure, "", "422 unknown_space"},
+			{403, refusal(403, "not_allowed", ``), exitFailure, "", "403 not_allowed"},
+			{400, refusal(400, "bad_request", ``), exitFailure, "", "400 bad_request"},
 			{503, refusal(503, "outcome_unknown", `,"claim_id":"`+claimID+`"`), exitUndecided, "", "not decided yet"},
 			{503, refusal(503, "unavailable", ``), exitUnreachable, "", "unavailable"},
 		} {
 			api.status, api.answer = failure.status, failure.answer
-			code, stdout, stderr := dibs(t, append(args, "--wait=200ms")...)
+			code, stdout, stderr := dibs(t, append(args, "--wait=500ms")...)
 			if code != failure.code || !strings.Contains(stdout, failure.out) || !strings.Contains(stderr, failure.err) {
 				t.Errorf("%v with %d: exit %d, %q, %q", test.args, failure.status, code, stdout, stderr)
+			}
+			if failure.code == exitRejected {
+				code, stdout, stderr := dibs(t, append(args, "-o", "json")...)
+				var told map[string]any
+				err := json.Unmarshal([]byte(stdout), &told)
+				if code != exitRejected || err != nil || stderr != "" || told["state"] != "rejected" || !strings.Contains(failure.out, fmt.Sprintf("%v: %v", told["reason"], told["detail"])) {
+					t.Errorf("%v with %d: exit %d, %q, %q, %v", test.args, failure.status, code, stdout, stderr, err)
+				}
 			}
 		}
 	}

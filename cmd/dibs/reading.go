@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/dibs-hq/dibs/client"
 	"github.com/spf13/cobra"
@@ -36,8 +37,12 @@ func newNames() *cobra.Command {
 				}
 				return tell(n, nameText(n))
 			}
-			for n, err := range c.OwnerNames(cmd.Context(), owner) {
-				if err == nil && (!cmd.Flags().Changed("space") || n.Space == space) {
+			var options []client.OwnerNamesOption
+			if cmd.Flags().Changed("space") {
+				options = append(options, client.InSpace(space))
+			}
+			for n, err := range c.OwnerNames(cmd.Context(), owner, options...) {
+				if err == nil {
 					err = tell(n, nameText(n))
 				}
 				if err != nil {
@@ -78,13 +83,22 @@ func newHistory() *cobra.Command {
 	cmd.Flags().Int64Var(&from, "from", 1, "the version to begin with")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return read(cmd, connect, func(c *client.Client, tell func(v any, text string) error) error {
+			nothing := true
 			for e, err := range c.History(cmd.Context(), space, args[0], from) {
 				if err == nil {
+					nothing = false
 					err = tell(e, entryText(e))
 				}
 				if err != nil {
 					return err
 				}
+			}
+			if nothing {
+				since := ""
+				if from > 1 {
+					since = fmt.Sprintf(" from version %d on", from)
+				}
+				fmt.Fprintf(cmd.ErrOrStderr(), "nothing has happened to %s/%s%s\n", oneLine(space), oneLine(args[0]), since)
 			}
 			return nil
 		})
@@ -99,15 +113,16 @@ func entryText(e client.Entry) string {
 		text += "  " + e.Owner
 	}
 	if e.Actor != "" {
-		text += fmt.Sprintf("  by %s: %s", e.Actor, oneLine(e.Reason))
+		text += fmt.Sprintf("  by %s: %s", oneLine(e.Actor), oneLine(e.Reason))
 	}
 	return text
 }
 
-// oneLine keeps what somebody has written from looking like more lines of ours, or from steering the terminal.
+// oneLine keeps what somebody has written from looking like more lines of ours, from steering the terminal, and from
+// hiding or turning around what it says: control characters, other ends of lines, and what Unicode calls a format.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return ' '
 		}
 		return r

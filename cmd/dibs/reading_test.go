@@ -33,7 +33,7 @@ func TestReading(t *testing.T) {
 			"/v1/names/username/root", "username/root: free, a reserved word, version 0\n", 1},
 		{[]string{"names", "--owner=u-17"}, `{"owner":"u-17","names":[` + another + `,` + holding + `]}`, "/v1/owners/u-17/names",
 			"handle/al: registered by u-17, version 1\nusername/alice: reserved by u-17 until 2026-11-21T10:10:00Z, version 3\n", 2},
-		{[]string{"names", "--owner=u-17", "--space=handle"}, `{"owner":"u-17","names":[` + another + `,` + holding + `]}`, "/v1/owners/u-17/names",
+		{[]string{"names", "--owner=u-17", "--space=handle"}, `{"owner":"u-17","names":[` + another + `]}`, "/v1/owners/u-17/names handle",
 			"handle/al: registered by u-17, version 1\n", 1},
 		{[]string{"names", "--owner=u-17"}, `{"owner":"u-17","names":[]}`, "/v1/owners/u-17/names", "", 0},
 		{[]string{"history", "Alice"}, entries, "/v1/names/username/Alice/history",
@@ -41,8 +41,8 @@ func TestReading(t *testing.T) {
 	} {
 		api.status, api.answer = http.StatusOK, test.answer
 		args := append(test.args, "--url="+server.URL)
-		if code, stdout, stderr := dibs(t, args...); code != exitOK || stdout != test.says || stderr != "" || api.path != test.path {
-			t.Errorf("%v: exit %d, %q, %q; asked %s", test.args, code, stdout, stderr, api.path)
+		if code, stdout, stderr := dibs(t, args...); code != exitOK || stdout != test.says || stderr != "" || strings.TrimSpace(api.path+" "+api.space) != test.path {
+			t.Errorf("%v: exit %d, %q, %q; asked %s %s", test.args, code, stdout, stderr, api.path, api.space)
 		}
 		code, stdout, _ := dibs(t, append(args, "-o", "json")...)
 		if got := strings.Count(stdout, "\n"); code != exitOK || got != test.lines {
@@ -64,6 +64,38 @@ func TestReading(t *testing.T) {
 		}
 		if code, _, stderr := dibs(t, append(test.args, "--url=http://"+nowhere(t))...); code != exitUnreachable || !strings.Contains(stderr, "cannot reach") {
 			t.Errorf("%v: exit %d, %q", test.args, code, stderr)
+		}
+	}
+}
+
+// What there is nothing to say of, says so: beside what is read, which is nothing.
+func TestHistoryOfNothing(t *testing.T) {
+	api := &fakeAPI{status: http.StatusOK, answer: `{"space":"handle","key":"alice","entries":[]}`}
+	server := httptest.NewServer(api)
+	defer server.Close()
+	for _, test := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"history", "Alice", "--space=handle"}, "nothing has happened to handle/Alice\n"},
+		{[]string{"history", "Ali\nce\u202e", "--space=handle", "-o=json"}, "nothing has happened to handle/Ali ce \n"},
+		{[]string{"history", "Alice", "--space=handle", "--from=7"}, "nothing has happened to handle/Alice from version 7 on\n"},
+	} {
+		if code, stdout, stderr := dibs(t, append(test.args, "--url="+server.URL)...); code != exitOK || stdout != "" || stderr != test.says {
+			t.Errorf("%q: exit %d, %q, %q", test.args, code, stdout, stderr)
+		}
+	}
+}
+
+// What somebody has written is one line on a terminal, in the order in which it is stored.
+func TestOneLine(t *testing.T) {
+	for from, want := range map[string]string{
+		"ticket 4711, 日本 é \u05d0": "ticket 4711, 日本 é \u05d0", "a\r\n\tb": "a   b", "\x1b[2J\x7f\u009b": " [2J  ",
+		"a\u2028b\u2029c\u0085d": "a b c d", "\u202aa\u202eb\u202cc": " a b c", "\u2066a\u2069\u200e\u200f\u061c": " a    ",
+		"a\u200bb\ufeffc\u00add\U000e0041": "a b c d ", "\xff": "\ufffd",
+	} {
+		if got := oneLine(from); got != want {
+			t.Errorf("%q is %q, want %q", from, got, want)
 		}
 	}
 }

@@ -17,19 +17,10 @@ func newRoot() *cobra.Command {
 		Long:          "dibs settles who gets a unique name, when many ask at once, in a system built on Kafka.\n\nTo try it, with nothing installed: dibs dev",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usage("unknown command %q; see dibs --help", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().String("config", "", "YAML file of settings (or DIBS_CONFIG)")
 	config.AddFlags(root.PersistentFlags(), "log")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usage("%v; see %s --help", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newDev(), newServe(), newAPI(), newProcessor(),
 		newMigrate(), newTopics(), newPartitions(), newSpaces(), newVerify(), newKeys(),
@@ -37,6 +28,10 @@ func newRoot() *cobra.Command {
 		newDeactivate(), newReactivate(), newNames(), newHistory(), newAdmin(), newWatch(),
 		newImport(), newBench(), newConfig(), newVersion(),
 	)
+	root.SetHelpCommand(newHelp())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	refuseUnknown(root)
 	return root
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,19 +58,20 @@ type heldPolicy struct {
 type heldKeys struct {
 	Keys       []string `json:"keys"` // null: all of the file
 	Signatures string   `json:"signatures"`
+	Unreadable string   `json:"unreadable,omitempty"` // why it is not known what holds
 	Partitions []int32  `json:"partitions"`
 }
 
 // where groups what holds by partition.
 func where(start names.Policies, rows []processor.Standing) (policies []heldPolicy, keys []heldKeys) {
 	for _, row := range rows {
-		all, k := start, heldKeys{Signatures: "privileged"}
+		all, k := row.InForce.Over(start), heldKeys{Signatures: config.SignPrivileged}
 		if f := row.InForce; f != nil {
 			if k.Keys = f.Keys; f.SignedOnly {
 				k.Signatures = config.SignAll
 			}
-			for _, p := range f.Policies {
-				all = all.With(p)
+			if k.Unreadable = f.Unreadable; k.Unreadable != "" {
+				all, k.Signatures = nil, ""
 			}
 		}
 		for _, p := range all {
@@ -82,7 +82,9 @@ func where(start names.Policies, rows []processor.Standing) (policies []heldPoli
 			}
 			policies[i].Partitions = append(policies[i].Partitions, row.Partition)
 		}
-		i := slices.IndexFunc(keys, func(h heldKeys) bool { return slices.Equal(h.Keys, k.Keys) && h.Signatures == k.Signatures })
+		i := slices.IndexFunc(keys, func(h heldKeys) bool {
+			return slices.Equal(h.Keys, k.Keys) && h.Signatures == k.Signatures && h.Unreadable == k.Unreadable
+		})
 		if i < 0 {
 			i = len(keys)
 			keys = append(keys, k)
@@ -127,7 +129,10 @@ func printSpaces(cmd *cobra.Command, start names.Policies, rows []processor.Stan
 	fmt.Fprintln(tw, "\nSIGNED WITH\tMUST BE\tPARTITIONS")
 	for _, k := range keys {
 		ids := strings.Join(k.Keys, ", ")
-		if k.Keys == nil {
+		switch {
+		case k.Unreadable != "":
+			ids = k.Unreadable
+		case k.Keys == nil:
 			ids = "any key of the file"
 		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\n", ids, k.Signatures, ranges(k.Partitions))
@@ -161,7 +166,7 @@ func newSpacesApply() *cobra.Command {
 policy holds there, and the keys of security.request_keys_file and security.require_signatures with it.
 
 A policy that holds already is left alone, so the same file can be applied again, also to go on with what was broken off.
-A change must raise the version. See dibs spaces check for whom it is about.
+A change must raise the version. To retire keys or to drop signatures asks for a flag. See dibs spaces check for whom it is about.
 
 Exit codes: 0 it holds, 1 refused or not taken, 2 wrong file, 4 published and not decided everywhere in time, 5 Kafka or
 Postgres out of reach.`,
@@ -169,6 +174,7 @@ Postgres out of reach.`,
 	}, "kafka", "postgres", "security")
 	dryRun := cmd.Flags().Bool("dry-run", false, "publish nothing; say what would be")
 	retire := cmd.Flags().Bool("retire-keys", false, "keys that hold and are not in the file of request keys are not to hold any more")
+	drop := cmd.Flags().Bool("drop-signatures", false, "where every request must be signed, it need not be any more")
 	wait := cmd.Flags().Duration("wait", time.Minute, "how long to wait until every partition has it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		policies, err := readSpaces(args[0])
@@ -184,18 +190,18 @@ Postgres out of reach.`,
 		}
 		out := cmd.OutOrStdout()
 		err = app.ApplySpaces(cmd.Context(), settings.Config, logger(cmd, settings.Log), policies, app.ApplyOptions{
-			DryRun: *dryRun, RetireKeys: *retire, Wait: *wait,
-			Planned: func(p *app.SpacesPlan) { printPlan(cmd, p, *dryRun) },
+			DryRun: *dryRun, RetireKeys: *retire, DropSignatures: *drop, Wait: *wait,
+			Planned: func(p *app.SpacesPlan) { printPlan(cmd, p, *dryRun, *retire) },
 			Progress: func(space names.Space, done, of int) {
 				fmt.Fprintf(out, "%s: holds in %d of %d partitions\n", space, done, of)
 			},
 		})
-		return spacesExit(cmd.Context(), err)
+		return spacesExit(err)
 	}
 	return cmd
 }
 
-func printPlan(cmd *cobra.Command, plan *app.SpacesPlan, dry bool) {
+func printPlan(cmd *cobra.Command, plan *app.SpacesPlan, dry, retire bool) {
 	out := cmd.OutOrStdout()
 	verb := "is published"
 	if dry {
@@ -212,20 +218,29 @@ func printPlan(cmd *cobra.Command, plan *app.SpacesPlan, dry bool) {
 	if plan.Done() {
 		return
 	}
+	fmt.Fprintf(out, "keys from then on: %s", strings.Join(plan.Keys, ", "))
 	if len(plan.New) > 0 {
-		fmt.Fprintf(out, "keys from then on: %s. New: %s. A processor that has not got one of them halts its partitions\n", strings.Join(plan.Keys, ", "), strings.Join(plan.New, ", "))
+		fmt.Fprintf(out, ". New: %s. A processor that has not got one of them halts its partitions", strings.Join(plan.New, ", "))
 	}
 	if len(plan.Retired) > 0 {
-		fmt.Fprintf(out, "keys from then on: %s. Not any more: %s\n", strings.Join(plan.Keys, ", "), strings.Join(plan.Retired, ", "))
+		fmt.Fprintf(out, ". Not any more: %s", strings.Join(plan.Retired, ", "))
 	}
-	if plan.SignedOnly {
-		fmt.Fprintln(out, "every request must be signed from then on")
+	switch {
+	case plan.SignedOnly:
+		fmt.Fprintln(out, "\nsignatures from then on: all: every request must be signed")
+	case plan.Dropped:
+		fmt.Fprintln(out, "\nsignatures from then on: privileged: not every request must be signed any more")
+	default:
+		fmt.Fprintln(out, "\nsignatures from then on: privileged: what an actor or dibs itself asks must be signed")
+	}
+	if len(plan.Retired) > 0 && retire && !dry {
+		fmt.Fprintf(out, "it is published in %s, when nobody signs with %s any more\n", app.SettleKeys, strings.Join(plan.Retired, ", "))
 	}
 }
 
 // spacesExit gives an error its exit code.
-func spacesExit(ctx context.Context, err error) error {
-	if err != nil && (errors.Is(err, app.ErrNotYet) || ctx.Err() != nil) {
+func spacesExit(err error) error {
+	if errors.Is(err, app.ErrNotYet) {
 		return &exitError{exitUndecided, err.Error()}
 	}
 	return err

@@ -17,7 +17,7 @@ func newWatch() *cobra.Command {
 		Use: "watch", Short: "Print what is decided, as it happens",
 		Long: `Print what is decided, as it happens, one line each: everything that the key may see, from now on. With -o json a line
 is the record as it is on the topic, with an id; --since goes on behind that id. A connection that is lost is made again,
-and nothing is missed, but a line may come twice. Ctrl-C ends it.
+and nothing is missed, but a line may come twice. Ctrl-C ends it, and says where it was.
 
 The API key comes from DIBS_API_KEY, or from the file that DIBS_API_KEY_FILE names. Exit code 0: ended by Ctrl-C, 1: it
 cannot go on, such as from an id that the topic has passed, 5: the API is out of reach.`,
@@ -49,7 +49,7 @@ cannot go on, such as from an id that the topic has passed, 5: the API is out of
 		for event, err := range c.Watch(cmd.Context(), request) {
 			switch {
 			case err != nil && cmd.Context().Err() != nil: // Ctrl-C
-				if !asJSON && last != "" {
+				if last != "" {
 					fmt.Fprintf(cmd.ErrOrStderr(), "to go on from here: --since %s\n", last)
 				}
 				return nil
@@ -80,7 +80,7 @@ func tellEvent(out io.Writer, asJSON bool) func(client.Event) error {
 		case e.Owner != "":
 			what = e.Owner + ", " + what
 		}
-		_, err := fmt.Fprintf(out, "%s  %-8s  %-40s  %s\n", e.LogTime.Local().Format("15:04:05.000"), strings.ToLower(e.Outcome), e.Space+"/"+e.Key, what)
+		_, err := fmt.Fprintf(out, "%s  %-11s  %-40s  %s\n", e.LogTime.Local().Format("15:04:05.000"), strings.ToLower(e.Outcome), e.Space+"/"+e.Key, what)
 		return err
 	}
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dibs-hq/dibs/client"
 )
@@ -53,7 +56,7 @@ func TestWatchPrintsEvents(t *testing.T) {
 	if want := []string{"space=username id-before", "space=username id2"}; fmt.Sprint(api.asked) != fmt.Sprint(want) {
 		t.Errorf("asked %q", api.asked)
 	}
-	for i, want := range []string{"  accepted  username/alice", "  rejected  username/alice", "  blocked   username/alice"} {
+	for i, want := range []string{"  accepted     username/alice", "  rejected     username/alice", "  blocked      username/alice"} {
 		line := strings.Split(stdout, "\n")[i]
 		if !strings.Contains(line, want) || !strings.HasSuffix(line, []string{"  u<17>, version 2", "  taken", "  version 3"}[i]) {
 			t.Errorf("line %d is %q", i, line)
@@ -80,5 +83,33 @@ func TestWatchPrintsEvents(t *testing.T) {
 	}
 	if code, _, stderr := dibs(t, "watch", "--since="); code != exitUsage || !strings.Contains(stderr, "--since is empty") {
 		t.Errorf("no id: exit %d, %q", code, stderr)
+	}
+}
+
+// Ctrl-C says where it was, in both modes, beside what is told; also where nothing has been told.
+func TestWatchSaysWhereItWas(t *testing.T) {
+	for _, output := range []string{"text", "json"} {
+		for told, want := range map[string]string{
+			"id: first\n\n": "first", "id: first\n\nid: next\ndata: {\"outcome\":\"Blocked\",\"space\":\"username\",\"key\":\"alice\"}\n\nid: later\n\n": "later", "": "before",
+		} {
+			ctx, cancel := context.WithCancel(t.Context())
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "text/event-stream")
+				fmt.Fprint(w, told)
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}))
+			time.AfterFunc(300*time.Millisecond, cancel)
+			var out, errs bytes.Buffer
+			root := newRoot()
+			root.SetArgs([]string{"watch", "--since=before", "--url=" + server.URL, "-o", output})
+			root.SetOut(&out)
+			root.SetErr(&errs)
+			if err := root.ExecuteContext(ctx); err != nil || errs.String() != "to go on from here: --since "+want+"\n" {
+				t.Errorf("%s, told %q: %v, %q", output, told, err, errs.String())
+			}
+			server.CloseClientConnections()
+			server.Close()
+		}
 	}
 }

@@ -2,5 +2,6 @@
 // copied, not imported.
 //
 // It promises that each function can be called again with the same arguments, by another process too, until it returns no
-// error: what it has asked before it asks under the same identity. It knows dibs by its client only.
+// error: what it has asked before it asks under the same identity, but for what is to be known as it is now. It knows dibs
+// by its client only.
 package recipes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/dibs-hq/dibs/client"
 )
@@ -22,14 +23,11 @@ func Shadow(ctx context.Context, dibs *client.Client, user, name string, report 
 }
 
 // SignUpByClaim is the sign-up behind the switch: the claim decides, and insert, whose unique index is still there, runs
-// into it only where something is wrong.
-func SignUpByClaim(ctx context.Context, dibs *client.Client, user, name string, insert func(context.Context) error) (client.Result, error) {
-	reserved, err := dibs.Reserve(ctx, client.Claim{Name: name, Owner: user, IdempotencyKey: user}, 0)
+// into it only where something is wrong. The user's id is that of the sign-up. undo deletes the user that insert has made.
+func SignUpByClaim(ctx context.Context, dibs *client.Client, s SignUp, ttl time.Duration, insert, undo func(context.Context) error) (client.Result, error) {
+	reserved, err := dibs.Reserve(ctx, client.Claim{Name: s.Name, Owner: s.ID, IdempotencyKey: s.ID}, ttl)
 	if err != nil || reserved.State != client.Accepted {
 		return reserved, err
 	}
-	if err := insert(ctx); err != nil {
-		return reserved, err
-	}
-	return dibs.Confirm(ctx, reserved.ID, user, client.IdempotencyKey(user))
+	return between(ctx, dibs, reserved, ttl, s.ID, insert, undo)
 }

@@ -19,7 +19,11 @@ func StartSignUp(ctx context.Context, dibs *client.Client, s SignUp, ttl time.Du
 	if err != nil || reserved.State != client.Accepted {
 		return reserved, err
 	}
-	return reserved, mail(ctx, s.Address, reserved.ID)
+	now, err := held(ctx, dibs, reserved, ttl)
+	if err != nil || now.State != client.Accepted {
+		return now, err
+	}
+	return now, mail(ctx, s.Address, now.ID)
 }
 
 // MailAgain lets the reservation hold for ttl from now, and mails the same link.

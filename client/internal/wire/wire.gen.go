@@ -1043,6 +1043,9 @@ type GetOwnerNamesParams struct {
 	// After Where to go on, the `next` of an answer. It is opaque.
 	After *string `form:"after,omitempty" json:"after,omitempty"`
 
+	// Space Only the names of this space.
+	Space *string `form:"space,omitempty" json:"space,omitempty"`
+
 	// Limit How many entries to answer with at most.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
@@ -1520,7 +1523,8 @@ type ClientInterface interface {
 	// The names that an owner holds, in all spaces that the caller's key covers, by space and key. Advice, not a promise: the
 	// pages are read one after another, and a name may be claimed or released in between.
 	//
-	// A page may have fewer names than were asked for. Only the last one has no `next`.
+	// A page may have fewer names than were asked for, or none: of a reservation that is over without that being recorded yet
+	// there is nothing to tell. Only the last one has no `next`.
 	//
 	// Corresponds with GET /v1/owners/{owner}/names (the `GetOwnerNames` operationId).
 	GetOwnerNames(ctx context.Context, owner string, params *GetOwnerNamesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2185,7 +2189,8 @@ func (c *Client) TransferName(ctx context.Context, space SpaceInPath, name NameI
 // The names that an owner holds, in all spaces that the caller's key covers, by space and key. Advice, not a promise: the
 // pages are read one after another, and a name may be claimed or released in between.
 //
-// A page may have fewer names than were asked for. Only the last one has no `next`.
+// A page may have fewer names than were asked for, or none: of a reservation that is over without that being recorded yet
+// there is nothing to tell. Only the last one has no `next`.
 //
 // Corresponds with GET /v1/owners/{owner}/names (the `GetOwnerNames` operationId).
 func (c *Client) GetOwnerNames(ctx context.Context, owner string, params *GetOwnerNamesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3877,6 +3882,18 @@ func NewGetOwnerNamesRequest(server string, owner string, params *GetOwnerNamesP
 
 		}
 
+		if params.Space != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "space", *params.Space, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Limit != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int32"}); err != nil {
@@ -4382,7 +4399,8 @@ type ClientWithResponsesInterface interface {
 	// The names that an owner holds, in all spaces that the caller's key covers, by space and key. Advice, not a promise: the
 	// pages are read one after another, and a name may be claimed or released in between.
 	//
-	// A page may have fewer names than were asked for. Only the last one has no `next`.
+	// A page may have fewer names than were asked for, or none: of a reservation that is over without that being recorded yet
+	// there is nothing to tell. Only the last one has no `next`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -8309,7 +8327,8 @@ func (c *ClientWithResponses) TransferNameWithResponse(ctx context.Context, spac
 // The names that an owner holds, in all spaces that the caller's key covers, by space and key. Advice, not a promise: the
 // pages are read one after another, and a name may be claimed or released in between.
 //
-// A page may have fewer names than were asked for. Only the last one has no `next`.
+// A page may have fewer names than were asked for, or none: of a reservation that is over without that being recorded yet
+// there is nothing to tell. Only the last one has no `next`.
 //
 // Returns a wrapper object for the known response body format(s).
 //
