@@ -16,7 +16,12 @@ import (
 
 // Rules is the version of the rules by which requests are decided: what this dibs knows, all lower ones included. A
 // policy that says more than one could before comes with a higher version.
-const Rules = 1
+//
+// Rules 2 know policies with unicode, and dibs' own requests by key.
+const Rules = 2
+
+// rulesUnicode are the first that know policies with unicode.
+const rulesUnicode = 2
 
 // SpaceKey is the key of the records about a space as a whole: no name has it.
 func SpaceKey(s names.Space) string { return string(s) + "/" }
@@ -33,9 +38,11 @@ const (
 type PolicyActivated struct {
 	Space   names.Space
 	Version int
-	// Policy is nil where Rules are of a newer dibs: it may say what is not known here.
-	Policy *names.Policy
-	Rules  int
+	// Policy is nil where it asks for what this dibs lacks: Rules are of a newer one, or it is because of Lacking, which
+	// wraps names.ErrTables.
+	Policy  *names.Policy
+	Lacking error
+	Rules   int
 	// Keys are the ids of keys.
 	Keys []string
 	// SignedOnly: every request must be signed, not only the privileged ones.
@@ -71,8 +78,13 @@ func (a *PolicyActivated) Validate() error {
 	if err := a.Policy.Validate(); err != nil {
 		return &InvalidError{"policy", err.Error()}
 	}
+	if a.Policy.Form != nil && a.Rules < rulesUnicode {
+		return errRules
+	}
 	return a.validFrame()
 }
+
+var errRules = &InvalidError{"rules", fmt.Sprintf("must be %d or more for a policy with unicode", rulesUnicode)}
 
 // validFrame checks all but the policy.
 func (a *PolicyActivated) validFrame() error {
@@ -208,7 +220,12 @@ func decodeActivation(value []byte) (*PolicyActivated, error) {
 	if a.Rules > Rules {
 		return &a, nil
 	}
-	a.Policy, err = names.ReadPolicy(a.Space, a.Version, policy)
+	switch a.Policy, err = names.ReadPolicy(a.Space, a.Version, policy); {
+	case errors.Is(err, names.ErrTables) && a.Rules >= rulesUnicode:
+		a.Policy, a.Lacking, err = nil, err, nil
+	case err == nil && a.Policy.Form != nil && a.Rules < rulesUnicode:
+		err = errRules
+	}
 	return &a, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dibs-hq/dibs/cloudevents"
@@ -133,7 +134,7 @@ func (w *world) mayHalt(t *topicLog, row processor.Standing) bool {
 // history is everything that the checker judges.
 func (w *world) history() checker.History {
 	h := checker.History{
-		Partitions: pinned, Topic: topicName, Answers: w.clients.answers, Secrets: simKeys, Policies: w.policies(),
+		Partitions: pinned, Topic: topicName, Forms: simForm, Answers: w.clients.answers, Secrets: simKeys, Policies: w.policies(),
 		Unstorable:    func(r checker.Record) bool { return unstorableRecord(cloudevents.Record{Value: r.Value}) },
 		Undeliverable: func(r checker.Record) bool { return bytes.HasSuffix(r.Value, []byte(undeliverableMark)) },
 	}
@@ -181,6 +182,7 @@ func (w *world) policies() (all []checker.Policy) {
 		q := checker.Policy{
 			Space: string(space), Version: p.Version, MinLength: p.MinLength, MaxLength: p.MaxLength,
 			TTL: p.TTL, ShortestTTL: p.ShortestTTL, LongestTTL: p.LongestTTL,
+			Unicode:  map[bool]string{true: "as in simForm"}[p.Form != nil],
 			CoolDown: p.CoolDown, PreviousMayReturn: p.PreviousMayReturn, UniqueAmong: string(p.UniqueAmong),
 		}
 		for word := range p.Reserved {
@@ -189,6 +191,21 @@ func (w *world) policies() (all []checker.Policy) {
 		all = append(all, q)
 	}
 	return all
+}
+
+// simForm is what alikeForm makes of names of ASCII, by another reading of UTS 39: what looks alike of what is used here.
+func simForm(_, name string) (checker.Form, bool) {
+	canonical := []byte(name)
+	for i, c := range canonical {
+		if c <= ' ' || c >= 0x7f {
+			return checker.Form{}, false
+		}
+		if 'A' <= c && c <= 'Z' {
+			canonical[i] = c + 32
+		}
+	}
+	key := strings.NewReplacer("i", "l", "1", "l", "0", "o", "m", "rn").Replace(string(canonical))
+	return checker.Form{Canonical: string(canonical), Key: key, Fits: true}, name != ""
 }
 
 func nameOf(ref names.Ref, n registrations.Holding) checker.Name {

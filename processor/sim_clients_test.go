@@ -137,6 +137,11 @@ func (c *clients) fresh() sent {
 func (q sent) addressed() sent {
 	space, spelling := q.body.Name()
 	q.ref = names.Ref{Space: space, Key: names.Key(strings.ToLower(spelling))}
+	if key := claims.KeyOf(q.body); key != "" {
+		q.ref.Key = key
+	} else if form, ok := simForm("", spelling); ok && space == spaceAlike {
+		q.ref.Key = names.Key(form.Key)
+	}
 	return q
 }
 
@@ -200,7 +205,8 @@ func (c *clients) otherContent(q sent) {
 
 // otherName uses an id for another name as well.
 func (c *clients) otherName(q sent) {
-	q = q.with("Spelling", c.spelling()).addressed()
+	space, _ := q.body.Name()
+	q = q.with("Spelling", c.named(space, c.spelling())).addressed()
 	c.send(q.partition(), q.record())
 }
 

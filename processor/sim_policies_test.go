@@ -2,6 +2,7 @@ package processor_test
 
 import (
 	"bytes"
+	"maps"
 	"time"
 
 	"github.com/dibs-hq/dibs/claims"
@@ -20,7 +21,7 @@ func (c *clients) activate(sent) {
 		w.sometimes("asked: a policy of a version that holds")
 		return
 	}
-	a := c.nextPolicy(one(w, names.Username, names.Username, spaceHandle, spaceVanity, spaceInvoice))
+	a := c.nextPolicy(one(w, names.Username, names.Username, spaceHandle, spaceVanity, spaceAlike, spaceInvoice))
 	key := simSigning
 	if w.r.IntN(3) == 0 { // which holds or not, by what was activated before
 		key = claims.SigningKey{ID: "k2", Secret: simKeys["k2"]}
@@ -70,12 +71,19 @@ func (c *clients) nextPolicy(space names.Space) *claims.PolicyActivated {
 	if w.r.IntN(10) == 0 {
 		p.Reserved[unstorableOwner] = struct{}{}
 	}
+	if p.Form != nil {
+		words := p.ReservedWords()
+		p.Reserved = make(map[names.Key]struct{})
+		for _, word := range words {
+			maps.Copy(p.Reserved, p.ReservedKeys(string(word)))
+		}
+	}
 	p.CoolDown = time.Duration(w.r.IntN(4)) * time.Second
 	p.PreviousMayReturn = w.r.IntN(2) == 0
 	p.UniqueAmong = one(w, names.AmongAll, names.AmongActive)
 	p.LongestTTL = one(w, 6*time.Second, 9*time.Second)
 	a := &claims.PolicyActivated{
-		Space: space, Version: p.Version, Policy: &p, Rules: 1, Keys: one(w, []string{"k1"}, []string{"k1", "k2"}, []string{"k1", "k2"}), SignedOnly: w.r.IntN(15) == 0,
+		Space: space, Version: p.Version, Policy: &p, Rules: claims.Rules, Keys: one(w, []string{"k1"}, []string{"k1", "k2"}, []string{"k1", "k2"}), SignedOnly: w.r.IntN(15) == 0,
 	}
 	if w.r.IntN(12) == 0 {
 		a.Keys = []string{"k1", "k2", lateKey}
@@ -104,7 +112,7 @@ func (c *clients) brokenPolicy(r cloudevents.Record) cloudevents.Record {
 	c.w.sometimes("asked: a policy that cannot be read")
 	change := one(c.w,
 		[2]string{`"min_length":`, `"min_length":-`}, [2]string{`"reserved":[`, `"reserved":["Not A Key",`}, [2]string{`"unique_among"`, `"unique"`},
-		[2]string{`"rules":1`, `"rules":0`}, [2]string{`"keys":[`, `"keys":["k1",`}, [2]string{`{"space"`, `{"spice"`}, [2]string{`}`, ``},
+		[2]string{`"rules":`, `"rules":-`}, [2]string{`"keys":[`, `"keys":["k1",`}, [2]string{`{"space"`, `{"spice"`}, [2]string{`}`, ``},
 	)
 	r.Value = bytes.Replace(r.Value, []byte(change[0]), []byte(change[1]), 1)
 	return simSigning.Sign(r)

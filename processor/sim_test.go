@@ -90,6 +90,7 @@ outcome Rejected reservation_expired
 outcome Rejected not_owner
 outcome Rejected wrong_state
 outcome Rejected cooling_down
+outcome Rejected confusable
 outcome Rejected limit_exceeded
 outcome Confirmed
 outcome Extended
@@ -125,7 +126,8 @@ asked: a policy
 asked: a policy of a version that holds
 asked: a policy, not signed as one
 asked: a policy that cannot be stored
-asked: a policy that cannot be read`), "\n")
+asked: a policy that cannot be read
+asked: by a key that is no name`), "\n")
 
 // TestSimulation runs the lane through many small worlds full of faults, and has an independent checker judge each.
 func TestSimulation(t *testing.T) {
