@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/dibstest/checker"
 	"github.com/dibs-hq/dibs/names"
@@ -77,11 +78,13 @@ func (w *world) settle() {
 	if w.r.IntN(2) == 0 && last.up {
 		last.crash()
 	}
-	if last.up && (last.stopping || last.lacks) {
+	if last.up && (last.stopping || last.lacks && w.clients.lateKeyAsked) {
 		last.crash()
 	}
 	if !last.up {
 		last.start()
+	} else if len(last.lane.Owns()) > 0 { // what it does not know by then it must find out by itself
+		w.sometimes("a process goes on with what it owns when the faults are over")
 	}
 	last.pausedUntil = 0
 	all := make([]int32, w.rates.partitions)
@@ -89,18 +92,53 @@ func (w *world) settle() {
 		all[p] = int32(p)
 	}
 	last.assign(all)
+	done := w.getDone(last)
+	if done && w.tryOnceMore() {
+		done = w.getDone(last)
+	}
+	if !done {
+		return
+	}
+	w.linger(last)
+	w.say("done")
+}
+
+// getDone reports whether a process gets everything done.
+func (w *world) getDone(last *process) bool {
 	began := w.now
 	for turns := 0; !w.done(last); turns++ {
 		if w.now-began > calmTime || turns > calmTurns || !w.run() {
 			w.violated("liveness: not done %s and %d turns after the faults have ended: %s", w.now-began, turns, w.undone(last))
-			return
+			return false
 		}
 		if turns%50 == 0 {
 			w.operate()
 		}
 	}
-	w.linger(last)
-	w.say("done")
+	return true
+}
+
+// tryOnceMore may break one more thing when all is done: nothing that arrives will tell of it, and no other process comes
+// and takes over. It reports whether it did.
+func (w *world) tryOnceMore() bool {
+	if w.rates.failOver == 0 {
+		return false
+	}
+	switch w.r.IntN(4) {
+	case 0:
+		w.sometimes("fail-over when all was done")
+		w.db.failOver(1 + w.r.IntN(8))
+	case 1: // while a partition is being halted
+		w.db.trapped = true
+		q := w.clients.new(&claims.UsernameClaimed{Space: names.Username, Spelling: "louise", Owner: w.clients.owner(), Mode: claims.ModeRegister})
+		q.signing = signedWell
+		r := q.record()
+		r.Time = w.clock()
+		w.clients.write(q.partition(), r)
+	default:
+		return false
+	}
+	return true
 }
 
 // done reports whether everything is decided and published, and written down as such.

@@ -29,6 +29,7 @@ type clients struct {
 	policies           map[names.Space][]*claims.PolicyActivated // by version, from the first that was made up
 	activations        []cloudevents.Record                      // that were sent
 	unstorablePolicies map[uuid.UUID]bool
+	lateKeyAsked       bool // somebody has activated a policy that asks for it
 }
 
 // sent is a request that was sent at least once.
@@ -175,7 +176,7 @@ func (c *clients) act() {
 	if !w.rates.claimsOnly {
 		acts = append(acts, c.earlyWithdraw, c.earlyWithdraw, c.forged, c.lastMoment)
 		if w.rates.policies {
-			acts = append(acts, c.activate, c.activate)
+			acts = append(acts, c.activate, c.activate, c.signedLate, c.signedLate)
 		}
 	}
 	acts[w.r.IntN(len(acts))](q)
