@@ -41,7 +41,7 @@ func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait t
 	case r.ClaimID != uuid.Nil:
 		a.id = r.ClaimID
 	case r.IdempotencyKey != "":
-		a.id = derivedID(principal, r.operation(), "", ref, r.IdempotencyKey)
+		a.id = derivedID(principal, r.operation(), "", meant(policies, ref, r.Name), r.IdempotencyKey)
 	default:
 		a.id = c.cfg.NewID()
 	}

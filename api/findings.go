@@ -44,10 +44,10 @@ func (f *findings) name(policies names.Policies, space names.Space, spelling str
 		return ref, nil
 	}
 	var err error
-	if ref.Key, err = policy.Canonical(spelling); err != nil {
+	if ref.Key, err = policy.Key(spelling); err != nil {
 		f.reason = InvalidName
 		f.add("name", err.Error())
-		if ref.Key, err = policy.Key(spelling); err != nil {
+		if ref.Key, err = policy.HeldKey(spelling); err != nil {
 			f.lasting = true
 		}
 	}

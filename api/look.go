@@ -34,8 +34,26 @@ func (c *Claimer) Look(ctx context.Context, space names.Space, name string) (Loo
 	if look.Due(c.cfg.Now()) { // whoever asks for it next gets it
 		look.Holding = registrations.Holding{State: registrations.Free, Version: look.Version}
 	}
-	look.judge(policy)
+	alike := look.hide(policy)
+	if look.judge(policy); alike && look.Reason == "" {
+		look.Reason = registrations.Confusable
+	}
 	return look, nil
+}
+
+// hide forgets a holding that is not of the name that was asked, but of one that looks like it, and reports whether it was.
+func (look *Look) hide(policy *names.Policy) bool {
+	if policy == nil || !look.Held() || !onlyAlike(policy, look.Holding.Name, look.Name) {
+		return false
+	}
+	look.Holding = registrations.Holding{State: registrations.Free, Version: look.Version}
+	return true
+}
+
+// onlyAlike reports whether a name that was asked with the key of another one is not that. A name that is not known any
+// more is taken to be the same.
+func onlyAlike(p *names.Policy, held, asked string) bool {
+	return p.KeepsLookalikesApart() && held != "" && !p.Same(held, asked)
 }
 
 // judge says why the name cannot be had. Of a space that there is no more there is no policy.
@@ -48,7 +66,11 @@ func (look *Look) judge(policy *names.Policy) {
 	}
 	claimable := true
 	if policy != nil {
-		_, err := policy.Canonical(string(look.Ref.Key))
+		spelling := look.Name
+		if spelling == "" { // it is not known any more
+			spelling = string(look.Ref.Key)
+		}
+		_, err := policy.Key(spelling)
 		claimable = err == nil
 	}
 	switch { // in the order of the decision

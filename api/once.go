@@ -15,7 +15,7 @@ func (c *Claimer) once(ctx context.Context, policies names.Policies, space names
 	if !errors.As(refusal, &refused) || refused.Reason != InvalidName {
 		return names.Ref{}, refusal
 	}
-	key, err := policies[space].Key(name)
+	key, err := policies[space].HeldKey(name)
 	if err != nil {
 		return names.Ref{}, refusal
 	}
@@ -26,7 +26,7 @@ func (c *Claimer) once(ctx context.Context, policies names.Policies, space names
 	switch {
 	case err != nil:
 		return names.Ref{}, unavailable(err)
-	case holding.Version == 0:
+	case holding.Version == 0, holding.Held() && onlyAlike(policies[space], holding.Name, name):
 		return names.Ref{}, refusal
 	}
 	return ref, nil
@@ -38,7 +38,7 @@ func (c *Claimer) repeated(ctx context.Context, a *asking, refusal error) (Resul
 	if claim, ok := a.body.(*claims.UsernameClaimed); ok && claim.Replaces != nil && claim.Replaces.Version == 0 {
 		reading, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
-		key, _ := c.Policies()[a.ref.Space].Key(claim.Replaces.Name) // it was checked
+		key, _ := c.Policies()[a.ref.Space].HeldKey(claim.Replaces.Name) // it was checked
 		replaced, err := c.lookup.Name(reading, names.Ref{Space: a.ref.Space, Key: key})
 		if err != nil {
 			return Result{}, unavailable(err)
@@ -62,7 +62,7 @@ func (c *Claimer) replacesOnce(ctx context.Context, policies names.Policies, r *
 	if r.Replaces == nil || p == nil {
 		return false
 	}
-	if _, err := p.Canonical(r.Replaces.Name); err == nil {
+	if _, err := p.Key(r.Replaces.Name); err == nil {
 		return false
 	}
 	notHeld := &Refused{Reason: InvalidName}

@@ -65,7 +65,8 @@ func (c *Claimer) Order(ctx context.Context, principal string, o Order, wait tim
 		a.id = c.cfg.NewID()
 	} else {
 		claim, _ := subject(o.Body)
-		a.id = derivedID(principal, o.operation(), claimPart(claim), ref, o.IdempotencyKey)
+		_, name := o.Body.Name()
+		a.id = derivedID(principal, o.operation(), claimPart(claim), meant(c.Policies(), ref, name), o.IdempotencyKey)
 		a.repeatable = true
 	}
 	var result Result
@@ -225,7 +226,7 @@ func (c *Claimer) Claimed(ctx context.Context, id uuid.UUID, space names.Space, 
 	var claim *registrations.Outcome
 	for i := range outcomes {
 		switch o := &outcomes[i]; {
-		case name != "" && o.Ref != want:
+		case name != "" && (o.Ref != want || onlyAlike(c.Policies()[space], o.Name, name)):
 		case claim != nil:
 			return about, &Refused{Reason: AmbiguousID, ClaimID: id}
 		default:
@@ -243,7 +244,7 @@ func (c *Claimer) Claimed(ctx context.Context, id uuid.UUID, space names.Space, 
 		return about, &Refused{Reason: UnknownClaim, Detail: "the id is that of another request, not of a claim"}
 	}
 	if p := c.Policies()[about.Space]; p != nil {
-		if key, err := p.Key(about.Spelling); err == nil && key == claim.Ref.Key {
+		if key, err := p.HeldKey(about.Spelling); err == nil && key == claim.Ref.Key {
 			return about, nil
 		}
 	}

@@ -87,6 +87,44 @@ func TestNameOfAnEarlierPolicy(t *testing.T) {
 	})
 }
 
+// TestLookalikes: what is asked about a name leaves alone what looks like it.
+func TestLookalikes(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		apart := activated("handle", 1, 3)
+		form, err := names.Precis{Tables: names.TablesLatest, Confusables: names.ConfusablesAsTyped}.Form()
+		if err != nil {
+			t.Fatal(err)
+		}
+		apart["handle"].Form = form
+		apart["handle"].Reserved = apart["handle"].ReservedKeys("admin")
+		w.hold(0, partitions, apart)
+
+		first := w.claim(`{"space":"handle","name":"PayPal","owner":"u-1"}`).is(201, "").has("key", "paypal")
+		id := first.body["claim_id"].(string)
+		w.claim(`{"space":"handle","name":"paypa1","owner":"u-2"}`).is(409, "confusable")
+		w.claim(`{"space":"handle","name":"paypa1","owner":"u-1","on_conflict":"return_existing"}`).is(409, "confusable")
+		w.claim(`{"space":"handle","name":"paypal","owner":"u-2"}`).is(409, "taken")
+		w.claim(`{"space":"handle","name":"раyраl","owner":"u-2"}`).is(422, "invalid_name")
+		w.claim(`{"space":"handle","name":"Adm1n","owner":"u-2"}`).is(422, "reserved_word")
+
+		w.get("/v1/names/handle/PAYPAL").is(200, "").has("state", "registered", "owner", "u-1", "available", false, "reason", "taken")
+		alike := w.get("/v1/names/handle/paypa1").is(200, "").has("name", "paypa1", "state", "free", "available", false, "reason", "confusable")
+		if owner, told := alike.body["owner"]; told {
+			t.Errorf("paypa1 is said to be of %v", owner)
+		}
+		w.post("/v1/names/handle/paypa1/release", `{"owner":"u-1"}`).is(403, "not_owner")
+		w.post("/v1/names/handle/paypa1/rename", `{"owner":"u-1","to":"bobby"}`).is(403, "not_owner")
+		w.post("/v1/names/handle/paypal/rename", `{"owner":"u-1","to":"paypa1"}`).is(409, "confusable")
+		w.post("/v1/names/handle/paypal/rename", `{"owner":"u-1","to":"PAYPAL"}`).is(200, "").has("name", "PAYPAL")
+		w.post("/v1/claims/"+id+"/withdraw", `{"owner":"u-1","space":"handle","name":"paypa1"}`).is(404, "unknown_claim")
+		w.get("/v1/names/handle/paypal").is(200, "").has("state", "registered", "owner", "u-1")
+
+		w.post("/v1/names/handle/paypal/release", `{"owner":"u-1"}`).is(200, "")
+		w.claim(`{"space":"handle","name":"paypa1","owner":"u-2"}`).is(201, "").has("key", "paypal", "name", "paypa1")
+		w.get("/v1/names/handle/paypal").is(200, "").has("available", false, "reason", "confusable")
+	})
+}
+
 // TestKeysThatHold: those that do in all partitions.
 func TestKeysThatHold(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {

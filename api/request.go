@@ -115,18 +115,18 @@ func (r *Request) checkReplaces(ref names.Ref, policy *names.Policy, found *find
 	if policy == nil {
 		return replaces
 	}
-	name := policy.Canonical
+	name := policy.Key
 	if r.once {
-		name = policy.Key
+		name = policy.HeldKey
 	}
 	key, err := name(replaces.Name)
-	_, never := policy.Key(replaces.Name)
+	_, never := policy.HeldKey(replaces.Name)
 	switch {
 	case never != nil:
 		found.field("replaces.name", err.Error())
 	case err != nil:
 		found.byPolicy("replaces.name", err.Error())
-	case key == ref.Key && r.Mode == claims.ModeReserve:
+	case key == ref.Key && r.Mode == claims.ModeReserve && !onlyAlike(policy, replaces.Name, r.Name):
 		found.field("replaces.name", `is the name itself: that does not go with mode "reserve"`)
 	}
 	return replaces

@@ -18,6 +18,16 @@ const (
 	operationWithdraw = "withdraw"
 )
 
+// meant is the name that an id is derived of: of names with one key, each has ids of its own.
+func meant(policies names.Policies, ref names.Ref, name string) names.Ref {
+	if p := policies[ref.Space]; p != nil {
+		if canonical := p.Asked(name, ref.Key); canonical != "" {
+			ref.Key = names.Key(canonical)
+		}
+	}
+	return ref
+}
+
 // derivedID is the request id of an operation that came with an Idempotency-Key: version 5 over the parts, each with its
 // length before it, so that no two lists of parts look alike. claim is the id in the path, empty where there is none.
 func derivedID(principal, operation, claim string, ref names.Ref, idempotencyKey string) uuid.UUID {

@@ -76,6 +76,12 @@ func renameUnderCrashes(t *testing.T, crashes, least int) {
 	}
 	lives = append(lives, life)
 	c.finish()
+	eventually(t, time.Minute, func() error { // the last one alive asks about what is over, and must not die with a question
+		if due := value[int](d, `SELECT count(*) FROM names WHERE expires_at < now() + interval '5 seconds'`); due > 0 {
+			return fmt.Errorf("%d reservations are to expire", due)
+		}
+		return nil
+	})
 	d.settled(time.Minute)
 	life.kill()
 	for _, l := range lives {

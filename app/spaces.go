@@ -21,6 +21,8 @@ var (
 	ErrNotRaised = errors.New("the version must be raised")
 	// ErrRetires: keys would not be valid any more, and nobody said that they should not.
 	ErrRetires = errors.New("keys would be retired")
+	// ErrMovesKeys: names that are held would get another key, or none, and nobody could find them any more.
+	ErrMovesKeys = errors.New("names would get another key")
 	// ErrTooEarly: a key that dibs signs with is to be retired.
 	ErrTooEarly = errors.New("another key must come first")
 	// ErrDrops: requests would not have to be signed any more, and nobody said that they should not.
@@ -80,6 +82,11 @@ func (d *Deployment) applySpaces(ctx context.Context, policies []*names.Policy, 
 	}
 	if plan.Dropped && !o.DropSignatures && !plan.Done() {
 		return fmt.Errorf("%w: every request must be signed now, and security.require_signatures is %s: set it to all, or with --drop-signatures that is what is meant", ErrDrops, plan.Signatures())
+	}
+	for _, c := range plan.Changes {
+		if err := d.keepsKeys(ctx, c); err != nil {
+			return err
+		}
 	}
 	if o.DryRun || plan.Done() {
 		return nil
@@ -168,14 +175,71 @@ func (d *Deployment) awaitSpace(ctx context.Context, plan *SpacesPlan, c SpaceCh
 	}
 }
 
-// Unfit is a name that is held and could not be claimed under a policy.
+// Unfit is a name that is held and could not be claimed under a policy, or one that is not free and would get another key.
 type Unfit struct {
 	api.Owned
 	Why string
 }
 
+// moved says how a policy changes the key of a name that is not free; empty for not at all.
+func moved(p *names.Policy, o *api.Owned) string {
+	switch key, err := p.KeyAfter(o.Key, o.Name); {
+	case err != nil:
+		return "would be no name: " + err.Error()
+	case key != o.Key:
+		return fmt.Sprintf("would have the key %s", key)
+	}
+	return ""
+}
+
+// mostMoved is how many names an error lists.
+const mostMoved = 10
+
+// moves collects the names whose keys a policy changes.
+type moves struct {
+	space names.Space
+	first []string
+	count int
+}
+
+func (m *moves) add(o *api.Owned, why string) {
+	if m.count++; m.count <= mostMoved {
+		m.first = append(m.first, fmt.Sprintf("%s %s", o.Key, why))
+	}
+}
+
+// refusal is nil where there are none.
+func (m *moves) refusal() error {
+	if m.count == 0 {
+		return nil
+	}
+	more := ""
+	if m.count > len(m.first) {
+		more = fmt.Sprintf(", and %d more", m.count-len(m.first))
+	}
+	return fmt.Errorf("%w: in space %s %s%s. That needs a new space", ErrMovesKeys, m.space, strings.Join(m.first, "; "), more)
+}
+
+// keepsKeys refuses a change by which some name that is not free would get another key.
+func (d *Deployment) keepsKeys(ctx context.Context, c SpaceChange) error {
+	if !c.mayMove {
+		return nil
+	}
+	m := moves{space: c.Policy.Space}
+	err := d.Record.UsedNames(ctx, c.Policy.Space, func(o api.Owned) error {
+		if why := moved(c.Policy, &o); why != "" {
+			m.add(&o, why)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return m.refusal()
+}
+
 // CheckSpace compares a policy with what holds and with the names that are held: found is called for each that nobody
-// could claim any more. Their holders keep them.
+// could claim any more. Their holders keep them. ErrMovesKeys, behind all of them, says that some would get another key.
 func (d *Deployment) CheckSpace(ctx context.Context, p *names.Policy, found func(Unfit)) (SpaceChange, error) {
 	pinned, _, err := d.Record.Pinned(ctx)
 	if err != nil {
@@ -193,15 +257,26 @@ func (d *Deployment) CheckSpace(ctx context.Context, p *names.Policy, found func
 	if err != nil {
 		return change, err
 	}
-	return change, d.Record.HeldNames(ctx, p.Space, func(o api.Owned) error {
-		switch key, err := p.Canonical(string(o.Key)); {
+	m := moves{space: p.Space}
+	err = d.Record.UsedNames(ctx, p.Space, func(o api.Owned) error {
+		if why := moved(p, &o); change.mayMove && why != "" {
+			m.add(&o, why)
+			found(Unfit{o, why})
+			return nil
+		}
+		if !o.Held() {
+			return nil
+		}
+		switch _, err := p.Key(o.Name); {
 		case err != nil:
 			found(Unfit{o, err.Error()})
-		case key != o.Key:
-			found(Unfit{o, fmt.Sprintf("would have the key %s", key)})
-		case p.IsReserved(key):
+		case p.IsReserved(o.Key):
 			found(Unfit{o, "is reserved"})
 		}
 		return nil
 	})
+	if err != nil {
+		return change, err
+	}
+	return change, m.refusal()
 }

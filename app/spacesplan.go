@@ -32,6 +32,8 @@ type SpaceChange struct {
 	Before int
 	// Pending are the partitions that do not have it.
 	Pending []int32
+
+	mayMove bool // keys, in some partition
 }
 
 // Signatures is what must be signed from then on, in the words of security.require_signatures.
@@ -92,6 +94,9 @@ func (d *Deployment) planKeys(plan *SpacesPlan, rows []processor.Standing) error
 		if f.Rules > claims.Rules {
 			return fmt.Errorf("%w: partition %d goes by rules %d, and this dibs knows rules %d: run a newer one", ErrUnsigned, row.Partition, f.Rules, claims.Rules)
 		}
+		if err := f.Lacking(); err != nil {
+			return fmt.Errorf("%w: in partition %d a policy holds that this dibs cannot follow: %w: run one that has them", ErrUnsigned, row.Partition, err)
+		}
 		order = append(order, f.Keys)
 		for _, id := range f.Keys {
 			held[id] = true
@@ -148,9 +153,7 @@ func (d *Deployment) planSpace(rows []processor.Standing, partitions int, p *nam
 		case version == p.Version && !holds.SameAs(p):
 			return change, fmt.Errorf("%w: version %d of space %s holds in partition %d and asks something else: make this %d", ErrNotRaised, version, p.Space, n, version+1)
 		case version < p.Version:
-			if holds != nil && holds.MovesKeys(p) {
-				return change, fmt.Errorf("space %s: names that are held would get another key: that needs a new space", p.Space)
-			}
+			change.mayMove = change.mayMove || holds != nil && holds.MayMoveKeys(p)
 			change.Pending = append(change.Pending, n)
 		}
 	}

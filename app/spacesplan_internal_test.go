@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -121,7 +122,7 @@ func TestTakenIsAllOfIt(t *testing.T) {
 		"other keys":         {at(usernames(2, 4), nil, "k1"), false, "the keys k1, k2"},
 		"in another order":   {at(usernames(2, 4), nil, "k2", "k1"), false, "the keys k1, k2"},
 		"other signatures":   {at(usernames(2, 4), func(s *processor.Standing) { s.InForce.SignedOnly = true }, "k1", "k2"), false, "security.require_signatures privileged"},
-		"other rules":        {at(usernames(2, 4), func(s *processor.Standing) { s.InForce.Rules++ }, "k1", "k2"), false, "rules 1"},
+		"other rules":        {at(usernames(2, 4), func(s *processor.Standing) { s.InForce.Rules++ }, "k1", "k2"), false, fmt.Sprintf("rules %d", claims.Rules)},
 		"all of it, halted ": {at(usernames(2, 4), func(s *processor.Standing) { s.Halted = "behind it" }, "k1", "k2"), true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

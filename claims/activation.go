@@ -17,8 +17,12 @@ import (
 // Rules is the version of the rules by which requests are decided: what this dibs knows, all lower ones included. A
 // policy that says more than one could before comes with a higher version.
 //
-// Rules 2 refuse a claim that gives up a name and asks for on_conflict.
+// Rules 2 know policies with unicode, and dibs' own requests by key; and refuse a claim that gives up a name and asks for
+// on_conflict.
 const Rules = 2
+
+// rulesUnicode are the first that know policies with unicode.
+const rulesUnicode = 2
 
 // rulesOneWish are the first that refuse a claim with both replaces and on_conflict.
 const rulesOneWish = 2
@@ -38,9 +42,11 @@ const (
 type PolicyActivated struct {
 	Space   names.Space
 	Version int
-	// Policy is nil where Rules are of a newer dibs: it may say what is not known here.
-	Policy *names.Policy
-	Rules  int
+	// Policy is nil where it asks for what this dibs lacks: Rules are of a newer one, or it is because of Lacking, which
+	// wraps names.ErrTables.
+	Policy  *names.Policy
+	Lacking error
+	Rules   int
 	// Keys are the ids of keys.
 	Keys []string
 	// SignedOnly: every request must be signed, not only the privileged ones.
@@ -76,8 +82,13 @@ func (a *PolicyActivated) Validate() error {
 	if err := a.Policy.Validate(); err != nil {
 		return &InvalidError{"policy", err.Error()}
 	}
+	if a.Policy.Form != nil && a.Rules < rulesUnicode {
+		return errRules
+	}
 	return a.validFrame()
 }
+
+var errRules = &InvalidError{"rules", fmt.Sprintf("must be %d or more for a policy with unicode", rulesUnicode)}
 
 // validFrame checks all but the policy.
 func (a *PolicyActivated) validFrame() error {
@@ -213,7 +224,12 @@ func decodeActivation(value []byte) (*PolicyActivated, error) {
 	if a.Rules > Rules {
 		return &a, nil
 	}
-	a.Policy, err = names.ReadPolicy(a.Space, a.Version, policy)
+	switch a.Policy, err = names.ReadPolicy(a.Space, a.Version, policy); {
+	case errors.Is(err, names.ErrTables) && a.Rules >= rulesUnicode:
+		a.Policy, a.Lacking, err = nil, err, nil
+	case err == nil && a.Policy.Form != nil && a.Rules < rulesUnicode:
+		err = errRules
+	}
 	return &a, err
 }
 

@@ -92,7 +92,7 @@ func TestActivationRefused(t *testing.T) {
 		change(`"min_length":3`, `"min_length":0`):       "min_length must be 1 to 512",
 		change(`"min_length":3,`, ``):                    "min_length is missing",
 		change(`"min_length":3`, `"x":"\u0000"`):         "the value contains NUL",
-		change(`"min_length":3`, `"unicode":"precis"`):   `policy has the unknown field "unicode"`,
+		change(`"min_length":3`, `"unicode":"precis"`):   `unicode is not a JSON object`,
 		change(`"policy":{`, `"policy":[{`):              "the value is not valid JSON in UTF-8, or repeats a field",
 		strings.Repeat(" ", claims.MaxRecord) + good:     "the record is larger than 8192 bytes",
 	} {
@@ -134,6 +134,46 @@ func TestActivationOfANewerDibs(t *testing.T) {
 	r.Value = []byte(strings.Replace(text, `"rules":1`, `"rules":1,"note":{"by":"ada"}`, 1))
 	if read, err := claims.Read(r); err != nil || !reflect.DeepEqual(read.Body, claims.Body(activation())) {
 		t.Errorf("with an unknown field: %+v, %v", read.Body, err)
+	}
+}
+
+// TestActivationBeyondASCII needs rules that know it: a dibs that does not must stop there, not pass over it. One that
+// lacks the tables can say so.
+func TestActivationBeyondASCII(t *testing.T) {
+	a := activation()
+	var err error
+	if a.Policy.Form, err = (names.Precis{Tables: names.TablesLatest, Confusables: names.ConfusablesAsTyped}).Form(); err != nil {
+		t.Fatal(err)
+	}
+	a.Policy.Reserved = a.Policy.ReservedKeys("root", "admin")
+	if _, err := a.Record("dibs/spaces", sentAt, activationKey); err == nil {
+		t.Error("it can be published under rules 1")
+	}
+	a.Rules = claims.Rules
+	r := activated(t, a)
+	bare := *a.Policy
+	bare.Reserved = nil
+	golden := *a
+	golden.Policy = &bare
+	eventtest.Check(t, "testdata/policy_activated_unicode.json", activated(t, &golden), *update)
+	read, err := claims.Read(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read.Body.(*claims.PolicyActivated); got.Policy == nil || got.Lacking != nil || !got.Policy.SameAs(a.Policy) {
+		t.Errorf("read %+v", got)
+	}
+	text := string(r.Value)
+	r.Value = []byte(strings.Replace(text, `"rules":2`, `"rules":1`, 1))
+	if _, err := claims.Read(r); err == nil || !strings.Contains(err.Error(), "rules must be 2 or more") {
+		t.Errorf("under rules 1: %v", err)
+	}
+	r.Value = []byte(strings.Replace(text, "unicode-15.0.0", "unicode-99.0.0", 1))
+	if read, err = claims.Read(r); err != nil {
+		t.Fatal(err)
+	}
+	if got := read.Body.(*claims.PolicyActivated); got.Policy != nil || !errors.Is(got.Lacking, names.ErrTables) {
+		t.Errorf("with tables of another build: %+v", got)
 	}
 }
 

@@ -70,6 +70,7 @@ var decoders = sync.Pool{New: func() any { return &decoder{json: jsontext.NewDec
 type decoder struct {
 	json  *jsontext.Decoder
 	bytes bytes.Buffer
+	key   []byte // the value of that field, if it is a string
 }
 
 func decodeBody(kind string, value []byte) (Body, error) {
@@ -79,6 +80,7 @@ func decodeBody(kind string, value []byte) (Body, error) {
 	d.bytes.Write(value)
 	d.json.Reset(&d.bytes)
 
+	d.key = d.key[:0]
 	var f fields
 	var seen seenFields
 	err := d.object("", func(field string) error { return d.field(&f, &seen, field) })
@@ -92,6 +94,9 @@ func decodeBody(kind string, value []byte) (Body, error) {
 		return nil, containsNUL
 	}
 	body := bodies[kind]
+	if !seen.has("name") && kind != TypeUsernameClaimed && d.givesKey(&f) {
+		seen |= fieldBits["name"]
+	}
 	for _, must := range [][]string{{"space", "name"}, body.must} {
 		for _, field := range must {
 			if !seen.has(field) {
@@ -100,6 +105,16 @@ func decodeBody(kind string, value []byte) (Body, error) {
 		}
 	}
 	return body.of(&f), nil
+}
+
+// givesKey takes the key in place of a name, if there is one that can be. Beside a name the field is ignored, whatever it
+// says, as an unknown one is.
+func (d *decoder) givesKey(f *fields) bool {
+	key, err := jsontext.AppendUnquote(nil, d.key)
+	if f.byKey = err == nil && 0 < len(key) && len(key) <= names.MaxKey; f.byKey {
+		f.Spelling = string(key)
+	}
+	return f.byKey
 }
 
 // seenFields says which of the fields that some request must have are there.
@@ -121,6 +136,15 @@ func (d *decoder) field(f *fields, seen *seenFields, field string) (err error) {
 		f.Space, err = readString[names.Space](d, field)
 	case "name":
 		f.Spelling, err = readString[string](d, field)
+	case "key":
+		if d.json.PeekKind() != '"' {
+			return d.skip()
+		}
+		raw, err := d.json.ReadValue()
+		if err != nil {
+			return notJSON
+		}
+		d.key = append(d.key[:0], raw...)
 	case "claim_id":
 		f.ClaimID, err = d.id(field)
 	case "owner":

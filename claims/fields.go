@@ -1,6 +1,7 @@
 package claims
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 // a field means the same wherever it stands. What a type does not say is zero.
 type fields struct {
 	claim           bool // owner and mode are there, also where they are empty
+	byKey           bool // Spelling is the key, in place of a name
 	Space           names.Space
 	Spelling        string
 	ClaimID         uuid.UUID
@@ -37,7 +39,11 @@ func (f *fields) appendJSON(b []byte) []byte {
 		return f.activated.appendJSON(b)
 	}
 	b = appendString(append(b, `{"space":`...), string(f.Space))
-	b = appendString(append(b, `,"name":`...), f.Spelling)
+	if f.byKey {
+		b = appendString(append(b, `,"key":`...), f.Spelling)
+	} else {
+		b = appendString(append(b, `,"name":`...), f.Spelling)
+	}
 	b = appendID(b, `,"claim_id":"`, f.ClaimID)
 	b = f.appendNeeded(b, `,"owner":`, f.Owner)
 	b = appendNonEmpty(b, `,"new_owner":`, f.NewOwner)
@@ -60,7 +66,8 @@ func (f *fields) appendJSON(b []byte) []byte {
 }
 
 // hash is the hash of what is asked of the name ref by principal: SHA-256 over canonical JSON (RFC 8785), so in the order
-// of the alphabet; what is absent is left out.
+// of the alphabet; what is absent is left out. Where a key stands for several names that look alike, the canonical form
+// of the one that is meant is a part of it, unless it is the key.
 func (f *fields) hash(kind string, ref names.Ref, principal string, policies names.Policies) Hash {
 	if f.activated != nil {
 		return sha256.Sum256(f.activated.appendJSON(nil))
@@ -75,6 +82,10 @@ func (f *fields) hash(kind string, ref names.Ref, principal string, policies nam
 		b = appendMetadata(append(b, `,"metadata":`...), f.Metadata)
 	}
 	b = f.appendNeeded(b, `,"mode":`, string(f.Mode))
+	p := policies[ref.Space]
+	if p != nil && !f.byKey {
+		b = appendNonEmpty(b, `,"name":`, p.Asked(f.Spelling, ref.Key))
+	}
 	b = appendNonEmpty(b, `,"new_owner":`, f.NewOwner)
 	b = appendNonEmpty(b, `,"on_conflict":`, string(f.OnConflict))
 	b = f.appendNeeded(b, `,"owner":`, f.Owner)
@@ -82,9 +93,9 @@ func (f *fields) hash(kind string, ref names.Ref, principal string, policies nam
 	b = appendNonEmpty(b, `,"reason":`, f.Reason)
 	if r := f.Replaces; r != nil {
 		old := r.Name
-		if p := policies[ref.Space]; p != nil {
-			if key, err := p.Key(old); err == nil {
-				old = string(key)
+		if p != nil {
+			if key, err := p.HeldKey(old); err == nil {
+				old = cmp.Or(p.Asked(old, key), string(key))
 			}
 		}
 		b = appendString(append(b, `,"replaces":{"name":`...), old)
@@ -173,4 +184,9 @@ var bodies = map[string]struct {
 	}},
 }
 
-func (f *fields) about() About { return About{f.Space, f.Spelling, f.Deadline} }
+func (f *fields) about() About {
+	if f.byKey {
+		return About{Space: f.Space, Key: names.Key(f.Spelling), Deadline: f.Deadline}
+	}
+	return About{Space: f.Space, Spelling: f.Spelling, Deadline: f.Deadline}
+}

@@ -46,7 +46,7 @@ func vectors(t *testing.T, file string) []vector {
 func TestVectors(t *testing.T) {
 	policies := names.Builtin()
 	for _, v := range vectors(t, "testdata/vectors.jsonl") {
-		key, err := policies[v.Space].Canonical(v.Name)
+		key, err := policies[v.Space].Key(v.Name)
 		if err != nil || key != v.Key {
 			t.Errorf("%q: key %q, %v; want %q", v.Name, key, err, v.Key)
 		}

@@ -42,7 +42,8 @@ const (
 // About is what every request beside a claim says: the name it is about, and until when it is to be decided.
 type About struct {
 	Space    names.Space
-	Spelling string    // the name, in any spelling of its key
+	Spelling string    // the name, in any of its spellings
+	Key      names.Key // in place of a name: what dibs asks itself is about a key, which need not be a name
 	Deadline time.Time // zero: decided however late
 }
 
@@ -53,8 +54,33 @@ func (a *About) Name() (names.Space, string) { return a.Space, a.Spelling }
 func (a *About) Until() time.Time { return a.Deadline }
 
 func (a *About) fields() fields {
+	if a.Key != "" {
+		return fields{Space: a.Space, Spelling: string(a.Key), byKey: true, Deadline: a.Deadline}
+	}
 	return fields{Space: a.Space, Spelling: a.Spelling, Deadline: a.Deadline}
 }
+
+func (a *About) key() names.Key { return a.Key }
+
+// AboutKey is what dibs asks itself about a name that it knows by its key. Most keys are names, which every version of dibs
+// can read.
+func AboutKey(ref names.Ref) About {
+	if ref.Key.Plain() {
+		return About{Space: ref.Space, Spelling: string(ref.Key)}
+	}
+	return About{Space: ref.Space, Key: ref.Key}
+}
+
+// KeyOf is the key that a request gives in place of a name; empty for nearly all.
+func KeyOf(b Body) names.Key {
+	if by, ok := b.(interface{ key() names.Key }); ok {
+		return by.key()
+	}
+	return ""
+}
+
+// ErrNoName is what is wrong with a request that gives a key in place of a name and is not dibs' own.
+var ErrNoName = &MalformedError{"name", "is missing"}
 
 // ConfirmRequested makes a registration of the reservation that a claim got.
 type ConfirmRequested struct {

@@ -107,8 +107,112 @@ func TestGoldenRequests(t *testing.T) {
 		})
 	}
 	kept, err := filepath.Glob("testdata/*_*.json")
-	if err != nil || len(kept) != len(requests)+3 {
-		t.Errorf("%d golden files for %d requests, two claims and a policy, %v", len(kept), len(requests), err)
+	if err != nil || len(kept) != len(requests)+6 {
+		t.Errorf("%d golden files for %d requests, two by key, two claims and two policies, %v", len(kept), len(requests), err)
+	}
+}
+
+// TestGoldenByKey: what dibs asks itself is about a key, where that is no name.
+func TestGoldenByKey(t *testing.T) {
+	ref := names.Ref{Space: names.Username, Key: "_lol_"}
+	for file, test := range map[string]struct {
+		body claims.Body
+		id   uuid.UUID
+	}{
+		"release_requested_key": {&claims.ReleaseRequested{About: claims.AboutKey(ref), Owner: "u-17", ExpectedVersion: new(int64(3))}, claims.ReleaseID(otherID, alice)},
+		"expiry_due_key":        {&claims.ExpiryDue{About: claims.AboutKey(ref), ClaimID: otherID, ExpiresAt: sentAt.Add(15 * time.Minute)}, claims.ExpiryID(otherID, sentAt.Add(15*time.Minute))},
+	} {
+		path := filepath.Join("testdata", file+".json")
+		e := cloudevents.Event{ID: test.id, Source: "dibs", Principal: claims.Principal, Time: sentAt}
+		eventtest.Check(t, path, signingKey.Sign(claims.NewRecord(test.body, e, ref)), *update)
+		read, err := claims.Read(eventtest.Read(t, path))
+		if err != nil || !reflect.DeepEqual(read.Body, test.body) || claims.KeyOf(read.Body) != "_lol_" {
+			t.Errorf("%s: read %+v, %v", file, read.Body, err)
+		}
+		// In its hash it does not matter by which of the two it was asked.
+		named := reflect.New(reflect.TypeOf(test.body).Elem())
+		named.Elem().Set(reflect.ValueOf(test.body).Elem())
+		named.Elem().FieldByName("About").Set(reflect.ValueOf(claims.About{Space: ref.Space, Spelling: string(ref.Key)}))
+		if claims.HashOf(read.Body, ref, "dibs", policies) != claims.HashOf(named.Interface().(claims.Body), ref, "dibs", policies) {
+			t.Errorf("%s: by name it has another hash", file)
+		}
+	}
+	if about := claims.AboutKey(alice); about.Spelling != "alice" || about.Key != "" {
+		t.Errorf("a key that is a name is asked by %+v", about)
+	}
+}
+
+// TestKeyBesideAName: a key counts in place of a name, in what dibs asks itself; else it is a field that we do not know.
+func TestKeyBesideAName(t *testing.T) {
+	release := func(value string) (claims.Body, error) {
+		r := claims.NewRecord(&claims.ReleaseRequested{About: aboutAlice, Owner: "u-17"}, event(), alice)
+		r.Value = []byte(value)
+		read, err := claims.Read(r)
+		return read.Body, err
+	}
+	for value, key := range map[string]names.Key{
+		`{"space":"username","key":"_a","owner":"u-17"}`:                  "_a",
+		`{"key":"\u005fa","space":"username","owner":"u-17"}`:             "_a",
+		`{"space":"username","name":null,"key":"_a","owner":"u-17"}`:      "_a",
+		`{"space":"username","name":"Alice","key":"_a","owner":"u-17"}`:   "",
+		`{"space":"username","key":["_a"],"name":"Alice","owner":"u-17"}`: "",
+		`{"space":"username","key":7,"name":"Alice","owner":"u-17"}`:      "",
+	} {
+		body, err := release(value)
+		if err != nil {
+			t.Errorf("%s: %v", value, err)
+			continue
+		}
+		if _, name := body.Name(); claims.KeyOf(body) != key || name == "" && key == "" {
+			t.Errorf("%s is about the key %q, the name %q", value, claims.KeyOf(body), name)
+		}
+	}
+	for value, want := range map[string]string{
+		`{"space":"username","key":"","owner":"u-17"}`:                                 `name is missing`,
+		`{"space":"username","key":7,"owner":"u-17"}`:                                  `name is missing`,
+		`{"space":"username","key":"` + strings.Repeat("k", 513) + `","owner":"u-17"}`: `name is missing`,
+		`{"space":"username","key":"a\u0000","owner":"u-17"}`:                          `the value contains NUL`,
+	} {
+		if _, err := release(value); err == nil || err.Error() != want {
+			t.Errorf("%.80s: %v, want %s", value, err, want)
+		}
+	}
+	r := minimal().Record(event(), alice)
+	r.Value = []byte(`{"space":"username","key":"alice","owner":"u-17","mode":"register"}`)
+	if _, err := claims.Read(r); err == nil || err.Error() != "name is missing" {
+		t.Errorf("a claim by key: %v", err)
+	}
+}
+
+// TestHashOfALookalike: where one key stands for several names, which of them is meant is a part of what is asked.
+func TestHashOfALookalike(t *testing.T) {
+	p := *names.Builtin()[names.Username]
+	var err error
+	if p.Form, err = (names.Precis{Tables: names.TablesLatest, Confusables: names.ConfusablesAsTyped}).Form(); err != nil {
+		t.Fatal(err)
+	}
+	apart := names.Policies{names.Username: &p}
+	ref := names.Ref{Space: names.Username, Key: "paypal"}
+	claim := func(name, replaces string) claims.Hash {
+		c := &claims.UsernameClaimed{Space: names.Username, Spelling: name, Owner: "u-17", Mode: claims.ModeRegister}
+		if replaces != "" {
+			c.Replaces = &claims.Replaces{Name: replaces, Version: 1}
+		}
+		return c.Hash(ref, "gateway", apart)
+	}
+	if claim("paypal", "") != claim("PayPal", "") || claim("PAYPA1", "") != claim("paypa1", "") || claim("paypal", "") == claim("paypa1", "") {
+		t.Error("names are not told apart by their canonical forms")
+	}
+	if claim("paypal", "b0b") == claim("paypal", "bob") || claim("paypal", "BOB") != claim("paypal", "bob") {
+		t.Error("names that are replaced are not told apart by their canonical forms")
+	}
+	const text = `{"key":"paypal","mode":"register","name":"paypa1","owner":"u-17","principal":"gateway","space":"username","type":"dibs.UsernameClaimed.v1"}`
+	if claim("Paypa1", "") != sha256.Sum256([]byte(text)) {
+		t.Errorf("it is not the hash of %s", text)
+	}
+	c := &claims.UsernameClaimed{Space: names.Username, Spelling: "PayPal", Owner: "u-17", Mode: claims.ModeRegister}
+	if claim("PayPal", "") != c.Hash(ref, "gateway", policies) {
+		t.Error("the hash of a name that is its own key is another one than without look-alikes")
 	}
 }
 

@@ -91,9 +91,12 @@ func readSpace(space names.Space, n *yaml.Node) (*names.Policy, error) {
 	lines := map[string]int{}
 	err := members(n, where, func(field string, v *yaml.Node) error {
 		lines[field] = v.Line
+		if slices.Contains(formSettings, field) {
+			return nil
+		}
 		set, ok := policySettings[field]
 		if !ok {
-			return unknownField(v, where+".", field, slices.Sorted(maps.Keys(policySettings)))
+			return unknownField(v, where+".", field, slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(policySettings)), formSettings...))))
 		}
 		if err := set(p, v); err != nil {
 			return at(v, where+"."+field, err.Error())
@@ -105,6 +108,9 @@ func readSpace(space names.Space, n *yaml.Node) (*names.Policy, error) {
 	}
 	if _, ok := lines["version"]; !ok {
 		return nil, at(n, where, "has no version: the first one of a new space is 1, and each change raises it")
+	}
+	if err := readForm(p, n, where, lines); err != nil {
+		return nil, err
 	}
 	var wrong *names.PolicyError
 	if err := p.Validate(); errors.As(err, &wrong) {

@@ -51,7 +51,9 @@ func dryRow(ctx context.Context, row Row, policies names.Policies, holders Holde
 		return result, nil
 	}
 	if earlier, ok := first[ref]; ok {
-		if earlier.Owner != row.Owner {
+		if !policies[ref.Space].Same(earlier.Name, row.Name) {
+			result.Rejection = Rejection{string(registrations.Confusable), "the name looks like that of row " + strconv.Itoa(earlier.Number)}
+		} else if earlier.Owner != row.Owner {
 			result.Rejection = Rejection{string(registrations.Taken), "row " + strconv.Itoa(earlier.Number) + " has the name"}
 		}
 		return result, nil
@@ -61,7 +63,9 @@ func dryRow(ctx context.Context, row Row, policies names.Policies, holders Holde
 	if err != nil {
 		return result, err
 	}
-	if h.Held() && (h.ClaimID != id || h.Owner != row.Owner) {
+	if h.Held() && h.Name != "" && !policies[ref.Space].Same(h.Name, row.Name) {
+		result.Rejection = Rejection{string(registrations.Confusable), "the name looks like one that somebody has"}
+	} else if h.Held() && (h.ClaimID != id || h.Owner != row.Owner) {
 		result.Rejection = Rejection{string(registrations.Taken), "somebody has the name already"}
 		if h.Owner == row.Owner { // no collision: there is nothing to put right
 			result.Detail = "its owner has the name already, by another claim"

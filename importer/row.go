@@ -217,7 +217,7 @@ func (r *Row) claim(policies names.Policies) (id uuid.UUID, ref names.Ref, c *cl
 	if policy == nil {
 		return id, ref, nil, Rejection{"unknown_space", "there is no such space"}
 	}
-	key, err := policy.Canonical(r.Name)
+	key, err := policy.Key(r.Name)
 	if err != nil {
 		return id, ref, nil, Rejection{"invalid_name", "the name " + err.Error()}
 	}
@@ -227,7 +227,11 @@ func (r *Row) claim(policies names.Policies) (id uuid.UUID, ref names.Ref, c *cl
 		return id, ref, nil, Rejection{"invalid_request", err.Error()}
 	}
 	if id = r.RequestID; id == uuid.Nil {
-		id = RequestID(ref, r.Owner)
+		of := ref
+		if canonical := policy.Asked(r.Name, key); canonical != "" {
+			of.Key = names.Key(canonical) // it is another claim than that of a name that looks like it
+		}
+		id = RequestID(of, r.Owner)
 	} else if !claims.ValidID(id) {
 		return id, ref, nil, Rejection{"invalid_request", "request_id must be a UUID of version 4, 5 or 7"}
 	}

@@ -46,7 +46,7 @@ func (p *Policy) Validate() error {
 		return wrong("max_length", "must be min_length (%d) to %d", p.MinLength, MaxKey)
 	}
 	for word := range p.Reserved {
-		if key, err := p.Key(string(word)); err != nil || key != word {
+		if !p.isKey(word) {
 			return wrong("reserved", "has %.64q, which is no key of a name: write it as it is compared, in lower case", word)
 		}
 	}
@@ -76,6 +76,16 @@ func (p *Policy) Validate() error {
 	return nil
 }
 
+// isKey reports whether names may have the key, or others that are longer: see ReservedKeys.
+func (p *Policy) isKey(word Key) bool {
+	if p.Form == nil {
+		key, err := p.HeldKey(string(word))
+		return err == nil && key == word
+	}
+	_, ok := p.ReservedKeys(string(word))[word]
+	return ok && word != "" && len(word) <= MaxKey
+}
+
 // AppendJSON appends what the policy asks of names: all of it, in one order, without space and version. Two policies that
 // ask the same have the same JSON.
 func (p *Policy) AppendJSON(b []byte) []byte {
@@ -86,8 +96,12 @@ func (p *Policy) AppendJSON(b []byte) []byte {
 		}
 		b, _ = jsontext.AppendQuote(b, string(word)) // a key is UTF-8
 	}
-	return fmt.Appendf(b, `],"ttl_seconds":%d,"shortest_ttl_seconds":%d,"longest_ttl_seconds":%d,"cool_down_seconds":%d,"previous_may_return":%t,"unique_among":"%s"}`,
+	b = fmt.Appendf(b, `],"ttl_seconds":%d,"shortest_ttl_seconds":%d,"longest_ttl_seconds":%d,"cool_down_seconds":%d,"previous_may_return":%t,"unique_among":"%s"`,
 		int64(p.TTL/time.Second), int64(p.ShortestTTL/time.Second), int64(p.LongestTTL/time.Second), int64(p.CoolDown/time.Second), p.PreviousMayReturn, p.UniqueAmong)
+	if p.Form != nil {
+		b = p.Form.appendJSON(append(b, `,"unicode":`...))
+	}
+	return append(b, '}')
 }
 
 // ReservedWords lists what is reserved, in order.
@@ -105,7 +119,7 @@ func (p *Policy) SameAs(other *Policy) bool {
 	return p.Space == other.Space && bytes.Equal(p.AppendJSON(nil), other.AppendJSON(nil))
 }
 
-// policyFields are what a policy says, all of which it must.
+// policyFields are what a policy says, all of which it must; one of names beyond ASCII says unicode as well.
 var policyFields = []string{
 	"min_length", "max_length", "reserved", "ttl_seconds", "shortest_ttl_seconds", "longest_ttl_seconds", "cool_down_seconds",
 	"previous_may_return", "unique_among",
@@ -113,7 +127,7 @@ var policyFields = []string{
 
 // ReadPolicy reads the JSON of a policy. It is strict: a field that is missing, unknown or of another type could change
 // what is decided. What a later dibs adds comes with a higher version of the rules, which is looked at before this. The
-// error is a *PolicyError.
+// error is a *PolicyError, or wraps ErrTables.
 func ReadPolicy(space Space, version int, text []byte) (*Policy, error) {
 	p := &Policy{Space: space, Version: version}
 	d := policyReader{jsontext.NewDecoder(bytes.NewReader(text))}
@@ -183,6 +197,8 @@ func (d policyReader) field(p *Policy, field string) (err error) {
 		var s string
 		s, err = d.text(field)
 		p.UniqueAmong = Among(s)
+	case "unicode":
+		p.Form, err = d.form()
 	default:
 		return wrong("policy", "has the unknown field %.64q", field)
 	}
@@ -244,25 +260,16 @@ func (d policyReader) text(field string) (string, error) {
 }
 
 func (d policyReader) words(field string) (map[Key]struct{}, error) {
-	if d.PeekKind() != '[' {
-		return nil, d.not(field, "a list of strings")
+	all, err := d.texts(field)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := d.ReadToken(); err != nil {
-		return nil, errPolicyJSON
-	}
-	words := make(map[Key]struct{})
-	for d.PeekKind() != ']' {
-		word, err := d.text(field)
-		if err != nil {
-			return nil, err
-		}
+	words := make(map[Key]struct{}, len(all))
+	for _, word := range all {
 		if _, twice := words[Key(word)]; twice {
 			return nil, wrong(field, "has %.64q twice", word)
 		}
 		words[Key(word)] = struct{}{}
-	}
-	if _, err := d.ReadToken(); err != nil {
-		return nil, errPolicyJSON
 	}
 	return words, nil
 }

@@ -62,7 +62,7 @@ func TestPolicyJSONRefuses(t *testing.T) {
 		builtinJSON[1:]:                  "policy is not a JSON object",
 		builtinJSON[:len(builtinJSON)-1]: "policy is not valid JSON in UTF-8, or repeats a field",
 		builtinJSON + "x":                "policy has something behind it",
-		change(`"all"}`, `"all","unicode":"precis"}`):                    `policy has the unknown field "unicode"`,
+		change(`"all"}`, `"all","unicodes":"precis"}`):                   `policy has the unknown field "unicodes"`,
 		change(`"min_length":3`, `"min_length":0`):                       "min_length must be 1 to 512",
 		change(`"min_length":3`, `"min_length":-3`):                      "min_length must be a whole number from 0 to 2147483647",
 		change(`"min_length":3`, `"min_length":3.5`):                     "min_length must be a whole number from 0 to 2147483647",
@@ -120,41 +120,161 @@ func TestKeyOfAnEarlierPolicy(t *testing.T) {
 		"a": "a", "AB": "ab", "alice": "alice", "Alice": "alice", strings.Repeat("X", 40): names.Key(strings.Repeat("x", 40)),
 		strings.Repeat("x", names.MaxKey): names.Key(strings.Repeat("x", names.MaxKey)),
 	} {
-		if key, err := policy.Key(name); err != nil || key != want {
+		if key, err := policy.HeldKey(name); err != nil || key != want {
 			t.Errorf("%q: %q, %v", name, key, err)
 		}
 	}
 	for _, name := range []string{"", ".", "a.", "-a", "ä", "a b", "a\x00b", strings.Repeat("x", names.MaxKey+1)} {
-		if key, err := policy.Key(name); err == nil {
+		if key, err := policy.HeldKey(name); err == nil {
 			t.Errorf("%q has the key %q", name, key)
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) { // where there is a canonical form, it is the key
 		name := rapid.StringMatching(`[a-zA-Z0-9._-]{0,40}`).Draw(t, "name")
-		key, err := policy.Key(name)
+		key, err := policy.HeldKey(name)
 		if canonical, refused := policy.Canonical(name); refused == nil && (err != nil || key != canonical) {
 			t.Fatalf("%q: key %q, %v; canonical %q", name, key, err, canonical)
 		}
 		if err == nil {
-			if again, err := policy.Key(string(key)); err != nil || again != key {
+			if again, err := policy.HeldKey(string(key)); err != nil || again != key {
 				t.Fatalf("the key %q has the key %q, %v", key, again, err)
 			}
 		}
 	})
 }
 
-// TestMovesKeys: no change of a policy of today moves a key.
-func TestMovesKeys(t *testing.T) {
-	next := *policy
-	next.Version, next.MinLength, next.MaxLength, next.Reserved = 2, 10, 12, nil
-	if policy.MovesKeys(&next) || next.MovesKeys(policy) {
-		t.Error("a change of length moves keys")
+// TestMayMoveKeys: what changes only who may claim what moves no key.
+func TestMayMoveKeys(t *testing.T) {
+	t.Cleanup(names.AddTables("other", 'q', "g", ""))
+	form := func(spec names.Precis) *names.Policy {
+		p := *policy
+		if spec.Tables == "" {
+			spec.Tables = names.TablesLatest
+		}
+		var err error
+		if p.Form, err = spec.Form(); err != nil {
+			t.Fatal(err)
+		}
+		return &p
 	}
-	if policy.SameAs(&next) || !policy.SameAs(policy) {
-		t.Error("a policy is the same as itself, and as no other")
+	short := *policy
+	short.Version, short.MinLength, short.MaxLength, short.Reserved = 2, 10, 12, nil
+	precis, wide := form(names.Precis{}), form(names.Precis{Characters: names.CharactersAll, Scripts: []string{"*"}})
+	other := form(names.Precis{Tables: "other"})
+	alike, otherAlike := form(names.Precis{Confusables: names.ConfusablesAsTyped}), form(names.Precis{Tables: "other", Confusables: names.ConfusablesAsTyped})
+	lower := form(names.Precis{Confusables: names.ConfusablesLowerCase})
+	ascii := form(names.Precis{Characters: names.CharactersASCII})
+	asciiAlike := form(names.Precis{Characters: names.CharactersASCII, Confusables: names.ConfusablesAsTyped})
+	for _, c := range []struct {
+		name     string
+		from, to *names.Policy
+		there    bool
+		back     bool
+	}{
+		{"its length", policy, &short, false, false},
+		{"ASCII, said otherwise", policy, ascii, false, false},
+		{"to other languages", policy, precis, false, true},
+		{"more characters and scripts", precis, wide, false, false},
+		{"other tables", precis, other, true, true},
+		{"other tables of ASCII", ascii, other, false, true},
+		{"look-alikes", policy, asciiAlike, true, true},
+		{"look-alikes of all", precis, alike, true, true},
+		{"as typed or not", alike, lower, true, true},
+		{"other tables of look-alikes", alike, otherAlike, true, true},
+		{"look-alikes to other languages", asciiAlike, alike, false, true},
+	} {
+		if there, back := c.from.MayMoveKeys(c.to), c.to.MayMoveKeys(c.from); there != c.there || back != c.back {
+			t.Errorf("%s: %t, and back %t", c.name, there, back)
+		}
 	}
-	all := names.Builtin()
-	if with := all.With(&next); with.Version(names.Username) != 2 || all.Version(names.Username) != 1 || all.Version("other") != 0 {
-		t.Error("With changes the policies that are in use")
+}
+
+// TestUnicodePolicyJSON: what is read is what was written, and each part of it must be there.
+func TestUnicodePolicyJSON(t *testing.T) {
+	p := *policy
+	p.Version = 2
+	var err error
+	if p.Form, err = (names.Precis{Tables: names.TablesLatest, Scripts: []string{"Latn", "Cyrl"}, Confusables: names.ConfusablesAsTyped}).Form(); err != nil {
+		t.Fatal(err)
+	}
+	p.Reserved = p.ReservedKeys("root", "Admin", "m")
+	text := string(p.AppendJSON(nil))
+	const said = `"unicode":{"tables":"unicode-15.0.0/confusables-17.0.0/1","characters":"recommended","scripts":["Latn","Cyrl"],"confusables":"as_typed"}}`
+	if !strings.HasSuffix(text, ","+said) || !strings.Contains(text, `"reserved":["adrnln","rn","root"]`) {
+		t.Errorf("it is %s", text)
+	}
+	read, err := names.ReadPolicy(p.Space, p.Version, []byte(text))
+	if err != nil || !read.SameAs(&p) || !read.KeepsLookalikesApart() || policy.KeepsLookalikesApart() {
+		t.Fatalf("read %s: %v", text, err)
+	}
+	if key, err := read.Key("Pаypal"); err == nil || key != "" { // with a Cyrillic а
+		t.Errorf("mixed scripts have the key %q, %v", key, err)
+	}
+	for change, want := range map[string]string{
+		`"tables":"unicode-15.0.0/confusables-17.0.0/1",`: "unicode.tables is missing",
+		`"characters":"recommended",`:                     "unicode.characters is missing",
+		`"scripts":["Latn","Cyrl"],`:                      "unicode.scripts is missing",
+		`,"confusables":"as_typed"`:                       "unicode.confusables is missing",
+		`"recommended"`:                                   "unicode.characters is not a string",
+		`"Latn"`:                                          "unicode.scripts is not a string",
+	} {
+		to := ""
+		if strings.HasSuffix(want, "string") {
+			to = "1"
+		}
+		var wrong *names.PolicyError
+		if _, err := names.ReadPolicy(p.Space, p.Version, []byte(strings.Replace(text, change, to, 1))); !errors.As(err, &wrong) || err.Error() != want {
+			t.Errorf("without %s: %v, want %s", change, err, want)
+		}
+	}
+	for with, want := range map[string]string{
+		`"unicode":null}`: "unicode is not a JSON object",
+		`"unicode":{"tables":"` + string(names.TablesLatest) + `","characters":"every","scripts":[],"confusables":"allowed"}}`: `unicode characters "every": recommended, all or ascii`,
+		`"unicode":{"tables":"","characters":"","scripts":[],"confusables":"allowed"}}`:                                        "unicode leaves something to a default",
+		`"unicode":{"more":1}}`: `unicode has the unknown field "more"`,
+	} {
+		if _, err := names.ReadPolicy(p.Space, p.Version, []byte(strings.Replace(text, said, with, 1))); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", with, err, want)
+		}
+	}
+	if _, err := names.ReadPolicy(p.Space, p.Version, []byte(strings.Replace(text, "unicode-15.0.0", "unicode-99.0.0", 1))); !errors.Is(err, names.ErrTables) {
+		t.Errorf("of another build: %v", err)
+	}
+	if p.Reserved = map[names.Key]struct{}{"admin": {}}; p.Validate() == nil {
+		t.Error("a reserved word that is no key was let through")
+	}
+}
+
+// TestHeldKey: a name that a policy forbids keeps the key that it had, and two with one key are told apart.
+func TestHeldKey(t *testing.T) {
+	p := *policy
+	var err error
+	if p.Form, err = (names.Precis{Tables: names.TablesLatest, Scripts: []string{"Latn"}, Confusables: names.ConfusablesAsTyped}).Form(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]names.Key{"I": "l", "Пётр": "пётр", "ab": "ab", "paypa1": "paypal"} {
+		key, err := p.HeldKey(name)
+		if err != nil || key != p.Skeleton(want) {
+			t.Errorf("%q: %q, %v", name, key, err)
+		}
+		if short, refused := p.Key(name); refused == nil && short != key {
+			t.Errorf("%q has the keys %q and %q", name, short, key)
+		}
+	}
+	for _, name := range []string{"", "a b", "a\u200db", "\xff", "a\U0010ffffb", strings.Repeat("m", 400), strings.Repeat("x", 9000)} {
+		if key, err := p.HeldKey(name); err == nil {
+			t.Errorf("%q has the key %q", name, key)
+		}
+	}
+	if p.Same("PayPal", "paypa1") || !p.Same("PayPal", "paypal") {
+		t.Error("paypa1 is paypal, or paypal is not")
+	}
+	for name, want := range map[string]string{"paypal": "", "PAYPAL": "", "Paypa1": "paypa1", "other1": ""} {
+		if got := p.Asked(name, "paypal"); got != want {
+			t.Errorf("%q asks for %q, want %q", name, got, want)
+		}
+		if policy.Asked(name, "paypal") != "" {
+			t.Errorf("%q is told apart where keys are names", name)
+		}
 	}
 }

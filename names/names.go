@@ -32,8 +32,15 @@ func (s Space) Valid() bool {
 	return true
 }
 
-// Key is a name in its canonical form: what is unique within its space.
+// Key is what is unique within its space: a name in its canonical form, or what that looks like (see Policy.Key).
 type Key string
+
+// Plain reports whether the key is a name as well, of ASCII and in lower case: then it is its own key under every policy
+// that it can be a key of.
+func (k Key) Plain() bool {
+	key, err := asciiKey(string(k), 1, MaxKey)
+	return err == nil && key == k
+}
 
 // Ref is one unique name: a key and the space it lives in.
 type Ref struct {

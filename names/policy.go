@@ -21,7 +21,7 @@ type Policy struct {
 	Version int
 	// MinLength and MaxLength bound the canonical form, in characters.
 	MinLength, MaxLength int
-	// Reserved holds the canonical forms that nobody gets.
+	// Reserved holds the keys that nobody gets: see ReservedKeys.
 	Reserved map[Key]struct{}
 	// TTL is how long a reservation holds that does not say, ShortestTTL the least one can ask for, and LongestTTL how long
 	// one can hold, extensions included.
@@ -31,6 +31,8 @@ type Policy struct {
 	CoolDown          time.Duration
 	PreviousMayReturn bool
 	UniqueAmong       Among
+	// Form is how names are written and what makes two of them one. Defaults to nil: ASCII, compared in lower case.
+	Form *Form
 }
 
 // Policies are the policies that hold at one position of a partition, by space. They are never changed once they are in
@@ -80,15 +82,18 @@ func reservedSet(words ...Key) map[Key]struct{} {
 	return m
 }
 
-// Canonical returns the key of a name that somebody may ask for, or an *InvalidError that says what is wrong with it.
-// Whether the key is reserved is another question: see IsReserved.
-func (p *Policy) Canonical(name string) (Key, error) { return p.key(name, p.MinLength, p.MaxLength) }
+// Canonical returns the canonical form of a name that somebody may ask for, or an *InvalidError that says what is wrong
+// with it: its key, unless the policy keeps look-alikes apart (see Key). Whether the key is reserved is another question:
+// see IsReserved.
+func (p *Policy) Canonical(name string) (Key, error) {
+	if p.Form != nil && p.Form.chars != CharactersASCII {
+		return p.Form.canonical(p, name)
+	}
+	return asciiKey(name, p.MinLength, p.MaxLength)
+}
 
-// Key returns the key of a name that may be held, whether or not anybody could ask for it now: a name keeps its key when
-// a later policy does not allow its length any more, and its holder can still give it up.
-func (p *Policy) Key(name string) (Key, error) { return p.key(name, 1, MaxKey) }
-
-func (p *Policy) key(name string, least, most int) (Key, error) {
+// asciiKey is the canonical form of names of ASCII that have so many characters.
+func asciiKey(name string, least, most int) (Key, error) {
 	if name == "" {
 		return "", invalid("is empty")
 	}
@@ -123,19 +128,6 @@ func (p *Policy) key(name string, least, most int) (Key, error) {
 	}
 	return Key(lower), nil
 }
-
-// Form names a way to make keys of names. Two policies of one form give a name the same key.
-type Form string
-
-// ASCII is the form that any language can compute: lower case of letters, digits and . _ -.
-const ASCII Form = "ascii"
-
-// Form is the policy's. There is one so far.
-func (p *Policy) Form() Form { return ASCII }
-
-// MovesKeys reports whether some name that the policy allows would have another key under the next one: what is held would
-// have to be claimed again.
-func (p *Policy) MovesKeys(next *Policy) bool { return p.Form() != next.Form() }
 
 // IsReserved reports whether nobody may have the key.
 func (p *Policy) IsReserved(k Key) bool {

@@ -11,6 +11,7 @@ import (
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/registrations"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -118,8 +119,8 @@ func (w *writing) activate(b *processor.Batch) {
 	}
 }
 
-// HeldNames calls f for every name of a space that somebody holds, in order of the keys, until it returns an error.
-func (r *Record) HeldNames(ctx context.Context, space names.Space, f func(api.Owned) error) error {
+// UsedNames calls f for every name of a space that is not free, in order of the keys, until it returns an error.
+func (r *Record) UsedNames(ctx context.Context, space names.Space, f func(api.Owned) error) error {
 	const page = 5_000
 	after := ""
 	for {
@@ -127,7 +128,7 @@ func (r *Record) HeldNames(ctx context.Context, space names.Space, f func(api.Ow
 		params := [][]byte{[]byte(space), []byte(after), appendInt8(nil, page)[4:]}
 		err := r.read(ctx, fmt.Sprintf("read the names of space %s", space), func(ctx context.Context, c *pgx.Conn) error {
 			all = all[:0]
-			return pipeline(ctx, c, step{heldNames, params, func(f fields) error {
+			return pipeline(ctx, c, step{usedNames, params, func(f fields) error {
 				if err := f.must(1 + holdingWidth); err != nil {
 					return err
 				}
@@ -142,7 +143,7 @@ func (r *Record) HeldNames(ctx context.Context, space names.Space, f func(api.Ow
 		}
 		for _, o := range all {
 			after = string(o.Key)
-			if !o.Held() {
+			if o.State == registrations.Free {
 				continue
 			}
 			if err := f(o); err != nil {
@@ -155,8 +156,8 @@ func (r *Record) HeldNames(ctx context.Context, space names.Space, f func(api.Ow
 	}
 }
 
-// heldNames reads names of all spaces in the order of the primary key, and passes over those of others: spaces are few.
-var heldNames = &statement{"held_names", `
+// usedNames reads names of all spaces in the order of the primary key, and passes over those of others: spaces are few.
+var usedNames = &statement{"used_names", `
 	SELECT n.key, ` + holdingFields + `
 	FROM names n
 	WHERE n.key > $2::text AND n.space = $1::text

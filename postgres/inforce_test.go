@@ -148,8 +148,8 @@ func TestUnreadablePolicies(t *testing.T) {
 	}
 }
 
-// TestHeldNames: every held name of a space, over several pages, and nothing else.
-func TestHeldNames(t *testing.T) {
+// TestUsedNames: every name of a space that is not free, over several pages, and nothing else.
+func TestUsedNames(t *testing.T) {
 	cfg := configure(t)
 	r := open(t, cfg)
 	s := acquire(t, r, 0)
@@ -159,18 +159,22 @@ func TestHeldNames(t *testing.T) {
 		b.Changes[i].Holding = registrations.Holding{State: registrations.Free, Version: 2, PolicyVersion: 1, Since: b.LogTime}
 	}
 	b.Changes[200].Ref.Space = "other"
+	b.Changes[300].Holding = registrations.Holding{State: registrations.StateBlocked, Version: 2, PolicyVersion: 1, Since: b.LogTime}
 	commit(t, r, b)
-	last, count := "", 0
-	err := r.HeldNames(t.Context(), names.Username, func(o api.Owned) error {
-		if string(o.Key) <= last || o.Owner == "" || o.Space != names.Username {
+	last, count, blocked := "", 0, 0
+	err := r.UsedNames(t.Context(), names.Username, func(o api.Owned) error {
+		if o.State == registrations.StateBlocked {
+			blocked++
+		}
+		if string(o.Key) <= last || (o.Owner == "") != (o.State == registrations.StateBlocked) || o.Space != names.Username {
 			t.Fatalf("%+v behind %s", o, last)
 		}
 		last = string(o.Key)
 		count++
 		return nil
 	})
-	if err != nil || count != n-101 {
-		t.Errorf("%d names, %v; want %d", count, err, n-101)
+	if err != nil || count != n-101 || blocked != 1 {
+		t.Errorf("%d names, %d of them blocked, %v; want %d and 1", count, blocked, err, n-101)
 	}
 }
 

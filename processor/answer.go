@@ -51,11 +51,11 @@ func (a *answering) answer() {
 		a.reject(registrations.ClaimWithdrawn, "")
 		return
 	}
-	if r.nameErr != nil && (!r.named || a.holding(r.Ref).Version == 0) { // else it was a name once, and may be somebody's
+	a.held = a.holding(r.Ref)
+	if r.nameErr != nil && (!r.named || a.held.Version == 0 || a.onlyAlike()) { // else it was a name once, and may be somebody's
 		a.reject(registrations.InvalidName, "the name "+r.nameErr.Error())
 		return
 	}
-	a.held = a.holding(r.Ref)
 	a.read = a.held.Version
 	a.expire(body)
 	if err := body.Validate(); err != nil {
@@ -64,6 +64,10 @@ func (a *answering) answer() {
 	}
 	if isClaim {
 		a.claim(claim)
+		return
+	}
+	if a.onlyAlike() {
+		a.spare(body)
 		return
 	}
 	a.decide(body)
@@ -307,7 +311,8 @@ func (a *answering) claim(c *claims.UsernameClaimed) {
 		return
 	}
 	sameKey := replaces == r.Ref.Key
-	if sameKey && c.Mode == claims.ModeReserve {
+	respelt := sameKey && a.same(c.Replaces.Name)
+	if respelt && c.Mode == claims.ModeReserve {
 		a.reject(registrations.InvalidRequest, `replaces.name is the name itself: that does not go with mode "reserve"`)
 		return
 	}
@@ -319,15 +324,18 @@ func (a *answering) claim(c *claims.UsernameClaimed) {
 		return
 	}
 	h := &a.held
-	mine := h.State == registrations.Registered && h.Owner == c.Owner
+	alike := a.onlyAlike()
+	mine := h.State == registrations.Registered && h.Owner == c.Owner && !alike
 	mayReturn := r.Policy.PreviousMayReturn && h.Previous == c.Owner
 	switch {
-	case sameKey && mine:
+	case respelt && mine:
 		a.respell(c)
 	case mine && c.OnConflict == claims.OnConflictReturn:
 		a.tell(registrations.Accepted)
 	case h.State == registrations.Cooling && !mayReturn:
 		a.reject(registrations.CoolingDown, "")
+	case alike:
+		a.reject(registrations.Confusable, "")
 	case h.Held():
 		a.reject(registrations.Taken, "")
 	default:
@@ -362,8 +370,8 @@ func terms(c *claims.UsernameClaimed, p *names.Policy) (ttl time.Duration, repla
 	}
 	if c.Replaces != nil {
 		// It may be held since an earlier policy that allowed it.
-		if replaces, err = p.Key(c.Replaces.Name); err != nil {
-			_, err = p.Canonical(c.Replaces.Name)
+		if replaces, err = p.HeldKey(c.Replaces.Name); err != nil {
+			_, err = p.Key(c.Replaces.Name)
 			return 0, "", &claims.InvalidError{Field: "replaces.name", Detail: err.Error()}
 		}
 	}

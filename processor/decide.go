@@ -35,6 +35,7 @@ type Received struct {
 
 	signed     bool  // checked where it matters only
 	toSign     bool  // it counts only with a signature
+	own        bool  // dibs asks it itself, of the key
 	named      bool  // Ref was computed
 	err        error // of reading: *claims.MalformedError or *claims.UnanswerableError
 	nameErr    error // of the policy: why nobody could ask for the name
@@ -48,16 +49,20 @@ func Receive(m Message, rules Rules) Received {
 	if unanswerable(r.err) {
 		return r
 	}
-	body := r.Request.Body
-	r.toSign = claims.OwnID(r.Request.ID) || body != nil && (rules.SignedOnly || body.Privileged())
-	r.signed = r.toSign && rules.Keys.Signed(m.Record)
-	if ours := r.signed && r.Request.Principal == claims.Principal; claims.OwnID(r.Request.ID) && !ours {
+	r.own = claims.OwnID(r.Request.ID)
+	if body := r.Request.Body; r.own || body != nil && (rules.SignedOnly || body.Privileged()) {
+		r.toSign, r.signed = true, rules.Keys.Signed(m.Record)
+	}
+	if r.own && (!r.signed || r.Request.Principal != claims.Principal) {
 		r.err = &claims.UnanswerableError{Detail: "ce_id is of version 8, which is for dibs' own requests, and is not signed as one"}
 		return r
 	}
 	if a, ok := r.Request.Body.(*claims.PolicyActivated); ok {
 		r.activation = a
 		return r
+	}
+	if body := r.Request.Body; body != nil && !r.own && claims.KeyOf(body) != "" {
+		r.Request.Body, r.err = nil, claims.ErrNoName
 	}
 	if r.named = r.compute(rules.Policies); !r.named {
 		if !usableKey(m.Key) {
@@ -66,6 +71,7 @@ func Receive(m Message, rules Rules) Received {
 		}
 		r.Ref = names.ParseRef(string(m.Key))
 	}
+	body := r.Request.Body
 	if body == nil {
 		r.Hash = claims.HashUnread(r.Request.Event, m.Record)
 		return r
@@ -105,7 +111,7 @@ func (r *Received) repeats(h claims.Hash, policies names.Policies) bool {
 		return false // it never was known
 	}
 	principal := r.Request.Principal
-	key, err := p.Key(spelling)
+	key, err := p.HeldKey(spelling)
 	return err == nil && h == claims.HashOf(body, names.Ref{Space: space, Key: key}, principal, policies) ||
 		h == claims.HashOf(body, r.unnamed(), principal, policies) || h == claims.HashOf(body, r.unnamed(), principal, nil)
 }
@@ -133,13 +139,17 @@ func (r *Received) compute(policies names.Policies) bool {
 	if r.Policy = policies[space]; r.Policy == nil {
 		return false
 	}
-	var key names.Key
-	if key, r.nameErr = r.Policy.Canonical(name); r.nameErr != nil {
+	key := claims.KeyOf(r.Request.Body)
+	if key != "" {
+		r.Ref = names.Ref{Space: space, Key: key}
+		return true
+	}
+	if key, r.nameErr = r.Policy.Key(name); r.nameErr != nil {
 		if _, isClaim := r.Request.Body.(*claims.UsernameClaimed); isClaim {
 			return false
 		}
 		var err error
-		if key, err = r.Policy.Key(name); err != nil {
+		if key, err = r.Policy.HeldKey(name); err != nil {
 			return false
 		}
 	}

@@ -168,7 +168,7 @@ func drawLog(t *rapid.T) (processor.Ledger, []processor.Message) {
 	}
 	for _, name := range propertyName {
 		ref := names.Ref{Space: names.Username, Key: names.Key(name)}
-		if _, err := rules3.Policies[names.Username].Canonical(name); err != nil || claims.Partition(ref.String(), 3) != l.Partition {
+		if _, err := rules3.Policies[names.Username].Key(name); err != nil || claims.Partition(ref.String(), 3) != l.Partition {
 			continue
 		}
 		if version := rapid.Int64Range(0, 3).Draw(t, name); version > 0 {

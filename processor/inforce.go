@@ -3,6 +3,7 @@ package processor
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,6 +27,8 @@ type InForce struct {
 	SignedOnly bool
 	// Unreadable is why the row's part cannot be read; else it is empty. Nothing is decided under it.
 	Unreadable string
+
+	lacking error // why a policy that holds is not among Policies; nil where all are
 }
 
 // with returns what holds behind an activation. Rules never go down: what was decided by newer ones is there.
@@ -36,7 +39,7 @@ func (f *InForce) with(a *claims.PolicyActivated) *InForce {
 		before = f.Policies
 		next.Rules = max(f.Rules, a.Rules)
 	}
-	if next.Policies = before; a.Policy != nil { // else its rules are not known here
+	if next.Policies, next.lacking = before, a.Lacking; a.Policy != nil { // else it asks for what is not known here
 		next.Policies = before.With(a.Policy)
 	}
 	return next
@@ -59,6 +62,15 @@ func (f *InForce) Over(start names.Policies) names.Policies {
 	maps.Copy(all, start)
 	maps.Copy(all, f.Policies)
 	return all
+}
+
+// Lacking says why this build cannot follow one of the policies that hold; nil where it can follow all. The error wraps
+// names.ErrTables.
+func (f *InForce) Lacking() error {
+	if f == nil {
+		return nil
+	}
+	return f.lacking
 }
 
 // Equal reports whether the same holds.
@@ -109,6 +121,10 @@ func ReadInForce(text []byte) (*InForce, error) {
 	}
 	for space, s := range stored.Spaces {
 		p, err := names.ReadPolicy(space, s.Version, s.Policy)
+		if errors.Is(err, names.ErrTables) {
+			f.lacking = fmt.Errorf("space %s: %w", space, err)
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read what holds in a partition: space %s: %w", space, err)
 		}
@@ -122,11 +138,15 @@ type LackingError struct {
 	Rules      int      // 0 where they are known
 	Keys       []string // ids of keys without a secret
 	Unreadable string   // why what holds cannot be read
+	Tables     error    // what is wrong with the Unicode tables of a policy; nil for nothing
 }
 
 func (e *LackingError) Error() string {
 	if e.Unreadable != "" {
 		return e.Unreadable + ": this dibs did not write it so: run the newest one that has run here, or mend the row; then dibs partitions resume"
+	}
+	if e.Tables != nil {
+		return fmt.Sprintf("a policy holds from here on that this dibs cannot follow: %v: run one that has them, then dibs partitions resume", e.Tables)
 	}
 	if e.Rules > 0 {
 		return fmt.Sprintf("rules %d hold from here on, and this dibs knows rules %d: run a newer one, then dibs partitions resume", e.Rules, claims.Rules)
@@ -145,6 +165,9 @@ func (r Rules) Under(f *InForce) (Rules, error) {
 	}
 	if f.Rules > claims.Rules {
 		return r, &LackingError{Rules: f.Rules}
+	}
+	if f.lacking != nil {
+		return r, &LackingError{Tables: f.lacking}
 	}
 	keys, lacking := r.Keys.Only(f.Keys)
 	if len(lacking) > 0 {

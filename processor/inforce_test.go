@@ -54,6 +54,9 @@ func (l *policyLog) activate(key string, a claims.PolicyActivated, change func(*
 		change(&p)
 	}
 	a.Policy, a.Rules = &p, max(a.Rules, 1)
+	if p.Form != nil {
+		a.Rules = 2
+	}
 	if a.Keys == nil {
 		a.Keys = []string{"k1", "k2"}
 	}
@@ -259,6 +262,45 @@ func TestRulesHoldFromTheirRecordOn(t *testing.T) {
 		"policy", "Accepted  registered v2",
 		"policy", "Rejected invalid_request  v3", "Rejected invalid_request  v3", "Rejected invalid_request  v3", "duplicate",
 		"policy", "Rejected invalid_request  v4")
+}
+
+// TestTablesThatAreLacking: a policy whose keys this build does not make halts the partition before its record, also where
+// it holds already.
+func TestTablesThatAreLacking(t *testing.T) {
+	l := newPolicyLog(t)
+	form, err := names.Precis{Tables: names.TablesLatest, Confusables: names.ConfusablesAsTyped}.Form()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.activate("k1", claims.PolicyActivated{Space: "handle", Version: 1}, func(p *names.Policy) {
+		p.Form, p.Reserved = form, nil
+	})
+	l.claim(1, "handle", "paypal", "u-1")
+	l.claim(2, "handle", "PAYPA1", "u-2")
+	f := l.becomes("policy", "Accepted  registered v1", "Rejected confusable  v1")
+	read, err := processor.ReadInForce(f.JSON())
+	if err != nil || !read.Equal(f) {
+		t.Errorf("%s is read as %+v, %v", f.JSON(), read, err)
+	}
+
+	other := func(text []byte) []byte {
+		return []byte(strings.Replace(string(text), string(names.TablesLatest), "unicode-99.0.0/confusables-99.0.0/1", 1))
+	}
+	newer := l.records[0].Record
+	newer.Value = other(newer.Value)
+	l.records = nil
+	l.claim(1, names.Username, "alice", "u-1")
+	l.add(l.key("k1").Sign(newer))
+	l.claim(2, "handle", "paypal", "u-1")
+	said, _ := l.decide(3)
+	if len(said) != 2 || !strings.Contains(said[1], "lacks the Unicode tables") || !strings.Contains(said[1], "then dibs partitions resume") {
+		t.Errorf("it leads to %q", said)
+	}
+	read, err = processor.ReadInForce(other(f.JSON()))
+	var lacking *processor.LackingError
+	if _, under := l.rules.Under(read); err != nil || !errors.As(under, &lacking) || lacking.Tables == nil {
+		t.Errorf("where it holds: %v, %v", err, under)
+	}
 }
 
 func TestInForceJSON(t *testing.T) {

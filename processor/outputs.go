@@ -54,9 +54,7 @@ func (l *lane) outputs(out []Output, at Fence, rows []Row) []Output {
 
 // release is the request that gives up what a claim of a name replaces.
 func (l *lane) release(f *FollowUp, of names.Ref) Output {
-	body := &claims.ReleaseRequested{
-		About: claims.About{Space: f.Ref.Space, Spelling: string(f.Ref.Key)}, Owner: f.Owner, ExpectedVersion: &f.Version,
-	}
+	body := &claims.ReleaseRequested{About: claims.AboutKey(f.Ref), Owner: f.Owner, ExpectedVersion: &f.Version}
 	return l.own(body, claims.ReleaseID(f.Claim, of), f.Ref, time.Time{})
 }
 

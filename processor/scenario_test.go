@@ -39,7 +39,7 @@ var updateScripts = flag.Bool("update", false, "write what the scripts of testda
 //	restart                              whoever decides from here on knows only what is recorded
 //	then                                 what was sent so far is decided before the rest is sent, follow-ups and all
 //	policy cool-down 3600 seconds        of the space; also: previous owner may not return · unique among active ·
-//	    longest reservation 3600 seconds · shortest reservation 20 seconds · everything signed
+//	    longest reservation 3600 seconds · shortest reservation 20 seconds · everything signed · look-alikes apart
 //
 // A name or value with a space or a comma is written as a Go string. What is forwarded is decided where it lands, after
 // what lay there before. Each script is played twice, in runs as long as they come and record by record.
@@ -135,6 +135,12 @@ func (s *stage) policy(text string) {
 		p.LongestTTL = seconds(2)
 	case words[0] == "shortest":
 		p.ShortestTTL = seconds(2)
+	case text == "look-alikes apart":
+		form, err := names.Precis{Tables: names.TablesLatest, Confusables: names.ConfusablesAsTyped}.Form()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		p.Form, p.Reserved = form, (&names.Policy{Form: form}).ReservedKeys("root", "admin")
 	case text == "everything signed":
 		s.rules.SignedOnly = true
 	default:
@@ -317,6 +323,13 @@ func (s *stage) request(verb string, byActor bool, a asking, said map[string]str
 		due := s.time(said["due"] + ".000")
 		q.id, q.principal = claims.ExpiryID(claim, due), claims.Principal
 		s.labels[q.id] = a.id
+		if p := s.rules.Policies[names.Username]; p.KeepsLookalikesApart() {
+			key, err := p.HeldKey(a.name)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			about = claims.AboutKey(names.Ref{Space: names.Username, Key: key})
+		}
 		q.body = &claims.ExpiryDue{About: about, ClaimID: claim, ExpiresAt: due}
 	}
 	return q.message(0).Record

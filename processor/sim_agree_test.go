@@ -35,6 +35,13 @@ func FuzzAgreement(f *testing.F) {
 			f.Add([]byte("handle/alice"), []byte(`{"space":"handle","name":"Alice",`+value+"}"), id, kind, "application/json", "1.0", "gateway", int32(0), uint8(0), int64(1700000000000)+int64(signed))
 		}
 	}
+	for _, name := range []string{"PayPal", "раураӏ", "p\u0430ypal", "a\u200db", "_l0l_", "ПЁТР"} {
+		value := `{"space":"alike","name":"` + name + `","owner":"u","mode":"register","replaces":{"name":"paypa1","version":1}}`
+		f.Add([]byte("alike/paypal"), []byte(value), id, kind, "application/json", "1.0", "gateway", int32(0), uint8(0), int64(1700000000000))
+	}
+	for _, of := range []string{id, "6f0c1b7e-3a55-8d0e-9a39-0d8f4a6b2c11"} {
+		f.Add([]byte("alike/_lol_"), []byte(`{"space":"alike","key":"_lol_","owner":"u"}`), of, claims.TypeReleaseRequested, "application/json", "1.0", "dibs", int32(0), uint8(0), int64(1700000000000))
+	}
 	f.Add([]byte(nil), []byte(good), id, kind, "application/cloudevents", "1.0", "", int32(1), uint8(1), int64(-1))
 	f.Add([]byte{0xff}, []byte("x"), "6F0C1B7E-3A55-7D0E-9A39-0D8F4A6B2C11", kind, "", "1.0", "a\nb", int32(2), uint8(200), int64(1)<<50)
 	f.Fuzz(func(t *testing.T, key, value []byte, id, kind, contentType, version, principal string, partition int32, partitions uint8, ms int64) {
@@ -106,5 +113,5 @@ func plainClaim(kind string, q *claims.Request) bool {
 		return false
 	}
 	b, ok := q.Body.(*claims.UsernameClaimed)
-	return !ok || b.Mode != claims.ModeReserve && b.Replaces == nil && b.Space != spaceHandle && b.Space != spaceVanity
+	return !ok || b.Mode != claims.ModeReserve && b.Replaces == nil && b.Space != spaceHandle && b.Space != spaceVanity && b.Space != spaceAlike
 }

@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/dibstest/checker"
 	"github.com/dibs-hq/dibs/names"
@@ -76,11 +78,13 @@ func (w *world) settle() {
 	if w.r.IntN(2) == 0 && last.up {
 		last.crash()
 	}
-	if last.up && (last.stopping || last.lacks) {
+	if last.up && (last.stopping || last.lacks && w.clients.lateKeyAsked) {
 		last.crash()
 	}
 	if !last.up {
 		last.start()
+	} else if len(last.lane.Owns()) > 0 { // what it does not know by then it must find out by itself
+		w.sometimes("a process goes on with what it owns when the faults are over")
 	}
 	last.pausedUntil = 0
 	all := make([]int32, w.rates.partitions)
@@ -88,18 +92,53 @@ func (w *world) settle() {
 		all[p] = int32(p)
 	}
 	last.assign(all)
+	done := w.getDone(last)
+	if done && w.tryOnceMore() {
+		done = w.getDone(last)
+	}
+	if !done {
+		return
+	}
+	w.linger(last)
+	w.say("done")
+}
+
+// getDone reports whether a process gets everything done.
+func (w *world) getDone(last *process) bool {
 	began := w.now
 	for turns := 0; !w.done(last); turns++ {
 		if w.now-began > calmTime || turns > calmTurns || !w.run() {
 			w.violated("liveness: not done %s and %d turns after the faults have ended: %s", w.now-began, turns, w.undone(last))
-			return
+			return false
 		}
 		if turns%50 == 0 {
 			w.operate()
 		}
 	}
-	w.linger(last)
-	w.say("done")
+	return true
+}
+
+// tryOnceMore may break one more thing when all is done: nothing that arrives will tell of it, and no other process comes
+// and takes over. It reports whether it did.
+func (w *world) tryOnceMore() bool {
+	if w.rates.failOver == 0 {
+		return false
+	}
+	switch w.r.IntN(4) {
+	case 0:
+		w.sometimes("fail-over when all was done")
+		w.db.failOver(1 + w.r.IntN(8))
+	case 1: // while a partition is being halted
+		w.db.trapped = true
+		q := w.clients.new(&claims.UsernameClaimed{Space: names.Username, Spelling: "louise", Owner: w.clients.owner(), Mode: claims.ModeRegister})
+		q.signing = signedWell
+		r := q.record()
+		r.Time = w.clock()
+		w.clients.write(q.partition(), r)
+	default:
+		return false
+	}
+	return true
 }
 
 // done reports whether everything is decided and published, and written down as such.
@@ -133,7 +172,7 @@ func (w *world) mayHalt(t *topicLog, row processor.Standing) bool {
 // history is everything that the checker judges.
 func (w *world) history() checker.History {
 	h := checker.History{
-		Partitions: pinned, Topic: topicName, Answers: w.clients.answers, Secrets: simKeys, Policies: w.policies(),
+		Partitions: pinned, Topic: topicName, Forms: simForm, Answers: w.clients.answers, Secrets: simKeys, Policies: w.policies(),
 		Unstorable:    func(r checker.Record) bool { return unstorableRecord(cloudevents.Record{Value: r.Value}) },
 		Undeliverable: func(r checker.Record) bool { return bytes.HasSuffix(r.Value, []byte(undeliverableMark)) },
 	}
@@ -181,6 +220,7 @@ func (w *world) policies() (all []checker.Policy) {
 		q := checker.Policy{
 			Space: string(space), Version: p.Version, MinLength: p.MinLength, MaxLength: p.MaxLength,
 			TTL: p.TTL, ShortestTTL: p.ShortestTTL, LongestTTL: p.LongestTTL,
+			Unicode:  map[bool]string{true: "as in simForm"}[p.Form != nil],
 			CoolDown: p.CoolDown, PreviousMayReturn: p.PreviousMayReturn, UniqueAmong: string(p.UniqueAmong),
 		}
 		for word := range p.Reserved {
@@ -189,6 +229,21 @@ func (w *world) policies() (all []checker.Policy) {
 		all = append(all, q)
 	}
 	return all
+}
+
+// simForm is what alikeForm makes of names of ASCII, by another reading of UTS 39: what looks alike of what is used here.
+func simForm(_, name string) (checker.Form, bool) {
+	canonical := []byte(name)
+	for i, c := range canonical {
+		if c <= ' ' || c >= 0x7f {
+			return checker.Form{}, false
+		}
+		if 'A' <= c && c <= 'Z' {
+			canonical[i] = c + 32
+		}
+	}
+	key := strings.NewReplacer("i", "l", "1", "l", "0", "o", "m", "rn").Replace(string(canonical))
+	return checker.Form{Canonical: string(canonical), Key: key, Fits: true}, name != ""
 }
 
 func nameOf(ref names.Ref, n registrations.Holding) checker.Name {

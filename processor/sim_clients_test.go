@@ -29,6 +29,7 @@ type clients struct {
 	policies           map[names.Space][]*claims.PolicyActivated // by version, from the first that was made up
 	activations        []cloudevents.Record                      // that were sent
 	unstorablePolicies map[uuid.UUID]bool
+	lateKeyAsked       bool // somebody has activated a policy that asks for it
 }
 
 // sent is a request that was sent at least once.
@@ -137,6 +138,11 @@ func (c *clients) fresh() sent {
 func (q sent) addressed() sent {
 	space, spelling := q.body.Name()
 	q.ref = names.Ref{Space: space, Key: names.Key(strings.ToLower(spelling))}
+	if key := claims.KeyOf(q.body); key != "" {
+		q.ref.Key = key
+	} else if form, ok := simForm("", spelling); ok && space == spaceAlike {
+		q.ref.Key = names.Key(form.Key)
+	}
 	return q
 }
 
@@ -170,7 +176,7 @@ func (c *clients) act() {
 	if !w.rates.claimsOnly {
 		acts = append(acts, c.earlyWithdraw, c.earlyWithdraw, c.forged, c.lastMoment)
 		if w.rates.policies {
-			acts = append(acts, c.activate, c.activate)
+			acts = append(acts, c.activate, c.activate, c.signedLate, c.signedLate)
 		}
 	}
 	acts[w.r.IntN(len(acts))](q)
@@ -200,7 +206,8 @@ func (c *clients) otherContent(q sent) {
 
 // otherName uses an id for another name as well.
 func (c *clients) otherName(q sent) {
-	q = q.with("Spelling", c.spelling()).addressed()
+	space, _ := q.body.Name()
+	q = q.with("Spelling", c.named(space, c.spelling())).addressed()
 	c.send(q.partition(), q.record())
 }
 

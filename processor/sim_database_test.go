@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/processor/memory"
@@ -25,6 +26,7 @@ type database struct {
 	rows      map[position][]string // what each position publishes, for the check of published_through
 	owner     map[int32]uuid.UUID   // whose take-over was the last
 	unsettled map[*fiber][]processor.Batch
+	trapped   bool // the next name that changes was changed behind the log, and who halts for that finds a fail-over
 }
 
 // position is where a record of claims is.
@@ -177,6 +179,44 @@ func (d *database) failOverBehind(fences []processor.Fence) {
 	}
 }
 
+// failOverUnder fails over to where a fence does not stand yet, if that was not too long ago.
+func (d *database) failOverUnder(f processor.Fence) {
+	for range 30 {
+		d.failOver(1)
+		if s, _ := d.mem.Standing(f.Partition); s.Fence != f {
+			d.w.sometimes("fail-over under a halt")
+			return
+		}
+	}
+}
+
+// checkLacking looks at a partition that was halted because a process lacks the late key: the next record asks for it,
+// and everything before that is decided. Or it holds already: a process that has it has gone on.
+func (d *database) checkLacking(at processor.Fence) {
+	if d.lateKeyHolds(at.Partition) {
+		d.w.sometimes("halted: a key is lacking that holds already")
+		return
+	}
+	for _, t := range d.w.logs(at.Partition) {
+		if t.epoch != at.LogEpoch {
+			continue
+		}
+		if i := t.at(at.NextOffset); i < len(t.records) && t.records[i].Offset == at.NextOffset {
+			q, _ := claims.Read(t.records[i].Record)
+			if a, ok := q.Body.(*claims.PolicyActivated); ok && slices.Contains(a.Keys, lateKey) {
+				return
+			}
+		}
+	}
+	d.w.violated("halted: partition %d lacks a key at offset %d, where no record asks for it", at.Partition, at.NextOffset)
+}
+
+// lateKeyHolds reports whether a partition's row says that requests may be signed with the late key.
+func (d *database) lateKeyHolds(p int32) bool {
+	row, _ := d.mem.Standing(p)
+	return row.InForce != nil && slices.Contains(row.InForce.Keys, lateKey)
+}
+
 // failOver loses the last n transactions and everything under way.
 func (d *database) failOver(n int) {
 	before := d.mem.All()
@@ -309,7 +349,7 @@ func (c *dbConn) Commit(ctx context.Context, batches []processor.Batch) error {
 	}
 	err := d.write(what, partitions, func() error {
 		put := func() {}
-		if d.w.chance(d.w.rates.tamper) {
+		if d.trapped || d.w.chance(d.w.rates.tamper) {
 			put = d.tamper(batches)
 		}
 		err := d.step(fences, func() error { return d.mem.Commit(ctx, batches) })
@@ -428,8 +468,15 @@ func (c *dbConn) Published(ctx context.Context, cursors []processor.Cursor) erro
 }
 
 func (c *dbConn) Halt(ctx context.Context, at processor.Fence, reason string) error {
+	if c.trapped || c.w.chance(30*c.w.rates.failOverAt) {
+		c.trapped = false
+		c.failOverUnder(at)
+	}
 	err := c.write(c.w.running.name+" halts", []int32{at.Partition}, func() error {
 		err := c.step([]processor.Fence{at}, func() error { return c.mem.Halt(ctx, at, reason) })
+		if err == nil && strings.Contains(reason, lateKey) {
+			c.checkLacking(at)
+		}
 		c.w.say("halt of %d (%s): %v", at.Partition, reason, err)
 		return err
 	}, func(bool) {})

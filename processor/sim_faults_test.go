@@ -245,7 +245,10 @@ func (w *world) operate() {
 		if gap := t.lost && t.epoch > row.LogEpoch || t.start > row.NextOffset; !gap {
 			if strings.Contains(row.Halted, lateKey) {
 				w.sometimes("halted: a key is lacking")
-				w.handedOut = true
+				if !w.handedOut { // to one process at first
+					w.handedOut = true
+					w.crash(one(w, w.procs...))
+				}
 			}
 			if !w.rates.neverStorable && w.db.mem.Resume(row.Partition) == nil {
 				w.say("operator resumes %d", row.Partition)

@@ -375,7 +375,7 @@ func (j *judge) renames() {
 					continue
 				}
 				fits := simKeys.Signed(m.Record) && q.Principal == "dibs" && b.Owner == f.Owner && b.ExpectedVersion != nil && *b.ExpectedVersion == f.Version &&
-					b.Space == f.Ref.Space && b.Spelling == string(f.Ref.Key)
+					b.Space == f.Ref.Space && b.Spelling+string(b.Key) == string(f.Ref.Key)
 				there = there || fits
 				if !fits && simKeys.Signed(m.Record) {
 					j.violated("rename: the follow-up of %s asks for %s version %v of %s", f.Claim, b.Owner, b.ExpectedVersion, b.Spelling)
@@ -538,6 +538,9 @@ func (x *outputs) checkQuestion(o *processor.Output, proc *process) {
 		w.violated("sweeper: stamps %s when its clock says %s", o.Time, now)
 	}
 	w.sometimes("the sweeper asks")
+	if b.Key != "" {
+		w.sometimes("asked: by a key that is no name")
+	}
 	if o.Time.Before(proc.started) {
 		return // it was on its way when the process died
 	}

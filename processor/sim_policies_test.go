@@ -2,6 +2,7 @@ package processor_test
 
 import (
 	"bytes"
+	"maps"
 	"time"
 
 	"github.com/dibs-hq/dibs/claims"
@@ -20,7 +21,7 @@ func (c *clients) activate(sent) {
 		w.sometimes("asked: a policy of a version that holds")
 		return
 	}
-	a := c.nextPolicy(one(w, names.Username, names.Username, spaceHandle, spaceVanity, spaceInvoice))
+	a := c.nextPolicy(one(w, names.Username, names.Username, spaceHandle, spaceVanity, spaceAlike, spaceInvoice))
 	key := simSigning
 	if w.r.IntN(3) == 0 { // which holds or not, by what was activated before
 		key = claims.SigningKey{ID: "k2", Secret: simKeys["k2"]}
@@ -48,6 +49,27 @@ func (c *clients) activate(sent) {
 	}
 }
 
+// signedLate is what an administrator signs with the late key where that holds: who has not got it must not answer. Where
+// none was activated it would depend on the process.
+func (c *clients) signedLate(sent) {
+	w := c.w
+	for tries := 8; c.lateKeyAsked && tries > 0; tries-- {
+		about := c.about(c.space(), c.spelling())
+		q := c.new(one[claims.Body](w,
+			&claims.ReleaseRequested{About: about, Actor: "root", Reason: "a bug"},
+			&claims.UnblockRequested{About: about, Actor: "root", Reason: "settled"},
+			&claims.TransferRequested{About: about, Actor: "root", Reason: "bought", NewOwner: c.owner()},
+		))
+		if w.db.lateKeyHolds(q.partition()) {
+			r := claims.SigningKey{ID: lateKey, Secret: simKeys[lateKey]}.Sign(q.record())
+			r.Time = c.stamp()
+			c.write(q.partition(), r)
+			w.sometimes("asked: signed with the late key")
+			return
+		}
+	}
+}
+
 // nextPolicy makes up the next version of a space's policy, or one of before.
 func (c *clients) nextPolicy(space names.Space) *claims.PolicyActivated {
 	w := c.w
@@ -70,15 +92,26 @@ func (c *clients) nextPolicy(space names.Space) *claims.PolicyActivated {
 	if w.r.IntN(10) == 0 {
 		p.Reserved[unstorableOwner] = struct{}{}
 	}
+	if p.Form != nil {
+		words := p.ReservedWords()
+		p.Reserved = make(map[names.Key]struct{})
+		for _, word := range words {
+			maps.Copy(p.Reserved, p.ReservedKeys(string(word)))
+		}
+	}
 	p.CoolDown = time.Duration(w.r.IntN(4)) * time.Second
 	p.PreviousMayReturn = w.r.IntN(2) == 0
 	p.UniqueAmong = one(w, names.AmongAll, names.AmongActive)
 	p.LongestTTL = one(w, 6*time.Second, 9*time.Second)
 	a := &claims.PolicyActivated{
-		Space: space, Version: p.Version, Policy: &p, Rules: 1 + w.r.IntN(claims.Rules), Keys: one(w, []string{"k1"}, []string{"k1", "k2"}, []string{"k1", "k2"}), SignedOnly: w.r.IntN(15) == 0,
+		Space: space, Version: p.Version, Policy: &p, Rules: claims.Rules, Keys: one(w, []string{"k1"}, []string{"k1", "k2"}, []string{"k1", "k2"}), SignedOnly: w.r.IntN(15) == 0,
+	}
+	if p.Form == nil && w.r.IntN(2) == 0 {
+		a.Rules = 1
 	}
 	if w.r.IntN(12) == 0 {
 		a.Keys = []string{"k1", "k2", lateKey}
+		c.lateKeyAsked = true
 	}
 	c.policies[space] = append(made, a)
 	return a

@@ -139,14 +139,21 @@ func (y *reference) next(m processor.Message) []want {
 	// Where it belongs: by its name, or by its own key. A name that could not be claimed now may be held all the same.
 	var p *names.Policy
 	key, named, allowed, spelling := names.Key(""), false, false, ""
+	own := q.ID.Version() == 8
+	if asked := claims.KeyOf(q.Body); q.Body != nil && asked != "" && !own {
+		q.Body, row.asked = nil, nil // only dibs knows names by their keys
+	}
 	if q.Body != nil {
 		var space names.Space
 		if space, spelling = q.Body.Name(); y.policy(space) != nil {
 			p = y.policy(space)
 			row.policy = p.Version
-			_, err := p.Canonical(spelling)
+			_, err := p.Key(spelling)
 			allowed = err == nil
-			key, err = p.Key(spelling)
+			key, err = p.HeldKey(spelling)
+			if asked := claims.KeyOf(q.Body); asked != "" {
+				key, err, allowed = asked, nil, true
+			}
 			_, isClaim := q.Body.(*claims.UsernameClaimed)
 			named = err == nil && (allowed || !isClaim)
 		}
@@ -185,11 +192,21 @@ func (y *reference) next(m processor.Message) []want {
 		print = string(h[:])
 	}
 	if n := y.names[row.ref]; named && n != nil && n.version > 0 {
-		allowed = true
+		allowed = allowed || !y.another(n, p, q)
 	}
 	rows := y.answer(row, q, signed, p, named && allowed)
 	y.said[q.ID] = said{print, rows[len(rows)-1]}
 	return rows
+}
+
+// another reports whether a request is about a name that nobody has, and that only looks like the one that is held.
+func (y *reference) another(n *life, p *names.Policy, q claims.Request) bool {
+	held := n.state == "registered" || n.state == "reserved" || n.state == "inactive"
+	if !held || q.ID.Version() == 8 {
+		return false
+	}
+	_, spelling := q.Body.Name()
+	return !p.Same(spelling, n.name)
 }
 
 // prints tell requests with one id apart: by what they ask. Which one counts depends on whether the name had a key when
@@ -211,7 +228,9 @@ func (y *reference) prints(m processor.Message, q claims.Request, p *names.Polic
 		return all
 	}
 	add(typed, nil)
-	if key, err := p.Key(spelling); err == nil {
+	if key := claims.KeyOf(q.Body); key != "" {
+		add(names.Ref{Space: space, Key: key}, y.policies)
+	} else if key, err := p.HeldKey(spelling); err == nil {
 		add(names.Ref{Space: space, Key: key}, y.policies)
 	}
 	return all
@@ -287,6 +306,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 	if n.state == "blocked" && !isBlock && !isUnblock && !isDue && !isWithdraw {
 		return no("blocked")
 	}
+	another := y.another(n, p, q)
 
 	held := n.state == "registered" || n.state == "reserved" || n.state == "inactive"
 	free := n.state == ""
@@ -318,27 +338,36 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 	}
 	lost := func(id uuid.UUID) []want { // a claim that holds nothing here
 		c, ok := y.said[id]
+		if another && held && id == n.claim {
+			return no("unknown_claim")
+		}
 		if id == expired || ok && c.want.kindOf == "Accepted" && c.want.state == "reserved" && c.want.ref == row.ref && !y.now.Before(c.want.expires) {
 			return no("reservation_expired")
 		}
 		return no("unknown_claim")
 	}
 	owns := func(owner string) bool {
-		return held && n.owner == owner || n.state == "cooling" && n.previous == owner
+		return !another && (held && n.owner == owner || n.state == "cooling" && n.previous == owner)
 	}
 
+	if another && needsSignature(q.Body) && !isDue {
+		return no("confusable")
+	}
+	holds := func(claim uuid.UUID) bool { return held && !another && n.claim == claim }
 	switch b := q.Body.(type) {
 	case *claims.UsernameClaimed:
 		if conflict(b.ExpectedVersion) {
 			return no("version_conflict")
 		}
 		var old names.Key
+		again := false
 		if b.Replaces != nil {
-			old, _ = p.Key(b.Replaces.Name)
+			old, _ = p.HeldKey(b.Replaces.Name)
+			again = old == row.ref.Key && p.Same(b.Replaces.Name, b.Spelling)
 		}
-		mine := n.state == "registered" && n.owner == b.Owner
+		mine := n.state == "registered" && n.owner == b.Owner && !another
 		switch {
-		case mine && old == row.ref.Key: // only the spelling
+		case mine && again: // only the spelling
 			if conflict(&b.Replaces.Version) {
 				return no("version_conflict")
 			}
@@ -347,6 +376,8 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			return yes("Accepted", next)
 		case mine && b.OnConflict == claims.OnConflictReturn:
 			return same("Accepted")
+		case another:
+			return no("confusable")
 		case held:
 			return no("taken")
 		case n.state == "cooling" && (n.previous != b.Owner || !p.PreviousMayReturn):
@@ -367,7 +398,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 
 	case *claims.ConfirmRequested:
 		switch {
-		case !held || n.claim != b.ClaimID:
+		case !holds(b.ClaimID):
 			return lost(b.ClaimID)
 		case n.owner != b.Owner:
 			return no("not_owner")
@@ -383,7 +414,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 
 	case *claims.ExtendRequested:
 		switch {
-		case !held || n.claim != b.ClaimID:
+		case !holds(b.ClaimID):
 			return lost(b.ClaimID)
 		case n.owner != b.Owner:
 			return no("not_owner")
@@ -403,7 +434,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		return yes("Extended", next)
 
 	case *claims.WithdrawRequested:
-		if held && n.claim == b.ClaimID {
+		if holds(b.ClaimID) {
 			switch {
 			case n.owner != b.Owner:
 				return no("not_owner")
@@ -464,7 +495,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			if conflict(b.ExpectedVersion) {
 				return no("version_conflict")
 			}
-		case held && n.owner != b.Owner && p.UniqueAmong == names.AmongActive:
+		case held && !another && n.owner != b.Owner && p.UniqueAmong == names.AmongActive:
 			if conflict(b.ExpectedVersion) {
 				return no("version_conflict")
 			}
@@ -535,8 +566,8 @@ func (y *reference) sensible(c *claims.UsernameClaimed, p *names.Policy, ref nam
 	if c.Replaces == nil {
 		return true
 	}
-	old, err := p.Key(c.Replaces.Name)
-	return err == nil && (old != ref.Key || c.Mode != claims.ModeReserve)
+	old, err := p.HeldKey(c.Replaces.Name)
+	return err == nil && (old != ref.Key || c.Mode != claims.ModeReserve || !p.Same(c.Replaces.Name, c.Spelling))
 }
 
 func ttlOf(c *claims.UsernameClaimed, p *names.Policy) time.Duration {

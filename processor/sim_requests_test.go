@@ -26,16 +26,26 @@ var (
 const lateKey = "k4"
 
 // The spaces beside username: names unique among active users, with a cool-down in which the previous owner may return,
-// and names with a cool-down for everybody.
+// names with a cool-down for everybody, and names of which one is held of those that look alike.
 const (
 	spaceHandle = names.Space("handle")
 	spaceVanity = names.Space("vanity")
+	spaceAlike  = names.Space("alike")
 )
 
-// simPolicies are the built-in policy with times that fit into a simulation, and two more.
+// alikeForm keeps look-alikes apart.
+var alikeForm = func() *names.Form {
+	f, err := names.Precis{Tables: names.TablesLatest, Confusables: names.ConfusablesAsTyped}.Form()
+	if err != nil {
+		panic(err)
+	}
+	return f
+}()
+
+// simPolicies are the built-in policy with times that fit into a simulation, and three more.
 func simPolicies() names.Policies {
 	policies := make(names.Policies)
-	for _, space := range []names.Space{names.Username, spaceHandle, spaceVanity} {
+	for _, space := range []names.Space{names.Username, spaceHandle, spaceVanity, spaceAlike} {
 		p := *names.Builtin()[names.Username]
 		p.Space, p.ShortestTTL, p.TTL, p.LongestTTL = space, time.Second, 4*time.Second, 9*time.Second
 		switch space {
@@ -43,6 +53,9 @@ func simPolicies() names.Policies {
 			p.CoolDown, p.PreviousMayReturn, p.UniqueAmong = 2*time.Second, true, names.AmongActive
 		case spaceVanity:
 			p.CoolDown, p.PreviousMayReturn = 3*time.Second, false
+		case spaceAlike:
+			p.CoolDown, p.Form = time.Second, alikeForm
+			p.Reserved = p.ReservedKeys("root", "admin")
 		}
 		policies[space] = &p
 	}
@@ -131,7 +144,27 @@ func (c *clients) owner() string { return one(c.w, "u-0", "u-1", "u-2", "u-3") }
 
 // space is that of most requests, or another.
 func (c *clients) space() names.Space {
-	return one(c.w, names.Username, names.Username, spaceHandle, spaceVanity)
+	return one(c.w, names.Username, names.Username, spaceHandle, spaceVanity, spaceAlike)
+}
+
+// named makes a spelling one of the space. Where names look alike, there are few that do not; some of their keys are names
+// of ASCII, and some are none.
+func (c *clients) named(space names.Space, spelling string) string {
+	if space != spaceAlike {
+		return spelling
+	}
+	return one(c.w, "office", "OFFICE", "0ffice", "off1ce", "_lol_", "_l0l_", "_1ol_", "m1x", "rnix", "MIX", "Adm1n")
+}
+
+// typed is how somebody asks about a name: as its holder writes it, or wrongly.
+func (c *clients) typed(h lookedUp) string {
+	switch {
+	case h.ref.Space != spaceAlike:
+		return string(h.ref.Key)
+	case h.Name == "" || c.w.r.IntN(4) == 0:
+		return c.named(spaceAlike, "")
+	}
+	return h.Name
 }
 
 func (c *clients) new(body claims.Body) sent {
@@ -172,9 +205,11 @@ func (c *clients) deed() sent {
 		h.Owner = c.owner()
 	}
 	if w.r.IntN(8) == 0 {
-		h.ref, h.ClaimID = names.Ref{Space: c.space(), Key: names.Key(strings.ToLower(c.spelling()))}, c.someClaim(h.ClaimID)
+		space := c.space()
+		h.Name = c.named(space, c.spelling())
+		h.ref, h.ClaimID = names.Ref{Space: space, Key: names.Key(strings.ToLower(h.Name))}, c.someClaim(h.ClaimID)
 	}
-	about := c.about(h.ref.Space, string(h.ref.Key))
+	about := c.about(h.ref.Space, c.typed(h))
 	n := w.r.IntN(65)
 	if h.State == registrations.Reserved && w.r.IntN(2) == 0 {
 		n = w.r.IntN(20)
@@ -205,6 +240,7 @@ func (c *clients) claim(held []lookedUp) sent {
 	q := c.fresh()
 	b := *q.body.(*claims.UsernameClaimed)
 	b.Space = c.space()
+	b.Spelling = c.named(b.Space, b.Spelling)
 	if w.r.IntN(5) < 2 {
 		b.Mode = claims.ModeReserve
 		if w.r.IntN(3) > 0 {
@@ -215,7 +251,8 @@ func (c *clients) claim(held []lookedUp) sent {
 	held = slices.DeleteFunc(held, func(h lookedUp) bool { return h.State != registrations.Registered })
 	if len(held) > 0 && w.r.IntN(2) == 0 {
 		h := one(w, held...)
-		b.Space, b.Replaces = h.ref.Space, &claims.Replaces{Name: string(h.ref.Key), Version: h.Version}
+		b.Space, b.Replaces = h.ref.Space, &claims.Replaces{Name: c.typed(h), Version: h.Version}
+		b.Spelling = c.named(b.Space, b.Spelling)
 		if w.r.IntN(8) > 0 {
 			b.Owner = h.Owner
 		}
@@ -223,7 +260,7 @@ func (c *clients) claim(held []lookedUp) sent {
 			b.ExpectedVersion, b.Deadline = nil, time.Time{}
 		}
 		if w.r.IntN(6) == 0 {
-			b.Spelling = strings.ToUpper(string(h.ref.Key))
+			b.Spelling = strings.ToUpper(c.typed(h))
 		}
 		if w.r.IntN(8) == 0 {
 			b.Replaces.Version += w.r.Int64N(3) - 1
@@ -250,7 +287,7 @@ func (c *clients) reactivate() sent {
 	b := &claims.ReactivateRequested{About: c.about(spaceHandle, c.spelling()), Owner: c.owner()}
 	if len(back) > 0 && c.w.r.IntN(5) > 0 {
 		h := one(c.w, back...)
-		b.About, b.Owner, b.ExpectedVersion = c.about(h.ref.Space, string(h.ref.Key)), h.Owner+h.Previous, c.version(h.Version)
+		b.About, b.Owner, b.ExpectedVersion = c.about(h.ref.Space, c.typed(h)), h.Owner+h.Previous, c.version(h.Version)
 	}
 	return c.new(b)
 }
@@ -265,7 +302,7 @@ func (c *clients) privileged(h lookedUp, about claims.About) sent {
 	case 1:
 		if blocked := c.names(func(h registrations.Holding) bool { return h.State == registrations.StateBlocked }); len(blocked) > 0 {
 			h = one(w, blocked...)
-			about = c.about(h.ref.Space, string(h.ref.Key))
+			about = c.about(h.ref.Space, c.typed(h))
 		}
 		q = c.new(&claims.UnblockRequested{About: about, Actor: "root", Reason: "settled"})
 	case 2:
@@ -277,6 +314,9 @@ func (c *clients) privileged(h lookedUp, about claims.About) sent {
 		if w.r.IntN(2) == 0 {
 			q.id = w.newID(8)
 			q.event.Principal, q.event.ID = claims.Principal, q.id
+		}
+		if w.r.IntN(3) == 0 { // by its key, which only dibs may
+			q = q.with("Key", h.ref.Key).with("Spelling", "").addressed()
 		}
 	}
 	q.signing = one(w, signedWell, signedWell, signedWell, signedWell, signedByOther, unsigned, signedWrong, signedStrange, signedBefore)
@@ -297,7 +337,7 @@ func (c *clients) earlyWithdraw(sent) {
 		owner = c.owner()
 	}
 	if w.r.IntN(6) == 0 {
-		spelling = c.spelling()
+		spelling = c.named(space, c.spelling())
 	}
 	b := c.new(&claims.WithdrawRequested{About: c.about(space, spelling), ClaimID: q.id, Owner: owner})
 	c.asked = append(c.asked, b)
@@ -313,7 +353,7 @@ func (c *clients) lastMoment(sent) {
 		return
 	}
 	h := one(w, reserved...)
-	about := claims.About{Space: h.ref.Space, Spelling: string(h.ref.Key)}
+	about := claims.About{Space: h.ref.Space, Spelling: c.typed(h)}
 	q := c.new(&claims.ConfirmRequested{About: about, ClaimID: h.ClaimID, Owner: h.Owner})
 	if w.r.IntN(3) == 0 {
 		q = c.new(&claims.ExtendRequested{About: about, ClaimID: h.ClaimID, Owner: h.Owner, TTLSeconds: 2})

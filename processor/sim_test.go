@@ -25,6 +25,7 @@ var (
 // sometimes lists what must have happened in a campaign, or it has not shown what it claims to.
 var sometimes = strings.Split(strings.TrimSpace(`
 crash
+a process goes on with what it owns when the faults are over
 clean stop, drained
 stop before everything was published
 hang
@@ -35,6 +36,8 @@ fail-over
 fail-over undid a commit
 fail-over undid a take-over
 fail-over to where a look-up should have been
+fail-over under a halt
+fail-over when all was done
 commit fenced
 look-up thrown away: fenced
 a late transaction was fenced
@@ -92,6 +95,7 @@ outcome Rejected reservation_expired
 outcome Rejected not_owner
 outcome Rejected wrong_state
 outcome Rejected cooling_down
+outcome Rejected confusable
 outcome Rejected limit_exceeded
 outcome Confirmed
 outcome Extended
@@ -123,11 +127,14 @@ a policy was activated
 a policy was activated in the middle of a batch
 fail-over undid an activation
 halted: a key is lacking
+halted: a key is lacking that holds already
+asked: signed with the late key
 asked: a policy
 asked: a policy of a version that holds
 asked: a policy, not signed as one
 asked: a policy that cannot be stored
-asked: a policy that cannot be read`), "\n")
+asked: a policy that cannot be read
+asked: by a key that is no name`), "\n")
 
 // TestSimulation runs the lane through many small worlds full of faults, and has an independent checker judge each.
 func TestSimulation(t *testing.T) {

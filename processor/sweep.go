@@ -105,9 +105,7 @@ func (l *lane) ask(due []Due, now time.Time) {
 		if t := l.owned[d.Partition]; t == nil || t.Halted != "" || d.ExpiresAt.After(reading) {
 			continue
 		}
-		body := &claims.ExpiryDue{
-			About: claims.About{Space: d.Ref.Space, Spelling: string(d.Ref.Key)}, ClaimID: d.ClaimID, ExpiresAt: d.ExpiresAt,
-		}
+		body := &claims.ExpiryDue{About: claims.AboutKey(d.Ref), ClaimID: d.ClaimID, ExpiresAt: d.ExpiresAt}
 		id := claims.ExpiryID(d.ClaimID, d.ExpiresAt)
 		questions[d.Partition] = append(questions[d.Partition], l.own(body, id, d.Ref, reading))
 		l.sweeper.asked[id] = now

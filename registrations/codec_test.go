@@ -145,6 +145,7 @@ func goldenLife() map[string]registrations.Outcome {
 		"rejected_not_owner.json":           refused(registrations.NotOwner, "ReleaseRequested", ""),
 		"rejected_wrong_state.json":         refused(registrations.WrongState, "DeactivateRequested", "the name is reserved"),
 		"rejected_cooling_down.json":        rejected(registrations.CoolingDown),
+		"rejected_confusable.json":          rejected(registrations.Confusable),
 		"rejected_limit_exceeded.json":      refused(registrations.LimitExceeded, "ExtendRequested", "a reservation holds for at most 604800 seconds in this space"),
 	}
 }
@@ -202,7 +203,7 @@ func TestGoldenIsComplete(t *testing.T) {
 		}
 	}
 	for _, why := range everyReason {
-		if !reasons[why] && why != registrations.Confusable {
+		if !reasons[why] {
 			t.Errorf("no file of %s", why)
 		}
 	}

@@ -92,6 +92,7 @@ var defaultDetail = map[Reason]string{
 	ReservationExpired: "the reservation has expired",
 	NotOwner:           "the name is not held by this owner",
 	CoolingDown:        "the name was released a short while ago",
+	Confusable:         "the name looks like one that is taken",
 }
 
 // Outcome is the one answer to a request, or a fact that a decision made true beside it.

@@ -70,7 +70,7 @@ func (j *judge) asked(r *Record, owed map[string]*followUp, asked map[string]boo
 	asked[id] = true
 	q := request{kind: typeRelease}
 	switch {
-	case !q.value(r.Value), q.space != f.ref[0], q.name != f.ref[1], q.owner != f.owner, q.expectedVersion == nil || *q.expectedVersion != f.version,
+	case !q.value(r.Value), q.space != f.ref[0], q.byKey && q.key != f.ref[1], !q.byKey && q.name != f.ref[1], q.owner != f.owner, q.expectedVersion == nil || *q.expectedVersion != f.version,
 		q.actor != "", q.reason != "", !q.deadline.IsZero():
 		j.broken(4, "the release at %s is %q, expected that of %s by %q at version %d (decision at %s)", at, r.Value, f.recordKey(), f.owner, f.version, f.from)
 	case string(r.Key) != f.recordKey() || r.Partition != partitionOf(f.recordKey(), j.Partitions):
@@ -111,12 +111,12 @@ func (j *judge) cut() bool {
 	return false
 }
 
-// explained looks for what became of a release.
+// explained looks for what became of a release. A claim may replace what never was anybody's: that may be no name by now.
 func (j *judge) explained(id string, f *followUp, decided map[string]*Decision) {
 	p := partitionOf(f.recordKey(), j.Partitions)
 	if d := decided[id]; d != nil && d.Partition == p {
 		o := d.Outcome
-		if o.Type != "Released" && !strings.Contains(" not_owner version_conflict wrong_state blocked ", " "+o.Reason+" ") {
+		if o.Type != "Released" && !strings.Contains(" not_owner version_conflict wrong_state blocked invalid_name ", " "+o.Reason+" ") {
 			j.broken(3, "the release of %s at %s ended as %s %s: that explains nothing", f.recordKey(), d.place(), o.Type, o.Reason)
 		}
 		return

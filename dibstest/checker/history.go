@@ -32,8 +32,18 @@ type History struct {
 	// request from the start.
 	Policies  []Policy
 	SignedAll bool
+	// Forms says what policies make of names beyond ASCII: the checker has no tables of its own. Defaults to nil: to the
+	// checker, such spaces have no names.
+	Forms func(unicode, name string) (Form, bool)
 	// Undeliverable says which dead letters their topic refuses; nil for none. It is asked with the record of claims.
 	Undeliverable func(Record) bool
+}
+
+// Form is what a policy makes of a text that may be held as a name.
+type Form struct {
+	Canonical, Key string
+	// Fits: somebody may ask for it, as far as its characters go.
+	Fits bool
 }
 
 // Header is one header of a record.

@@ -27,14 +27,16 @@ func (d *decision) judge() {
 		d.reject("withdrawn")
 		return
 	}
-	if q.kind == typeExpiry {
+	switch {
+	case d.noName():
+		d.reject("invalid_name")
+		return
+	case q.kind == typeExpiry:
 		d.question()
 		return
 	}
 	d.expire()
 	switch {
-	case d.noName():
-		d.reject("invalid_name")
 	case q.invalid(&d.laws):
 		d.reject("invalid_request")
 	case q.kind == typeClaim && d.p.isReserved(q.key):
@@ -48,7 +50,38 @@ func (d *decision) judge() {
 }
 
 // noName reports whether the name is none. One that was held once is, although nobody may claim it any more.
-func (d *decision) noName() bool { return !d.q.nameOK || d.q.outgrown && d.h.version == 0 }
+func (d *decision) noName() bool {
+	return !d.q.nameOK || d.q.outgrown && (d.h.version == 0 || d.alike())
+}
+
+// alike reports whether another name is held that only looks like the one that is asked about. What dibs asks itself is
+// about the key.
+func (d *decision) alike() bool {
+	if !d.h.held() || d.q.id[14] == '8' {
+		return false
+	}
+	form, ok := d.laws.form(d.ref[0], d.h.name)
+	return ok && form.Canonical != d.q.canonical
+}
+
+// other answers about a name that nobody has, beside one that looks like it.
+func (d *decision) other() {
+	q := d.q
+	switch q.kind {
+	case typeConfirm, typeExtend, typeWithdraw:
+		if q.claimID != d.h.claimID && d.lapsed() {
+			d.reject("reservation_expired")
+			return
+		}
+		d.reject("unknown_claim")
+	default:
+		if q.privileged() {
+			d.reject("confusable")
+			return
+		}
+		d.reject("not_owner")
+	}
+}
 
 // due reports whether what holds the name for a while is over.
 func (d *decision) due() bool {
@@ -80,10 +113,6 @@ func (d *decision) question() {
 		return
 	}
 	d.expire()
-	if d.noName() {
-		d.reject("invalid_name")
-		return
-	}
 	d.row(KindOutcome, unpublished).ClaimID = q.claimID
 }
 
@@ -103,6 +132,10 @@ func (d *decision) early() bool {
 }
 
 func (d *decision) act() {
+	if d.q.kind != typeClaim && d.alike() {
+		d.other()
+		return
+	}
 	switch d.q.kind {
 	case typeClaim:
 		d.claim()
@@ -143,17 +176,19 @@ func (d *decision) conflict() bool {
 
 func (d *decision) claim() {
 	q, p := d.q, &d.p
-	old := ""
+	old, again := "", false
 	if q.replaces != nil {
-		old, _ = keyOf(q.replaces.name)
+		form, _ := d.laws.form(q.space, q.replaces.name)
+		old, again = form.Key, form.Canonical == q.canonical
 	}
-	mine := d.h.state == "registered" && d.h.owner == q.owner
+	alike := d.alike()
+	mine := d.h.state == "registered" && d.h.owner == q.owner && !alike
 	returns := p.PreviousMayReturn && d.h.previous == q.owner
 	switch {
 	case d.conflict():
 	case d.h.state == "cooling" && !returns:
 		d.reject("cooling_down")
-	case mine && old == q.key: // it is spelt anew
+	case mine && old == q.key && again: // it is spelt anew
 		if q.replaces.version != d.h.version {
 			d.reject("version_conflict")
 			return
@@ -163,6 +198,8 @@ func (d *decision) claim() {
 	case mine && q.onConflict == "return_existing":
 		o := d.row(KindOutcome, "Accepted")
 		o.ClaimID, o.Name, o.Owner, o.State, o.Version = d.h.claimID, d.h.name, d.h.owner, "registered", d.h.version
+	case alike:
+		d.reject("confusable")
 	case d.h.held():
 		d.reject("taken")
 	default:

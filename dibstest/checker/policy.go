@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // spaceUsername is the space that there is from the start.
@@ -24,6 +25,8 @@ type Policy struct {
 	PreviousMayReturn            bool
 	// UniqueAmong is "all" or "active".
 	UniqueAmong string
+	// Unicode is what the policy says of names beyond ASCII, as JSON; empty for nothing.
+	Unicode string
 }
 
 // username is the policy that holds from the start of every log.
@@ -41,21 +44,40 @@ type laws struct {
 	secrets map[string][]byte
 	all     bool
 	rules   int64 // the highest that were activated
+	forms   func(unicode, name string) (Form, bool)
 }
 
 func (h *History) laws() laws {
-	l := laws{policies: map[string]Policy{spaceUsername: username()}, secrets: h.Secrets, all: h.SignedAll, rules: 1}
+	l := laws{policies: map[string]Policy{spaceUsername: username()}, secrets: h.Secrets, all: h.SignedAll, forms: h.Forms, rules: 1}
 	for _, p := range h.Policies {
 		l.policies[p.Space] = p
 	}
 	return l
 }
 
-// canonical is the key of a name in a space, and whether anybody may claim it.
-func (l *laws) canonical(space, name string) (string, bool) {
+// canonical is the form of a name in a space, and whether anybody may claim it.
+func (l *laws) canonical(space, name string) (Form, bool) {
 	p, known := l.policies[space]
+	form, ok := l.form(space, name)
+	n := utf8.RuneCountInString(form.Canonical)
+	return form, ok && known && form.Fits && n >= p.MinLength && n <= p.MaxLength
+}
+
+// form is that of a name that may be held in a space, since some policy or other.
+func (l *laws) form(space, name string) (Form, bool) {
+	if p := l.policies[space]; p.Unicode != "" {
+		return p.form(l.forms, name)
+	}
 	key, ok := keyOf(name)
-	return key, ok && known && len(key) >= p.MinLength && len(key) <= p.MaxLength
+	return Form{key, key, true}, ok
+}
+
+func (p *Policy) form(forms func(unicode, name string) (Form, bool), name string) (Form, bool) {
+	if forms == nil {
+		return Form{}, false
+	}
+	form, ok := forms(p.Unicode, name)
+	return form, ok && form.Key != "" && len(form.Key) <= maxKey && len(form.Canonical) <= maxKey
 }
 
 // maxKey is how long a key may be, whatever the policy.
@@ -89,17 +111,25 @@ type activation struct {
 	all    bool
 }
 
-// policyFields is how many fields a policy has: an unknown one could change what is decided.
+// policyFields is how many fields a policy has, but for unicode: an unknown one could change what is decided.
 const policyFields = 9
 
 // activated reads the value of a PolicyActivated.
-func activated(text []byte) (a activation, ok bool) {
+func (l *laws) activated(text []byte) (a activation, ok bool) {
 	v, err := parse(text)
 	if err != nil || v.kind != '{' || len(text) > 8<<10 {
 		return a, false
 	}
 	policy, there := v.member("policy")
-	if !there || policy.kind != '{' || len(policy.members) != policyFields {
+	if !there || policy.kind != '{' {
+		return a, false
+	}
+	fields := policyFields
+	if unicode, there := policy.member("unicode"); there {
+		fields++
+		a.policy.Unicode = unicode.json()
+	}
+	if len(policy.members) != fields {
 		return a, false
 	}
 	good := true
@@ -146,6 +176,11 @@ func activated(text []byte) (a activation, ok bool) {
 	a.all = signatures == "all"
 	for i, word := range p.Reserved {
 		key, isKey := keyOf(word)
+		if p.Unicode != "" {
+			var form Form
+			form, isKey = p.form(l.forms, word)
+			key = form.Key
+		}
 		good = good && isKey && key == word && !slices.Contains(p.Reserved[:i], word)
 	}
 	for i, id := range a.keys {
@@ -153,7 +188,7 @@ func activated(text []byte) (a activation, ok bool) {
 	}
 	good = good && validSpace(p.Space) && p.Version > 0 && 1 <= p.MinLength && p.MinLength <= p.MaxLength && p.MaxLength <= maxKey &&
 		p.TTL > 0 && p.ShortestTTL <= p.TTL && p.TTL <= p.LongestTTL && (p.UniqueAmong == "all" || p.UniqueAmong == "active") &&
-		a.rules > 0 && len(a.keys) > 0 && len(a.keys) <= 32 && (a.all || signatures == "privileged")
+		a.rules > 0 && (p.Unicode == "" || a.rules > 1) && len(a.keys) > 0 && len(a.keys) <= 32 && (a.all || signatures == "privileged")
 	return a, good
 }
 

@@ -19,7 +19,11 @@ type request struct {
 	signed    bool
 	// space and key are of the name it is about: computed, else taken from the record's key.
 	space, key string
-	nameOK     bool // computed: a known space and a valid name
+	// canonical tells the names with one key apart. It is empty where the key is all that is asked about.
+	canonical string
+	byKey     bool // the value has it, in place of a name
+	laws      *laws
+	nameOK    bool // computed: a known space and a valid name
 	// outgrown: it is one, and no policy of now lets anybody claim it. It may be held since an earlier one.
 	outgrown bool
 
@@ -82,7 +86,7 @@ var fieldsOf = map[string]string{
 
 // read reads a record of claims under the laws that hold where it lies.
 func read(r *Record, l *laws) request {
-	q := request{record: r}
+	q := request{record: r, laws: l}
 	id, _ := r.header("ce_id")
 	validID := false
 	q.id, validID = uuidOf(id)
@@ -112,7 +116,7 @@ func read(r *Record, l *laws) request {
 		q.dead = "not dibs' own"
 	case q.kind == typePolicy:
 		ok := false
-		if q.activation, ok = activated(r.Value); !ok {
+		if q.activation, ok = l.activated(r.Value); !ok {
 			q.dead = "no policy"
 		}
 		return q
@@ -125,12 +129,17 @@ func read(r *Record, l *laws) request {
 	if q.principal != "" && !printable(q.principal) {
 		q.principal, q.malformed = "", true
 	}
-	if !q.malformed {
-		q.key, q.nameOK = l.canonical(q.space, q.name)
-		if _, known := l.policies[q.space]; known && !q.nameOK && q.kind != typeClaim {
-			q.key, q.nameOK = keyOf(q.name)
+	q.malformed = q.malformed || q.byKey && q.id[14] != '8'
+	if _, known := l.policies[q.space]; !q.malformed && known && q.byKey {
+		q.nameOK = true
+	} else if !q.malformed && !q.byKey {
+		var form Form
+		form, q.nameOK = l.canonical(q.space, q.name)
+		if known && !q.nameOK && q.kind != typeClaim {
+			form, q.nameOK = l.form(q.space, q.name)
 			q.outgrown = q.nameOK
 		}
+		q.key, q.canonical = form.Key, form.Canonical
 	}
 	if !q.nameOK {
 		if len(r.Key) == 0 || len(r.Key) > 512 || !utf8.Valid(r.Key) || strings.IndexByte(string(r.Key), 0) >= 0 {
@@ -144,8 +153,8 @@ func read(r *Record, l *laws) request {
 	default:
 		typed := strings.Join([]string{"unnamed", q.requestHash(string(r.Key)), q.name}, "\x00")
 		q.print, q.also = typed, nil
-		if key, ok := keyOf(q.name); ok {
-			q.also = []string{q.requestHash(q.space + "/" + key), typed}
+		if form, ok := l.form(q.space, q.name); ok && !q.byKey {
+			q.also = []string{q.requestHash(q.space + "/" + form.Key), typed}
 		}
 		if q.nameOK { // else there is no key that could stand for the name
 			q.hash = q.requestHash(q.recordKey())
@@ -238,8 +247,8 @@ func (q *request) invalidClaim(l *laws) bool {
 		}
 	}
 	if r := q.replaces; r != nil {
-		key, ok := keyOf(r.name)
-		return !ok || r.version < 1 || key == q.key && q.mode == "reserve"
+		form, ok := l.form(q.space, r.name)
+		return !ok || r.version < 1 || form.Key == q.key && form.Canonical == q.canonical && q.mode == "reserve"
 	}
 	return false
 }

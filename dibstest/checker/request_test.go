@@ -43,13 +43,13 @@ func TestPartitions(t *testing.T) {
 
 func TestCanonical(t *testing.T) {
 	for name, want := range map[string]string{"Alice": "alice", "a-b_C.9": "a-b_c.9", "0x0": "0x0", strings.Repeat("a", 32): strings.Repeat("a", 32)} {
-		if key, ok := builtin.canonical(spaceUsername, name); !ok || key != want {
-			t.Errorf("%q: %q %t, want %q", name, key, ok, want)
+		if key, ok := builtin.canonical(spaceUsername, name); !ok || key.Key != want {
+			t.Errorf("%q: %v %t, want %q", name, key, ok, want)
 		}
 	}
 	for _, name := range []string{"", "ab", ".ab", "ab-", "a b", "späß", "a\x00b", strings.Repeat("a", 33)} {
 		if key, ok := builtin.canonical(spaceUsername, name); ok {
-			t.Errorf("%q is taken for a name, %q", name, key)
+			t.Errorf("%q is taken for a name, %v", name, key)
 		}
 	}
 }

@@ -43,6 +43,10 @@ func (q *request) value(text []byte) bool {
 		}
 		delete(missing, m.name)
 	}
+	if key, _ := v.member("key"); missing["name"] && key.kind == '"' && 0 < len(key.text) && len(key.text) <= maxKey && q.kind != typeClaim {
+		q.key, q.byKey = key.text, true
+		delete(missing, "name")
+	}
 	return len(missing) == 0
 }
 
@@ -85,6 +89,28 @@ func (a *asked) field(name string, v value) (ok bool) {
 		ok = true
 	}
 	return ok
+}
+
+// json is the value as JSON again, without white space.
+func (v value) json() string {
+	all := make([]string, 0, len(v.members)+len(v.elements))
+	for _, m := range v.members {
+		all = append(all, quoted(m.name)+":"+m.value.json())
+	}
+	for _, e := range v.elements {
+		all = append(all, e.json())
+	}
+	switch v.kind {
+	case '{':
+		return "{" + strings.Join(all, ",") + "}"
+	case '[':
+		return "[" + strings.Join(all, ",") + "]"
+	case '"':
+		return quoted(v.text)
+	case '0':
+		return v.text
+	}
+	return map[byte]string{'t': "true", 'f': "false", 'n': "null"}[v.kind]
 }
 
 func (v value) member(name string) (value, bool) {
@@ -154,6 +180,9 @@ func (q *request) requestHash(recordKey string) string {
 	if q.kind == typeClaim { // always has them
 		asked["owner"], asked["mode"] = quoted(q.owner), quoted(q.mode)
 	}
+	if form, ok := q.laws.form(q.space, q.name); ok && !q.byKey && form.Key == key && form.Canonical != key {
+		asked["name"] = quoted(form.Canonical)
+	}
 	for name, s := range map[string]string{
 		"owner": q.owner, "new_owner": q.newOwner, "claim_id": q.claimID, "on_conflict": q.onConflict, "actor": q.actor, "reason": q.reason, "principal": q.principal,
 	} {
@@ -174,8 +203,8 @@ func (q *request) requestHash(recordKey string) string {
 	}
 	if r := q.replaces; r != nil {
 		old := r.name
-		if key, ok := keyOf(old); ok {
-			old = key
+		if form, ok := q.laws.form(q.space, old); ok {
+			old = form.Canonical
 		}
 		asked["replaces"] = string(canonicalObject(nil, map[string]string{"name": quoted(old), "version": strconv.FormatInt(r.version, 10)}))
 	}

@@ -57,7 +57,7 @@ type Sent struct {
 // Sign makes a request of somebody who may write to the topic, signed where it must be.
 func (l *Ledger) Sign(body claims.Body, id uuid.UUID, principal string) Sent {
 	space, name := body.Name()
-	key, err := l.rules.Policies[space].Key(name)
+	key, err := l.rules.Policies[space].HeldKey(name)
 	if err != nil {
 		panic(fmt.Sprintf("%s is no name: %v", name, err))
 	}
