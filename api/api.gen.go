@@ -443,7 +443,7 @@ type ClaimRequest struct {
 	// Examples: Alice
 	Name string `json:"name"`
 
-	// OnConflict `return_existing`: a name that the owner already holds is accepted with the version and claim_id it has; nothing changes. Without it such a claim is rejected as `taken`.
+	// OnConflict `return_existing`: a name that the owner already holds is accepted with the version and claim_id it has; nothing changes. Without it such a claim is rejected as `taken`. It does not go with `replaces`.
 	OnConflict *ClaimRequestOnConflict `json:"on_conflict,omitempty"`
 
 	// OnTimeout `withdraw`: a claim that is not decided within the wait is withdrawn, so that nobody holds a name that nobody waits for. It needs a wait. A caller who hangs up before withdraws nothing.
@@ -454,7 +454,7 @@ type ClaimRequest struct {
 	// Examples: u-17
 	Owner string `json:"owner"`
 
-	// Replaces What a rename gives up.
+	// Replaces What a rename gives up. It does not go with `on_conflict`.
 	Replaces *Replaces `json:"replaces,omitempty"`
 
 	// Space The family of names; `username` unless said otherwise.
@@ -471,7 +471,7 @@ type ClaimRequest struct {
 // ClaimRequestMode `register`, unless said otherwise: the name, at once. `reserve`: the name for a while, unless it is confirmed.
 type ClaimRequestMode string
 
-// ClaimRequestOnConflict `return_existing`: a name that the owner already holds is accepted with the version and claim_id it has; nothing changes. Without it such a claim is rejected as `taken`.
+// ClaimRequestOnConflict `return_existing`: a name that the owner already holds is accepted with the version and claim_id it has; nothing changes. Without it such a claim is rejected as `taken`. It does not go with `replaces`.
 type ClaimRequestOnConflict string
 
 // ClaimRequestOnTimeout `withdraw`: a claim that is not decided within the wait is withdrawn, so that nobody holds a name that nobody waits for. It needs a wait. A caller who hangs up before withdraws nothing.
@@ -679,7 +679,7 @@ type RenameRequest struct {
 	To string `json:"to"`
 }
 
-// Replaces What a rename gives up.
+// Replaces What a rename gives up. It does not go with `on_conflict`.
 type Replaces struct {
 	// Name The name that the owner holds, in the same space.
 	//

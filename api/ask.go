@@ -90,7 +90,7 @@ func (c *Claimer) ask(ctx context.Context, a *asking, wait time.Duration) (Resul
 		c.metrics.received.Inc()
 	}
 	record := claims.NewRecord(a.body, event, a.ref, a.trace...)
-	if a.body.Privileged() {
+	if c.cfg.Sign != nil {
 		record = c.cfg.Sign(record)
 	}
 	pub, err := c.claims.Start(partition, record)

@@ -101,6 +101,7 @@ func TestBadBody(t *testing.T) {
 			{"an empty mode", `{"name":"Alice","owner":"u","mode":""}`, 422, "invalid_request", "mode"},
 			{"a negative version", `{"name":"Alice","owner":"u","expected_version":-1}`, 422, "invalid_request", "expected_version"},
 			{"another on_conflict", `{"name":"Alice","owner":"u","on_conflict":"replace"}`, 422, "invalid_request", "on_conflict"},
+			{"on_conflict of a rename", `{"name":"Alicia","owner":"u","on_conflict":"return_existing","replaces":{"name":"Alice","version":1}}`, 422, "invalid_request", "on_conflict"},
 			{"an empty on_conflict", `{"name":"Alice","owner":"u","on_conflict":""}`, 422, "invalid_request", "on_conflict"},
 			{"much metadata", `{"name":"Alice","owner":"u","metadata":{"a":"` + strings.Repeat("x", 1020) + `"}}`, 422, "invalid_request", "metadata"},
 			{"all wrong at once", `{"name":"a","owner":"","mode":"x","expected_version":-1,"metadata":{"a":"` + strings.Repeat("x", 1020) + `"}}`,

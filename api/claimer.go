@@ -30,7 +30,8 @@ type ClaimerConfig struct {
 	Check func(partition int32) error
 	// ClockBound is how far a producer's clock may run ahead of the brokers': what deadlines allow for. Defaults to 10 s.
 	ClockBound time.Duration
-	// Sign signs the requests of actors. Without it they are refused.
+	// Sign signs requests. All are: where every request has to be, from some record on, nobody hears of it in time.
+	// Without it none is, and those of actors are refused.
 	Sign func(cloudevents.Record) cloudevents.Record
 	// Now is the clock of ce_time and of deadlines. Defaults to time.Now.
 	Now func() time.Time

@@ -10,8 +10,6 @@ import (
 // request comes to lie. It is never changed.
 type Holding struct {
 	Policies names.Policies
-	// SignedOnly: some partition refuses every request that is not signed.
-	SignedOnly bool
 	// Keys are the ids of the keys that a signature may be made with in every partition; nil for any.
 	Keys []string
 }
@@ -28,7 +26,6 @@ func Hold(start names.Policies, pinned int, rows []Partition) Holding {
 		if int(p.Partition) >= pinned {
 			continue
 		}
-		h.SignedOnly = h.SignedOnly || p.SignedOnly
 		if p.Keys != nil {
 			if h.Keys == nil {
 				h.Keys = p.Keys

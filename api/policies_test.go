@@ -125,18 +125,18 @@ func TestLookalikes(t *testing.T) {
 	})
 }
 
-// TestWhatIsToBeSigned: everything, where one partition asks for that; and with a key that holds in all.
-func TestWhatIsToBeSigned(t *testing.T) {
+// TestKeysThatHold: those that do in all partitions.
+func TestKeysThatHold(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {
-		if h := w.claimer.Holding(); h.SignedOnly || h.Keys != nil {
+		if h := w.claimer.Holding(); h.Keys != nil {
 			t.Errorf("from the start: %+v", h)
 		}
 		w.memory.set(func(m *memory) {
-			m.rows[1] = api.Partition{Partition: 1, LogEpoch: 3, SignedOnly: true, Keys: []string{"k1", "k2"}}
+			m.rows[1] = api.Partition{Partition: 1, LogEpoch: 3, Keys: []string{"k1", "k2"}}
 			m.rows[2] = api.Partition{Partition: 2, LogEpoch: 3, Keys: []string{"k2", "k3"}}
 		})
 		time.Sleep(2 * time.Second)
-		if h := w.claimer.Holding(); !h.SignedOnly || !slices.Equal(h.Keys, []string{"k2"}) {
+		if h := w.claimer.Holding(); !slices.Equal(h.Keys, []string{"k2"}) {
 			t.Errorf("holding is %+v", h)
 		}
 	})
@@ -149,9 +149,9 @@ func TestPartitionBeyondThePinnedCount(t *testing.T) {
 	for n := range rows {
 		rows[n] = api.Partition{Partition: int32(n), Policies: activated("invoice-number", 1, 1), Keys: []string{"k1", "k2"}}
 	}
-	beyond := api.Partition{Partition: 6, SignedOnly: true, Keys: []string{"k2"}}
+	beyond := api.Partition{Partition: 6, Keys: []string{"k2"}}
 	h := api.Hold(names.Builtin(), 6, append(rows, beyond))
-	if v := h.Policies.Version("invoice-number"); v != 1 || h.SignedOnly || !slices.Equal(h.Keys, []string{"k1", "k2"}) {
+	if v := h.Policies.Version("invoice-number"); v != 1 || !slices.Equal(h.Keys, []string{"k1", "k2"}) {
 		t.Errorf("with a partition beyond six: %+v", h)
 	}
 	if v := api.Hold(names.Builtin(), 7, append(rows, beyond)).Policies.Version("invoice-number"); v != 0 {

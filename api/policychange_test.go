@@ -1,10 +1,12 @@
 package api_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/dibs-hq/dibs/auth"
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/google/uuid"
 )
@@ -72,6 +74,29 @@ func TestRenameRepeatedAfterAPolicyChange(t *testing.T) {
 		w.post("/v1/names/tag/ab/rename", `{"owner":"u-18","to":"cd"}`, key).is(422, "idempotency_mismatch")
 		w.post("/v1/names/tag/ab/rename", to).is(422, "invalid_name").names("to")
 		w.post("/v1/names/tag/xy/rename", to, "Idempotency-Key: other").is(422, "invalid_request").names("to", "name")
+	})
+}
+
+// The same for what an earlier dibs took and this one refuses.
+func TestRenameOrWhatExistsRepeated(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		id := uuid.New()
+		w.memory.set(func(m *memory) { // by the rules of then: the log has activated no others
+			s := m.ledger.Sign(&claims.UsernameClaimed{
+				Space: names.Username, Spelling: "Alice", Owner: "u-17", Mode: claims.ModeRegister,
+				Replaces: &claims.Replaces{Name: "bobby", Version: 1}, OnConflict: claims.OnConflictReturn,
+			}, id, "anonymous")
+			m.logs[s.Partition] = append(m.logs[s.Partition], s.Record)
+		})
+		w.memory.decide()
+		before := len(w.memory.records())
+		const both = `{"name":"Alice","owner":"u-17","on_conflict":"return_existing","replaces":{"name":"bobby","version":1}`
+		w.claim(both+`,"claim_id":"`+id.String()+`"}`).is(201, "").heads("Idempotent-Replayed", "true").has("claim_id", id.String())
+		a := w.claim(both+"}").is(422, "invalid_request").names("on_conflict")
+		if !strings.Contains(a.text, `"detail":"does not go with replaces"`) {
+			t.Errorf("it is told %s", a.text)
+		}
+		w.published(before)
 	})
 }
 

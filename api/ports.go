@@ -49,8 +49,6 @@ type Partition struct {
 	Halted     string // why it is halted; empty where it is not
 	// Policies were activated in it, beside or in place of those that hold from the start. They are never changed.
 	Policies names.Policies
-	// SignedOnly: it refuses every request that is not signed.
-	SignedOnly bool
 	// Keys are the ids of the keys that signatures may be made with; nil for all that there are.
 	Keys []string
 }

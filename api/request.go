@@ -72,6 +72,10 @@ func (r *Request) check(policies names.Policies, shortest, wait time.Duration) (
 	if r.Replaces != nil {
 		claim.Replaces = r.checkReplaces(ref, policy, found)
 	}
+	var invalid *claims.InvalidError
+	if errors.As(claim.ValidUnder(claims.Rules), &invalid) { // an earlier dibs took it: repeated, it has its outcome
+		found.byPolicy(invalid.Field, invalid.Detail)
+	}
 	if r.Withdraw && wait <= 0 {
 		found.field("on_timeout", "needs a wait: it does not go with respond-async or wait=0")
 	}

@@ -20,7 +20,7 @@ func TestFollowUp(t *testing.T) {
 		w.get(a.header.Get("Location")).is(200, "").follows("released", "alice", 1)
 		w.post(nameOfAlice+"/rename", toAlicia, key).is(200, "").heads("Idempotent-Replayed", "true").follows("released", "alice", 1)
 		w.claim(`{"name":"ALICIA","owner":"u-17","replaces":{"name":"alicia"}}`).is(201, "").has("follow_up", nil) // spelt anew
-		w.claim(`{"name":"alicia","owner":"u-17","on_conflict":"return_existing","replaces":{"name":"alicia"}}`).is(201, "").has("follow_up", nil)
+		w.claim(`{"name":"alicia","owner":"u-17","replaces":{"name":"alicia"}}`).is(201, "").has("follow_up", nil)
 
 		// By reservation: it follows the confirmation.
 		id := w.claim(`{"name":"Alma","owner":"u-17","mode":"reserve","ttl_seconds":60,"replaces":{"name":"alicia"}}`).is(201, "").has("follow_up", nil).string("claim_id")

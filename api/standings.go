@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dibs-hq/dibs/names"
+	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -28,17 +28,7 @@ type standings struct {
 	start  names.Policies // those that hold from the start of every log
 	pinned int            // the count of partitions that claims are routed to
 	last   atomic.Pointer[standing]
-
-	mu      sync.Mutex
-	reading *reading // the one under way; nil for none
-}
-
-// reading is one look at the rows, for all who want one meanwhile.
-type reading struct {
-	done chan struct{}
-	err  error
-	// left: whoever looked went away, or worse. Its error is nobody else's.
-	left bool
+	looks  singleflight.Group
 }
 
 type standing struct {
@@ -99,40 +89,20 @@ func (s *standings) readOlder(ctx context.Context, age time.Duration) error {
 	return s.read(ctx)
 }
 
-// share is read, and says whether it was somebody else's look.
+// share is read, and says whether it was somebody else's look. A look goes on when whoever began it goes away: others may
+// wait for it, and it has an end of its own.
 func (s *standings) share(ctx context.Context) (joined bool, err error) {
-	for {
-		s.mu.Lock()
-		r := s.reading
-		if r == nil {
-			r = &reading{done: make(chan struct{}), left: true}
-			s.reading = r
-			s.mu.Unlock()
-			return false, s.lead(ctx, r)
-		}
-		s.mu.Unlock()
-		select {
-		case <-r.done:
-		case <-ctx.Done():
-			return true, ctx.Err()
-		}
-		if !r.left {
-			return true, r.err
-		}
+	led := false
+	looked := s.looks.DoChan("", func() (any, error) {
+		led = true
+		return nil, s.look(context.WithoutCancel(ctx))
+	})
+	select {
+	case r := <-looked:
+		return !led, r.Err
+	case <-ctx.Done():
+		return true, ctx.Err()
 	}
-}
-
-// lead looks for all who wait.
-func (s *standings) lead(ctx context.Context, r *reading) error {
-	defer func() {
-		s.mu.Lock()
-		s.reading = nil
-		s.mu.Unlock()
-		close(r.done)
-	}()
-	r.err = s.look(ctx)
-	r.left = r.err != nil && ctx.Err() != nil
-	return r.err
 }
 
 // look reads the rows.

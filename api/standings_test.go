@@ -111,8 +111,8 @@ func TestStandingsErrors(t *testing.T) {
 			t.Errorf("after %s: %v", time.Since(start), err)
 		}
 		all.Wait()
-		if rows.looks != 2 || rows.most != 1 {
-			t.Errorf("%d looks, %d at once", rows.looks, rows.most)
+		if rows.looks != 1 { // it went on without whoever began it
+			t.Errorf("%d looks", rows.looks)
 		}
 	})
 }

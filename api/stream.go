@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -25,8 +26,11 @@ const (
 	// openTimeout is how long Kafka has to say where a stream begins.
 	openTimeout = 5 * time.Second
 	// writeTimeout is how long a caller may take to make room for what it is sent. One that does not keep up is read for no
-	// faster, and is cut only where it makes none: behind large buffers of the system that may be one that reads slowly.
+	// faster, and is cut only where it makes none.
 	writeTimeout = 10 * time.Second
+	// sendBuffer is how much the system is to hold for a caller (Linux: twice that). It says that there is room when a third
+	// is gone, and by itself it would hold some 4 MB: by then who reads slowly is cut.
+	sendBuffer = 128 << 10
 	// reconnect is when a client should come back.
 	reconnect = time.Second
 	// writeSize is about how much is written at once.
@@ -125,6 +129,7 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from *Place,
 		return unavailable(err)
 	}
 	defer stream.Close()
+	boundSending(r.Context())
 	h := w.Header()
 	h.Set("Content-Type", eventStream)
 	h.Set("X-Accel-Buffering", "no") // or nginx would collect events
@@ -140,6 +145,20 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, from *Place,
 	s.streams.ended.WithLabelValues(string(why)).Inc()
 	s.log.DebugContext(ctx, "stream has ended", "reason", string(why), "principal", to.principal.Name)
 	return nil
+}
+
+type connKey struct{}
+
+// withConn keeps a request's connection, for boundSending.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// boundSending keeps what waits to be sent small, where the connection is one that has such a bound.
+func boundSending(ctx context.Context) {
+	if c, ok := ctx.Value(connKey{}).(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = c.SetWriteBuffer(sendBuffer) // else it is as before
+	}
 }
 
 // streaming is one stream on its way to its caller.

@@ -410,6 +410,25 @@ func TestStreamIsNotCut(t *testing.T) {
 	}
 }
 
+// Who reads slowly is not cut, however much there is: he takes more than nothing in any ten seconds.
+func TestSlowReader(t *testing.T) {
+	t.Parallel()
+	topic := newTopic()
+	s := serve(t, streamsOf(topic))
+	resp := s.open(streamPath)
+	for i := range 40_000 {
+		topic.append(int32(i%partitions), fmt.Appendf(nil, `{"request_id":"6f0c1a52-6e0b-4a0e-9c67-0a3a2f6f5a10","space":"username","key":"n%d","name":"%0300d","owner":"u","outcome":"Accepted","log_time":"2026-11-21T10:00:00Z","request_hash":"%064d"}`, i, i, i))
+	}
+	for began := time.Now(); time.Since(began) < 14*time.Second; time.Sleep(time.Second / 4) {
+		if _, err := io.CopyN(io.Discard, resp.Body, 5_000); err != nil {
+			t.Fatalf("after %s: %v", time.Since(began), err)
+		}
+		if topic.opened() == 0 {
+			t.Fatalf("cut after %s", time.Since(began))
+		}
+	}
+}
+
 // Who does not read is cut, and keeps nobody waiting meanwhile; who has gone is missed at once.
 func TestSlowStream(t *testing.T) {
 	t.Parallel()

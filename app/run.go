@@ -201,11 +201,10 @@ func (d *Deployment) leaderAnswers(partition int32) error {
 
 // startClaimer starts what claims names in this process.
 func (r *running) startClaimer(ctx context.Context) (err error) {
-	requests := r.d.SignedClaims(func() api.Holding { return r.claimer.Holding() })
 	r.claimer, err = api.NewClaimer(api.ClaimerConfig{
 		Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Registerer: r.registry, Log: r.Log,
-		Check: r.d.leaderAnswers, ClockBound: r.d.ClockBound, Sign: requests.Sign(),
-	}, requests, r.d.Record, r.d.Waiter)
+		Check: r.d.leaderAnswers, ClockBound: r.d.ClockBound, Sign: r.d.Signer(func() api.Holding { return r.claimer.Holding() }),
+	}, r.d.Claims, r.d.Record, r.d.Waiter)
 	if err != nil {
 		return err
 	}

@@ -9,52 +9,18 @@ import (
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/config"
-	"github.com/dibs-hq/dibs/kafka"
 	"github.com/dibs-hq/dibs/processor"
 )
 
-// SignedClaims writes requests to the topic claims, signed where every request has to be: by the settings, or by what
-// holds. It is safe for concurrent use.
-type SignedClaims struct {
-	*kafka.Claims
-	d     *Deployment
-	holds func() api.Holding
-}
-
-// SignedClaims returns the deployment's claims; holds says what holds by now.
-func (d *Deployment) SignedClaims(holds func() api.Holding) *SignedClaims {
-	return &SignedClaims{d.Claims, d, holds}
-}
-
-// Start implements api.Claims.
-func (s *SignedClaims) Start(partition int32, r cloudevents.Record) (api.Publication, error) {
-	return s.Claims.Start(partition, s.sign(r))
-}
-
-// Publish is that of kafka.Claims.
-func (s *SignedClaims) Publish(ctx context.Context, partition int32, r cloudevents.Record) (int64, error) {
-	return s.Claims.Publish(ctx, partition, s.sign(r))
-}
-
-func (s *SignedClaims) sign(r cloudevents.Record) cloudevents.Record {
-	h := s.holds()
-	if len(s.d.Keys.All) == 0 || !h.SignedOnly && s.d.Config.Security.RequireSignatures != config.SignAll {
-		return r // unsigned, where a signature is asked for, it is rejected as not_allowed
-	}
-	return s.d.sign(r, h)
-}
-
-// Sign signs a request, whether it has to be or not. It is nil where there is no key.
-func (s *SignedClaims) Sign() func(cloudevents.Record) cloudevents.Record {
-	if len(s.d.Keys.All) == 0 {
+// Signer signs requests with a key that holds in all partitions, as far as is known: holds says what does by now. It is nil
+// where there is no key.
+func (d *Deployment) Signer(holds func() api.Holding) func(cloudevents.Record) cloudevents.Record {
+	if len(d.Keys.All) == 0 {
 		return nil
 	}
-	return func(r cloudevents.Record) cloudevents.Record { return s.d.sign(r, s.holds()) }
-}
-
-// sign signs with a key that holds in all partitions, as far as is known.
-func (d *Deployment) sign(r cloudevents.Record, h api.Holding) cloudevents.Record {
-	return d.Keys.All.Signing(d.Keys.Signing, h.Keys).Sign(r)
+	return func(r cloudevents.Record) cloudevents.Record {
+		return d.Keys.All.Signing(d.Keys.Signing, holds().Keys).Sign(r)
+	}
 }
 
 // errNoRequestKeys says what to do about a missing file.
@@ -118,5 +84,3 @@ func (d *Deployment) Held(ctx context.Context) (api.Holding, error) {
 	}
 	return api.Hold(d.Policies, pinned.Partitions, rows), nil
 }
-
-var _ api.Claims = (*SignedClaims)(nil)

@@ -268,7 +268,8 @@ func TestRetiredKey(t *testing.T) {
 	}
 }
 
-// TestEverythingSigned: from the record on that asks for it, the API signs, also one that was not told to.
+// TestEverythingSigned: the API signs all that it publishes, also before the record that asks for it, and where its own
+// settings do not: nothing of it is rejected behind that record.
 func TestEverythingSigned(t *testing.T) {
 	t.Parallel()
 	d := deploy(t, 2)
@@ -280,7 +281,7 @@ func TestEverythingSigned(t *testing.T) {
 	unsigned := newClaim(2, "mallory", "u-6")
 	unsigned.Topic = d.topic.claims
 	d.topic.append(d.topic.client, unsigned.Record)
-	d.soon(api, 201, "", "/v1/claims", `{"name":"bobby","owner":"u-2","on_conflict":"return_existing"}`)
+	d.must(api, 201, "", "/v1/claims", `{"name":"bobby","owner":"u-2"}`)
 	d.must(api, 200, "", "/v1/names/username/alice/release", `{"owner":"u-1"}`)
 	d.settled(time.Minute)
 	if why := value[string](d, `SELECT reason FROM decisions WHERE request_id = $1`, unsigned.id); why != "not_allowed" {

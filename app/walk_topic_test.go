@@ -134,6 +134,9 @@ func (w *walker) claimed(what, name string, h noted) fields {
 		if w.chance(40) {
 			reserve()
 		}
+		if w.chance(10) {
+			more["on_conflict"] = "return_existing"
+		}
 	}
 	if v := w.version(h); v != nil && w.chance(50) {
 		more["expected_version"] = *v
@@ -228,7 +231,7 @@ func (w *walker) stroll() {
 func (w *walker) activate(version int) {
 	value := fmt.Appendf(nil, `{"space":"username","version":%d,"policy":{"min_length":3,"max_length":32,"reserved":["admin","postmaster","root"],`+
 		`"ttl_seconds":900,"shortest_ttl_seconds":1,"longest_ttl_seconds":604800,"cool_down_seconds":2,"previous_may_return":true,"unique_among":%q},`+
-		`"rules":1,"keys":[%q],"signatures":"privileged"}`, version, map[bool]string{true: "all", false: "active"}[version == 2], w.keys.Signing.ID)
+		`"rules":%d,"keys":[%q],"signatures":"privileged"}`, version, map[bool]string{true: "all", false: "active"}[version == 2], version-1, w.keys.Signing.ID)
 	sum := sha256.Sum256(append([]byte("dibs/policy\x00"), value...))
 	id := uuid.UUID(sum[:16])
 	id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80

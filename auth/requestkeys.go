@@ -14,8 +14,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// RequestKeys are the secrets that dibs' own and privileged requests are signed with: the processor's, the API's and the
-// command line's are the same file.
+// RequestKeys are the secrets that requests are signed with: the processor's, the API's and the command line's are the
+// same file.
 type RequestKeys struct {
 	Signing claims.SigningKey // the first of the file
 	All     claims.Keys       // what a signature may be made with

@@ -17,11 +17,15 @@ import (
 // Rules is the version of the rules by which requests are decided: what this dibs knows, all lower ones included. A
 // policy that says more than one could before comes with a higher version.
 //
-// Rules 2 know policies with unicode, and dibs' own requests by key.
+// Rules 2 know policies with unicode, and dibs' own requests by key; and refuse a claim that gives up a name and asks for
+// on_conflict.
 const Rules = 2
 
 // rulesUnicode are the first that know policies with unicode.
 const rulesUnicode = 2
+
+// rulesOneWish are the first that refuse a claim with both replaces and on_conflict.
+const rulesOneWish = 2
 
 // SpaceKey is the key of the records about a space as a whole: no name has it.
 func SpaceKey(s names.Space) string { return string(s) + "/" }

@@ -51,3 +51,31 @@ func BenchmarkPartition(b *testing.B) {
 		claims.Partition("username/raymond.richardson96", 12)
 	}
 }
+
+// What signing adds: to a request of the API as it is written, and where a signature is looked at as it is read.
+func BenchmarkSign(b *testing.B) {
+	record, key := minimal().Record(event(), alice), activationKey
+	keys := claims.Keys{key.ID: key.Secret}
+	b.Run("Record", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			key.Sign(minimal().Record(event(), alice))
+		}
+	})
+	b.Run("Sign", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			key.Sign(record)
+		}
+		b.ReportMetric(float64(key.Sign(record).Size()-record.Size()), "bytes/record")
+	})
+	signed := key.Sign(record)
+	b.Run("Signed", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if !keys.Signed(signed) {
+				b.Fatal("it is not")
+			}
+		}
+	})
+}

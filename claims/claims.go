@@ -144,6 +144,14 @@ func (c *UsernameClaimed) Validate() error {
 	return nil
 }
 
+// ValidUnder checks what these rules ask beyond Validate. Claims that earlier rules decided stand as they were decided.
+func (c *UsernameClaimed) ValidUnder(rules int) error {
+	if rules >= rulesOneWish && c.Replaces != nil && c.OnConflict != OnConflictReject {
+		return &InvalidError{"on_conflict", "does not go with replaces"}
+	}
+	return nil
+}
+
 // ValidOwner checks the id of an owner: 1 to 255 printable ASCII bytes.
 func ValidOwner(owner string) error {
 	if !printable(owner, MaxOwner) {

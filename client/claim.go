@@ -18,7 +18,8 @@ type Claim struct {
 	Owner string
 	// ExpectedVersion, if set, is the version that the name must have; 0 for never held or free.
 	ExpectedVersion *int64
-	// ReturnExisting accepts a name that the owner holds already, instead of rejecting it as taken.
+	// ReturnExisting accepts a name that the owner holds already, instead of rejecting it as taken. It does not go with
+	// Replaces.
 	ReturnExisting bool
 	// Replaces makes it a rename: the owner gives up that name when it has this one for good.
 	Replaces *Replaces

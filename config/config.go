@@ -128,7 +128,7 @@ var keys = []key{
 	{name: "api.rate_per_second", value: 0.0, help: "claims per second and principal; 0 for no limit"},
 	{name: "api.rate_burst", value: 100, help: "claims that a principal may make at once under the limit"},
 	{name: "ops.addr", value: ":8081", help: "address of /livez, /readyz and /metrics"},
-	{name: "security.request_keys_file", value: "", help: "file of the keys that dibs' own and privileged requests are signed with; dibs keys request makes one"},
+	{name: "security.request_keys_file", value: "", help: "file of the keys that requests are signed with: dibs' own, what an actor asks, and all of an API; dibs keys request makes one"},
 	{name: "security.require_signatures", value: "privileged", help: "privileged: what an actor or dibs itself asks must be signed; all: every request, which dibs spaces apply makes hold"},
 	{name: "processor.group", value: "dibs", help: "consumer group that deals out the partitions"},
 	{name: "processor.lanes", value: 0, help: "pipelines that the owned partitions are spread over; 0: one per core"},

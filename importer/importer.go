@@ -26,6 +26,8 @@ type Config struct {
 	Partitions int
 	// Principal is who the claims are said to come from. Defaults to "import".
 	Principal string
+	// Sign signs the claims. Nil: they are not signed.
+	Sign func(cloudevents.Record) cloudevents.Record
 	// Waiting is how many rows wait for their outcome at once. Defaults to 2,048.
 	Waiting int
 	// Resend is how long to wait for an outcome before the claim is sent again, under the same id. Defaults to 30 s.
@@ -224,7 +226,11 @@ func (im *Importer) attempt(ctx context.Context, w work, partition int32) (regis
 	ctx, cancel := context.WithTimeout(ctx, im.cfg.Resend)
 	defer cancel()
 	event := cloudevents.Event{ID: w.id, Source: "dibs/import", Principal: im.cfg.Principal, Time: time.Now()}
-	if _, err := im.claims.Publish(ctx, partition, w.claim.Record(event, w.ref)); err != nil && !errors.Is(err, api.ErrUnknown) {
+	record := w.claim.Record(event, w.ref)
+	if im.cfg.Sign != nil {
+		record = im.cfg.Sign(record)
+	}
+	if _, err := im.claims.Publish(ctx, partition, record); err != nil && !errors.Is(err, api.ErrUnknown) {
 		return registrations.Outcome{}, err
 	}
 	select {

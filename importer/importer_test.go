@@ -112,6 +112,34 @@ const file = "username,owner_id\nAlice,u-1\nalice,u-2\nroot\u200b,u-3\n,u-4\nbob
 
 const fileWants = "1: 2:taken 3:invalid_name 4:invalid_name 5:invalid_request 6: 7: 8:malformed"
 
+// signedClaims takes only what is signed with a key.
+type signedClaims struct {
+	*log
+	keys claims.Keys
+}
+
+func (s signedClaims) Publish(ctx context.Context, partition int32, r cloudevents.Record) (int64, error) {
+	if !s.keys.Signed(r) {
+		return 0, errors.New("it is not signed")
+	}
+	return s.log.Publish(ctx, partition, r)
+}
+
+func TestClaimsAreSigned(t *testing.T) {
+	l, key := newLog(), claims.SigningKey{ID: "k1", Secret: []byte("of a test")}
+	rows, err := importer.NewReader(strings.NewReader(file), "f.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := importer.Config{Policies: names.Builtin(), Partitions: 12, Waiting: 16, Sign: key.Sign, Resend: 100 * time.Millisecond}
+	im := importer.New(cfg, signedClaims{l, claims.Keys{key.ID: key.Secret}}, l.waiter, l)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // what is not taken is tried again
+	defer cancel()
+	if err := im.Run(ctx, rows, 0, func(importer.Result) {}); err != nil || len(l.decided) != 3 {
+		t.Errorf("%d claims are decided, %v", len(l.decided), err)
+	}
+}
+
 func TestRunAccountsForEveryRow(t *testing.T) {
 	l := newLog()
 	if got := reasons(run(t, l, file, "f.csv", 0)); got != fileWants {

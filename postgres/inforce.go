@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -14,34 +15,46 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// inForceCache keeps what was read of the column policies: it is the same in nearly every row, and at every look.
+// inForceCache keeps what was read of the column policies: it is the same in nearly every row, and at every look, and as
+// large as its lists of reserved words. So a look gets the text only where it does not know its hash.
 type inForceCache struct {
 	mu     sync.Mutex
-	byText map[string]*processor.InForce
+	byHash map[string]*processor.InForce
 }
 
-// mostInForce is how many texts are kept: more than hold at once in any deployment.
+// hashOfPolicies is an expression of partitions p. (Not md5: a Postgres that goes by FIPS has none.)
+const hashOfPolicies = `sha256(jsonb_send(p.policies))`
+
+// mostInForce is how many are kept: more than hold at once in any deployment.
 const mostInForce = 256
+
+// known returns what was read so far, and its hashes.
+func (c *inForceCache) known() (map[string]*processor.InForce, [][]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	hashes := make([][]byte, 0, len(c.byHash))
+	for hash := range c.byHash {
+		hashes = append(hashes, []byte(hash))
+	}
+	return maps.Clone(c.byHash), hashes
+}
 
 // read never fails: what cannot be read is its partition's trouble, which is halted with it, and not that of all others
 // that are looked at along with it.
-func (c *inForceCache) read(text *string) *processor.InForce {
-	if text == nil {
-		return nil
-	}
+func (c *inForceCache) read(hash []byte, text string) *processor.InForce {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f, ok := c.byText[*text]; ok {
+	if f, ok := c.byHash[string(hash)]; ok {
 		return f
 	}
-	f, err := processor.ReadInForce([]byte(*text))
+	f, err := processor.ReadInForce([]byte(text))
 	if err != nil {
 		f = &processor.InForce{Unreadable: err.Error()}
 	}
-	if len(c.byText) >= mostInForce || c.byText == nil {
-		c.byText = make(map[string]*processor.InForce)
+	if len(c.byHash) >= mostInForce || c.byHash == nil {
+		c.byHash = make(map[string]*processor.InForce)
 	}
-	c.byText[*text] = f
+	c.byHash[string(hash)] = f
 	return f
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/postgres"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
@@ -57,6 +58,70 @@ func TestPoliciesAreKept(t *testing.T) {
 	if err != nil || len(all) != 2 || all[0].Policies.Version(names.Username) != 3 {
 		t.Errorf("the API is told %+v, %v", all, err)
 	}
+}
+
+// underPolicies is a record of 48 partitions in which something large holds, and the proxy that it is reached through.
+func underPolicies(t testing.TB) (*postgres.Record, *proxy) {
+	cfg := configure(t)
+	writer := open(t, cfg)
+	all := make([]processor.Batch, 48)
+	for p := range all {
+		all[p] = activating(acquire(t, writer, int32(p)), 2, 500)
+	}
+	commit(t, writer, all...)
+	p, dsn := startProxy(t, cfg.DSN)
+	cfg.DSN = dsn
+	return open(t, cfg), p
+}
+
+// TestPoliciesAreReadOnce: what holds is large, and every replica looks each second. Only what has changed is read again,
+// and in the row where it did.
+func TestPoliciesAreReadOnce(t *testing.T) {
+	r, p := underPolicies(t)
+	look := func(changed int) int {
+		t.Helper()
+		all, err := r.All(t.Context())
+		if err != nil || len(all) != 48 {
+			t.Fatalf("%d rows, %v", len(all), err)
+		}
+		for i, s := range all {
+			version, words := 2, 500
+			if i == changed {
+				version, words = 3, 400
+			}
+			if u := s.InForce.Policies[names.Username]; u == nil || u.Version != version || len(u.Reserved) != words {
+				t.Fatalf("partition %d is under %s, want version %d", i, s.InForce.JSON(), version)
+			}
+		}
+		return p.heard()
+	}
+	first, again := look(-1), look(-1)
+	if first < 48*5_000 || again > 48*200 {
+		t.Errorf("the first look takes %d bytes, the next one %d", first, again)
+	}
+	commit(t, r, activating(standing(t, r, 7), 3, 400))
+	p.heard()
+	if n, again := look(7), look(7); n < 4_000 || n > 48*200+10_000 || again > 48*200 {
+		t.Errorf("after a change it takes %d bytes, then %d", n, again)
+	}
+	t.Logf("48 partitions under 500 reserved words: the first look takes %d bytes, the next one %d", first, again)
+}
+
+// BenchmarkPartitions is the look that every API takes each second.
+func BenchmarkPartitions(b *testing.B) {
+	r, p := underPolicies(b)
+	for range 10 { // until the statement is prepared
+		if _, err := r.Partitions(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	p.heard()
+	for b.Loop() {
+		if _, err := r.Partitions(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(p.heard())/float64(b.N), "bytes/op")
 }
 
 // TestUnreadablePolicies: a row whose policies nobody can read is its partition's trouble, and that of no other.

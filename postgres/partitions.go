@@ -14,20 +14,33 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const standingFields = `p.partition, p.log_epoch, p.next_offset, p.writer_epoch, p.writer_id, p.log_time,
-	p.last_record_offset, p.last_record_hash, p.published_through, coalesce(p.halted, ''), p.policies::text`
+// standingFields are what scanStanding reads.
+const standingFields = placeFields + `, ` + hashOfPolicies + `, p.policies::text`
 
-func (r *Record) scanStanding(row pgx.CollectableRow) (s processor.Standing, err error) {
+const placeFields = `p.partition, p.log_epoch, p.next_offset, p.writer_epoch, p.writer_id, p.log_time,
+	p.last_record_offset, p.last_record_hash, p.published_through, coalesce(p.halted, '')`
+
+func (r *Record) scanStanding(row pgx.CollectableRow) (processor.Standing, error) {
+	return r.scanKnown(row, nil)
+}
+
+// scanKnown reads placeFields, the hash of the policies, and their text, which may be left out where they are known.
+func (r *Record) scanKnown(row pgx.CollectableRow, known map[string]*processor.InForce) (s processor.Standing, err error) {
 	var logTime *time.Time
+	var hashed []byte
 	var policies *string
 	var hash int64
 	var writer [16]byte
 	err = row.Scan(&s.Partition, &s.LogEpoch, &s.NextOffset, &s.WriterEpoch, &writer, &logTime,
-		&s.LastOffset, &hash, &s.PublishedThrough, &s.Halted, &policies)
+		&s.LastOffset, &hash, &s.PublishedThrough, &s.Halted, &hashed, &policies)
 	if err != nil {
 		return s, err
 	}
-	s.InForce = r.inForce.read(policies)
+	if policies != nil {
+		s.InForce = r.inForce.read(hashed, *policies)
+	} else if hashed != nil {
+		s.InForce = known[string(hashed)]
+	}
 	s.WriterID, s.LastHash = writer, uint32(hash)
 	if logTime != nil {
 		s.LogTime = logTime.UTC()
@@ -91,7 +104,7 @@ func (r *Record) evict(ctx context.Context, partition int32) error {
 
 // Standings implements processor.Record.
 func (r *Record) Standings(ctx context.Context, partitions []int32) ([]processor.Standing, error) {
-	return r.standings(ctx, `p.partition = ANY ($2)`, partitions)
+	return r.standings(ctx, `p.partition = ANY ($3)`, partitions)
 }
 
 // All returns the rows of all partitions, in order: what `dibs partitions` shows.
@@ -100,10 +113,14 @@ func (r *Record) All(ctx context.Context) ([]processor.Standing, error) {
 }
 
 func (r *Record) standings(ctx context.Context, where string, args ...any) (all []processor.Standing, err error) {
+	known, hashes := r.inForce.known()
 	err = r.do(ctx, "read partitions", func(ctx context.Context, c *pgx.Conn) error {
-		rows, _ := c.Query(ctx, `SELECT `+standingFields+` FROM partitions p WHERE p.topic = $1 AND `+where+` ORDER BY p.partition`,
-			append([]any{r.cfg.Topic}, args...)...)
-		all, err = pgx.CollectRows(rows, r.scanStanding)
+		// OFFSET 0: the hash is made once.
+		rows, _ := c.Query(ctx, `
+			SELECT `+placeFields+`, p.hash, CASE WHEN p.hash = ANY ($2::bytea[]) THEN NULL ELSE p.policies::text END
+			FROM (SELECT p.*, `+hashOfPolicies+` AS hash FROM partitions p WHERE p.topic = $1 AND `+where+` OFFSET 0) p
+			ORDER BY p.partition`, append([]any{r.cfg.Topic, hashes}, args...)...)
+		all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (processor.Standing, error) { return r.scanKnown(row, known) })
 		return err
 	})
 	return all, err
@@ -119,7 +136,7 @@ func (r *Record) Partitions(ctx context.Context) ([]api.Partition, error) {
 	for i, s := range all {
 		partitions[i] = api.Partition{Partition: s.Partition, LogEpoch: s.LogEpoch, NextOffset: s.NextOffset, Halted: s.Halted}
 		if f := s.InForce; f != nil {
-			partitions[i].Policies, partitions[i].SignedOnly, partitions[i].Keys = f.Policies, f.SignedOnly, f.Keys
+			partitions[i].Policies, partitions[i].Keys = f.Policies, f.Keys
 		}
 	}
 	return partitions, nil

@@ -21,6 +21,7 @@ type proxy struct {
 	cutAt   int // the server's n-th next message packet is lost, and its connection with it; 0 for never
 	conns   map[net.Conn]struct{}
 	closing bool
+	said    int // bytes of the server
 }
 
 // startProxy returns a proxy of the server of a DSN, and the DSN through it.
@@ -78,7 +79,7 @@ func (p *proxy) pass(to, from net.Conn, fromServer bool) {
 	b := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(b)
-		if n > 0 && !p.let(fromServer) {
+		if n > 0 && !p.let(fromServer, n) {
 			return
 		}
 		if n > 0 {
@@ -92,12 +93,15 @@ func (p *proxy) pass(to, from net.Conn, fromServer bool) {
 	}
 }
 
-// let waits while the proxy is frozen, and reports whether this packet goes on.
-func (p *proxy) let(fromServer bool) bool {
+// let waits while the proxy is frozen, and reports whether this packet of n bytes goes on.
+func (p *proxy) let(fromServer bool, n int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.frozen && !p.closing {
 		p.thaw.Wait()
+	}
+	if fromServer {
+		p.said += n
 	}
 	if fromServer && p.cutAt > 0 {
 		p.cutAt--
@@ -125,6 +129,15 @@ func (p *proxy) cut(n int) {
 	p.mu.Lock()
 	p.cutAt = n
 	p.mu.Unlock()
+}
+
+// heard returns how many bytes the server has said since the last time.
+func (p *proxy) heard() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.said
+	p.said = 0
+	return n
 }
 
 // uncut reports whether the cut is still to come, and calls it off.

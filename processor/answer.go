@@ -301,6 +301,10 @@ func (a *answering) noClaim(claim uuid.UUID) {
 // claim decides UsernameClaimed.
 func (a *answering) claim(c *claims.UsernameClaimed) {
 	r := a.received
+	if err := c.ValidUnder(a.InForce.rules()); err != nil {
+		a.reject(registrations.InvalidRequest, err.Error())
+		return
+	}
 	ttl, replaces, err := terms(c, r.Policy)
 	if err != nil {
 		a.reject(registrations.InvalidRequest, err.Error())

@@ -215,7 +215,7 @@ func (l *lane) done(r run, b Batch) {
 		t.regime, _ = NewRegime(l.rules, b.InForce) // records were received under it: nothing is lacking
 	}
 	l.mu.Unlock()
-	l.metrics.decided(b)
+	l.metrics.decided(b, l.rules.Keys)
 	signal(l.committed)
 }
 

@@ -33,7 +33,8 @@ type Received struct {
 	Policy *names.Policy // of the space; nil for an unknown one and for a record that cannot be read
 	Hash   claims.Hash
 
-	signed     bool
+	signed     bool  // checked where it matters only
+	toSign     bool  // it counts only with a signature
 	own        bool  // dibs asks it itself, of the key
 	named      bool  // Ref was computed
 	err        error // of reading: *claims.MalformedError or *claims.UnanswerableError
@@ -48,8 +49,11 @@ func Receive(m Message, rules Rules) Received {
 	if unanswerable(r.err) {
 		return r
 	}
-	r.signed = rules.Keys.Signed(m.Record)
-	if r.own = claims.OwnID(r.Request.ID); r.own && (!r.signed || r.Request.Principal != claims.Principal) {
+	r.own = claims.OwnID(r.Request.ID)
+	if body := r.Request.Body; r.own || body != nil && (rules.SignedOnly || body.Privileged()) {
+		r.toSign, r.signed = true, rules.Keys.Signed(m.Record)
+	}
+	if r.own && (!r.signed || r.Request.Principal != claims.Principal) {
 		r.err = &claims.UnanswerableError{Detail: "ce_id is of version 8, which is for dibs' own requests, and is not signed as one"}
 		return r
 	}
@@ -79,6 +83,10 @@ func Receive(m Message, rules Rules) Received {
 	r.Hash = claims.HashOf(body, asked, r.Request.Principal, rules.Policies)
 	return r
 }
+
+// MustBeSigned reports whether a request counts only with a signature, where it lies. Any other may have one: the API signs
+// all that it publishes.
+func (r *Received) MustBeSigned() bool { return r.toSign }
 
 // unnamed stands for what is asked for where that has no key: it is the name as typed, under the record's own key. NUL
 // keeps the two apart, and this hash from that of any name that has a key.

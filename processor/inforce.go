@@ -45,6 +45,14 @@ func (f *InForce) with(a *claims.PolicyActivated) *InForce {
 	return next
 }
 
+// rules is the version of the rules to decide by: the first, before any was activated.
+func (f *InForce) rules() int {
+	if f == nil {
+		return 1
+	}
+	return f.Rules
+}
+
 // Over returns the policies where f holds, whose log began with those of start.
 func (f *InForce) Over(start names.Policies) names.Policies {
 	if f == nil {

@@ -53,7 +53,7 @@ func (l *policyLog) activate(key string, a claims.PolicyActivated, change func(*
 	if change != nil {
 		change(&p)
 	}
-	a.Policy, a.Rules = &p, 1
+	a.Policy, a.Rules = &p, max(a.Rules, 1)
 	if p.Form != nil {
 		a.Rules = 2
 	}
@@ -233,6 +233,35 @@ func TestWhatIsLackingIsNotDecided(t *testing.T) {
 	l.claim(1, names.Username, "alice", "u-1")
 	l.add(l.key("k1").Sign(newer))
 	l.becomes("Accepted  registered v1", "rules 3 hold from here on, and this dibs knows rules 2: run a newer one, then dibs partitions resume")
+}
+
+// TestRulesHoldFromTheirRecordOn: what earlier rules decided stands, and rules never go down.
+func TestRulesHoldFromTheirRecordOn(t *testing.T) {
+	l := newPolicyLog(t)
+	both := func(n byte, name string) {
+		l.ask(n, &claims.UsernameClaimed{
+			Space: names.Username, Spelling: name, Owner: "u-1", Mode: claims.ModeRegister, OnConflict: claims.OnConflictReturn,
+			Replaces: &claims.Replaces{Name: "alice", Version: 1},
+		})
+	}
+	l.claim(1, names.Username, "alice", "u-1")
+	l.claim(2, names.Username, "bobby", "u-1")
+	both(3, "bobby")
+	both(4, "alice")
+	l.activate("k1", claims.PolicyActivated{Space: names.Username, Version: 2}, nil)
+	both(5, "bobby")
+	l.activate("k1", claims.PolicyActivated{Space: names.Username, Version: 3, Rules: 2}, nil)
+	both(6, "bobby")
+	both(7, "ALICE")
+	both(8, "carol")
+	both(3, "bobby")
+	l.activate("k1", claims.PolicyActivated{Space: names.Username, Version: 4}, nil)
+	both(9, "bobby")
+	l.becomes(
+		"Accepted  registered v1", "Accepted  registered v1", "Accepted  registered v1", "Accepted  registered v1",
+		"policy", "Accepted  registered v2",
+		"policy", "Rejected invalid_request  v3", "Rejected invalid_request  v3", "Rejected invalid_request  v3", "duplicate",
+		"policy", "Rejected invalid_request  v4")
 }
 
 // TestTablesThatAreLacking: a policy whose keys this build does not make halts the partition before its record, also where

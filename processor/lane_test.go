@@ -8,8 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // TestStuckCommit: a lane whose database does not answer says so, and its gauges go on.
@@ -352,6 +356,40 @@ func TestLookRefusesARecord(t *testing.T) {
 			if dead := row.Kind == processor.KindDead; dead != (i == 2) {
 				t.Errorf("row %d is %s", i, row.Kind)
 			}
+		}
+	})
+}
+
+// TestRetiredKeyOfAFollowUp: a release that comes behind the retirement of the key that it is signed with is dead, and
+// counted as a follow-up that was none: the process has that key still.
+func TestRetiredKeyOfAFollowUp(t *testing.T) {
+	withRig(t, func(r *rig) {
+		p := *simRules.Policies[names.Username]
+		p.Version++
+		retires, err := (&claims.PolicyActivated{Space: p.Space, Version: p.Version, Policy: &p, Rules: 1, Keys: []string{"k2"}}).Record("test", time.Now(), simSigning)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref := names.Ref{Space: names.Username, Key: "alice"}
+		release := simSigning.Sign(claims.NewRecord(&claims.ReleaseRequested{
+			About: claims.About{Space: ref.Space, Spelling: "alice"}, Owner: "u-1", ExpectedVersion: new(int64(1)),
+		}, cloudevents.Event{ID: claims.ReleaseID(idOf("A"), names.Ref{Space: ref.Space, Key: "bobby"}), Source: "dibs", Principal: claims.Principal}, ref))
+		for i, record := range []cloudevents.Record{retires, release} {
+			record.Time = time.Now()
+			at := claims.Partition(ref.RecordKey(), pinned)
+			r.logs.records[at] = append(r.logs.records[at], processor.Message{Offset: int64(i), Record: record})
+		}
+	}, func(r *rig) {
+		r.pass(time.Second)
+		r.decided(claims.Partition("username/alice", pinned), 2)
+		if err := testutil.GatherAndCompare(r.registry, strings.NewReader(`
+			# HELP dibs_follow_ups_total Releases of names that were given up for another one; where one is rejected, or a dead letter, its owner has both.
+			# TYPE dibs_follow_ups_total counter
+			dibs_follow_ups_total{outcome="dead"} 1
+			dibs_follow_ups_total{outcome="rejected"} 0
+			dibs_follow_ups_total{outcome="released"} 0
+			`), "dibs_follow_ups_total"); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -46,7 +47,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		received:       counter("dibs_records_read_total", "Records read from the topic claims."),
 		rows:           counters("dibs_rows_total", "Rows that records left, by kind: outcome, fact, duplicate, forwarded (misrouted: mend that producer's partitioner), dead, mark, policy.", "kind"),
 		decidedBy:      counters("dibs_claims_decided_total", "Outcomes of requests; the reason is empty but for rejections.", "outcome", "reason"),
-		followUps:      counters("dibs_follow_ups_total", "Releases of names that were given up for another one; where one is rejected, its owner has both.", "outcome"),
+		followUps:      counters("dibs_follow_ups_total", "Releases of names that were given up for another one; where one is rejected, or a dead letter, its owner has both.", "outcome"),
 		commitSeconds:  histogram("dibs_commit_duration_seconds", "Time that the transaction of one batch took.", buckets),
 		batchRecords:   histogram("dibs_batch_rows", "Rows committed in one transaction.", prometheus.ExponentialBuckets(1, 4, 8)),
 		publishSeconds: histogram("dibs_publish_duration_seconds", "Time until one lot of outputs was acknowledged.", buckets),
@@ -58,7 +59,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		troubles:       counters("dibs_troubles_total", "Calls that failed and are tried again, by what was called and the class of the error.", "of", "class"),
 		refusedLetters: counter("dibs_dead_letters_refused_total", "Dead letters that their topic refused; they are kept in Postgres only."),
 	}
-	for _, outcome := range []string{followedUp, notFollowedUp} { // from the start, so that the first one shows as a rise
+	for _, outcome := range []string{followedUp, notFollowedUp, deadFollowUp} { // from the start, so that the first one shows as a rise
 		m.followUps.WithLabelValues(outcome)
 	}
 	return m
@@ -68,11 +69,28 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 const (
 	followedUp    = "released"
 	notFollowedUp = "rejected"
+	deadFollowUp  = "dead"
 )
 
-// isFollowUp reports whether a row answers a release that a processor has asked for: nobody else's id is of version 8.
-func (r *Row) isFollowUp() bool {
-	return r.Kind == KindOutcome && r.RequestID.Version() == 8 && r.Outcome.Request == claims.ShortType(claims.TypeReleaseRequested)
+// followed says what became of a release that a processor has asked for; it is empty for any other row. Nobody else's
+// outcomes have an id of version 8. A dead letter may: it counts if it is signed with one of the keys, holding or not.
+func (r *Row) followed(keys claims.Keys) string {
+	switch {
+	case r.RequestID.Version() != 8:
+		return ""
+	case r.Kind == KindDead:
+		kind, _ := r.Raw.Header(cloudevents.Type)
+		principal, _ := r.Raw.Header(cloudevents.Principal)
+		if string(kind) == claims.TypeReleaseRequested && string(principal) == claims.Principal && keys.Signed(*r.Raw) {
+			return deadFollowUp
+		}
+		return ""
+	case r.Kind != KindOutcome || r.Outcome.Request != claims.ShortType(claims.TypeReleaseRequested):
+		return ""
+	case r.Outcome.Type == registrations.Rejected:
+		return notFollowedUp
+	}
+	return followedUp
 }
 
 func label(p int32) string { return strconv.Itoa(int(p)) }
@@ -92,8 +110,9 @@ func (m *metrics) commit(d time.Duration, batches []Batch) {
 	m.batchRecords.Observe(float64(n))
 }
 
-// decided counts a batch's rows. Looking a counter up by its labels costs more than deciding, so it is done per batch.
-func (m *metrics) decided(b Batch) {
+// decided counts a batch's rows; keys are all that this process has. Looking a counter up by its labels costs more than
+// deciding, so it is done per batch.
+func (m *metrics) decided(b Batch, keys claims.Keys) {
 	type answer struct {
 		outcome registrations.Type
 		reason  registrations.Reason
@@ -105,11 +124,7 @@ func (m *metrics) decided(b Batch) {
 		if row.Kind == KindOutcome {
 			answers[answer{row.Outcome.Type, row.Outcome.Reason}]++
 		}
-		if row.isFollowUp() {
-			outcome := followedUp
-			if row.Outcome.Type == registrations.Rejected {
-				outcome = notFollowedUp
-			}
+		if outcome := row.followed(keys); outcome != "" {
 			m.followUps.WithLabelValues(outcome).Inc()
 		}
 	}

@@ -138,7 +138,7 @@ func (j *judge) inForce() {
 			last := y.active[len(y.active)-1]
 			should := processor.InForce{Policies: make(names.Policies), Rules: last.Rules, Keys: last.Keys, SignedOnly: last.SignedOnly}
 			for _, a := range y.active {
-				should.Policies[a.Space] = a.Policy
+				should.Policies[a.Space], should.Rules = a.Policy, max(should.Rules, a.Rules)
 			}
 			if !f.Equal(&should) {
 				j.violated("policies: partition %d has in force\n%s; the log says\n%s", p, f.JSON(), should.JSON())
@@ -155,6 +155,9 @@ func (j *judge) inForce() {
 // expect notes what a row has to publish, and to lead to.
 func (j *judge) expect(at position, x want) {
 	j.sometimes(strings.TrimSpace("decided " + string(x.kind) + " " + kindOf(x.asked) + " " + x.kindOf + " " + x.reason))
+	if c, ok := x.asked.(*claims.UsernameClaimed); ok && c.Replaces != nil && c.OnConflict != "" && x.kind == processor.KindOutcome {
+		j.sometimes("a rename or what exists: " + strings.TrimSpace(x.kindOf+" "+x.reason))
+	}
 	switch x.kind {
 	case processor.KindOutcome, processor.KindFact:
 		if x.kindOf != "Unchanged" {

@@ -28,6 +28,7 @@ type reference struct {
 	policies   names.Policies
 	keys       claims.Keys
 	signedOnly bool
+	second     bool                      // by the second rules, not the first
 	active     []*claims.PolicyActivated // all that made a difference
 
 	now   time.Time
@@ -100,6 +101,7 @@ func (y *reference) activate(a *claims.PolicyActivated) {
 		return
 	}
 	y.policies[a.Space], y.signedOnly = a.Policy, a.SignedOnly
+	y.second = y.second || a.Rules == 2
 	y.keys = make(claims.Keys)
 	for _, id := range a.Keys {
 		y.keys[id] = y.rules.Keys[id]
@@ -555,6 +557,9 @@ func (n *life) stateName() string {
 
 // sensible checks what a claim says by its space's policy.
 func (y *reference) sensible(c *claims.UsernameClaimed, p *names.Policy, ref names.Ref) bool {
+	if y.second && c.Replaces != nil && c.OnConflict == claims.OnConflictReturn {
+		return false
+	}
 	if ttl := ttlOf(c, p); c.Mode == claims.ModeReserve && (ttl > p.LongestTTL || ttl < p.ShortestTTL) {
 		return false
 	}

@@ -77,6 +77,8 @@ duplicate
 forwarded
 dead
 outcome Accepted
+a rename or what exists: Accepted
+a rename or what exists: Rejected invalid_request
 outcome Rejected taken
 outcome Rejected malformed
 outcome Rejected unknown_space

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/processor/memory"
@@ -400,6 +401,27 @@ func TestSignedWithoutKeys(t *testing.T) {
 	w.rules.Keys = claims.Keys{"k0": []byte("another secret")}
 	if r, err := w.verify(t.Context()); err != nil || r.Found == 0 || len(r.Notes) == 0 {
 		t.Errorf("with another key: %d differences, %v", r.Found, err)
+	}
+}
+
+// TestSignedForNothing: a signature that decides nothing needs no key.
+func TestSignedForNothing(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, 1)
+	for _, id := range []string{"a1", "b1", "c1"} {
+		ref := names.Ref{Space: names.Username, Key: names.Key("signed-" + id)}
+		claim := &claims.UsernameClaimed{Space: ref.Space, Spelling: string(ref.Key), Owner: "u-1", Mode: claims.ModeRegister}
+		g.send(0, testSigning.Sign(claims.NewRecord(claim, cloudevents.Event{ID: uuid.New(), Source: "test", Time: time.Now()}, ref)))
+	}
+	g.settled()
+	w := g.left()
+	w.rules.Keys = nil
+	if r, err := w.verify(t.Context()); err != nil || r.Found != 0 || r.Records != 3 || len(r.Notes) != 0 {
+		t.Errorf("without keys: %+v, %v", r, err)
+	}
+	w.rules.Keys = claims.Keys{"k0": []byte("another secret")}
+	if r, err := w.verify(t.Context()); err != nil || r.Found != 0 || len(r.Notes) != 0 {
+		t.Errorf("with another key: %+v, %v", r, err)
 	}
 }
 

@@ -99,14 +99,11 @@ func (c *checking) batch(ctx context.Context, records []processor.Message, next 
 	if err != nil {
 		return err
 	}
-	if err := c.signed(records); err != nil {
-		return err
-	}
 	var rows []processor.Row
 	if len(records) > 0 {
 		c.learn(records, stored)
 		refused := c.refused(stored)
-		received, err := c.state.receive(records, refused)
+		received, err := c.state.receive(records, refused, c.signed)
 		if err != nil {
 			return err
 		}
@@ -126,20 +123,18 @@ func (c *checking) batch(ctx context.Context, records []processor.Message, next 
 	return c.compare(rows, stored)
 }
 
-// signed makes sure that a signature can be checked, where there is one.
-func (c *checking) signed(records []processor.Message) error {
-	for i := range records {
-		signature, ok := records[i].Header(claims.Signature)
-		if !ok {
-			continue
-		}
-		if len(c.state.base.Keys) == 0 {
-			return fmt.Errorf("offset %d: %w", records[i].Offset, ErrKeys)
-		}
-		id, _, _ := bytes.Cut(signature, []byte{':'})
-		if _, known := c.state.base.Keys[string(id)]; !known {
-			c.strange++
-		}
+// signed makes sure that a signature can be checked, where there is one and it matters.
+func (c *checking) signed(r *processor.Received) error {
+	signature, ok := r.Header(claims.Signature)
+	if !ok || !r.MustBeSigned() {
+		return nil
+	}
+	if len(c.state.base.Keys) == 0 {
+		return fmt.Errorf("offset %d: %w", r.Offset, ErrKeys)
+	}
+	id, _, _ := bytes.Cut(signature, []byte{':'})
+	if _, known := c.state.base.Keys[string(id)]; !known {
+		c.strange++
 	}
 	return nil
 }

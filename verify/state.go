@@ -44,13 +44,16 @@ func newState(partition int32, base processor.Rules) state {
 }
 
 // receive reads records, each by what holds where it lies; what the database could not store makes nothing hold. The error
-// is a *processor.LackingError.
-func (s *state) receive(messages []processor.Message, refused map[int64]string) ([]processor.Received, error) {
+// is a *processor.LackingError, or that of signed.
+func (s *state) receive(messages []processor.Message, refused map[int64]string, signed func(*processor.Received) error) ([]processor.Received, error) {
 	received := make([]processor.Received, len(messages))
 	regime := s.regime
 	for i := range messages {
 		r := &received[i]
 		*r = processor.Receive(messages[i], regime.Rules)
+		if err := signed(r); err != nil {
+			return nil, err
+		}
 		if _, is := refused[r.Offset]; is {
 			continue
 		}

@@ -125,8 +125,8 @@ func (im *importing) run(ctx context.Context, cfg importer.Config) (err error) {
 				return err
 			}
 			cfg.Policies, cfg.Partitions, cfg.Log = held.Policies, d.Contract.Partitions, log
-			signed := d.SignedClaims(func() api.Holding { return held })
-			return importer.New(cfg, signed, d.Waiter, d.Record).Run(ctx, rows, im.progress.Rows, im.done)
+			cfg.Sign = d.Signer(func() api.Holding { return held })
+			return importer.New(cfg, d.Claims, d.Waiter, d.Record).Run(ctx, rows, im.progress.Rows, im.done)
 		})
 	}
 	im.out.Flush()

@@ -23,7 +23,7 @@ partition one moment is compared.
 What lies before the start of the log, because retention has taken it or an operator has accepted a gap, cannot be
 replayed: it is taken on trust, and said so.
 
-Signed requests need security.request_keys_file, with every key that they were ever signed with.
+Requests that count only with a signature need security.request_keys_file, with every key that they were ever signed with.
 
 Exit codes: 0 no difference, 6 a difference, 5 Kafka or Postgres out of reach, 2 usage, 1 anything else; also where it was
 broken off.`,

@@ -43,11 +43,12 @@ type laws struct {
 	// secrets are those of the keys that sign; all asks a signature of every request.
 	secrets map[string][]byte
 	all     bool
+	rules   int64 // the highest that were activated
 	forms   func(unicode, name string) (Form, bool)
 }
 
 func (h *History) laws() laws {
-	l := laws{policies: map[string]Policy{spaceUsername: username()}, secrets: h.Secrets, all: h.SignedAll, forms: h.Forms}
+	l := laws{policies: map[string]Policy{spaceUsername: username()}, secrets: h.Secrets, all: h.SignedAll, forms: h.Forms, rules: 1}
 	for _, p := range h.Policies {
 		l.policies[p.Space] = p
 	}
@@ -203,6 +204,7 @@ func (l *laws) apply(a activation, known map[string][]byte) {
 		}
 	}
 	l.policies, l.all, l.secrets = policies, a.all, make(map[string][]byte)
+	l.rules = max(l.rules, a.rules)
 	for _, id := range a.keys {
 		if secret, ok := known[id]; ok {
 			l.secrets[id] = secret

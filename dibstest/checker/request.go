@@ -236,6 +236,8 @@ func (q *request) invalidClaim(l *laws) bool {
 		q.onConflict != "" && q.onConflict != "return_existing",
 		len(q.metadata) > 0 && len(canonicalStrings(nil, q.metadata)) > 1<<10:
 		return true
+	case l.rules > 1 && q.onConflict != "" && q.replaces != nil:
+		return true
 	case q.ttl != nil && (q.mode == "register" || *q.ttl < 1 || *q.ttl > maxTTL):
 		return true
 	}
