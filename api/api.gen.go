@@ -389,7 +389,7 @@ type Claim struct {
 	// FollowUp The release of the name that was given up for this one: of an accepted claim with `replaces`, or of its confirmation. It is a request of dibs' own, which comes behind. Where it is rejected, because the old name was changed meanwhile, the owner has both names.
 	FollowUp *FollowUp `json:"follow_up,omitempty"`
 
-	// Key The canonical form.
+	// Key The canonical form; where look-alikes are kept apart, what it looks like.
 	Key      *string `json:"key,omitempty"`
 	LogEpoch int64   `json:"log_epoch"`
 
@@ -536,7 +536,7 @@ type FollowUpState string
 type History struct {
 	Entries []HistoryEntry `json:"entries"`
 
-	// Key The canonical form.
+	// Key The canonical form; where look-alikes are kept apart, what it looks like.
 	Key string `json:"key"`
 
 	// Next There is more, from this version on.
@@ -552,7 +552,10 @@ type HistoryEntry struct {
 	// At The log time of the decision.
 	At       time.Time `json:"at"`
 	LogEpoch int64     `json:"log_epoch"`
-	Offset   int64     `json:"offset"`
+
+	// Name The name that it happened to, as it was written. Where look-alikes are kept apart, one history is that of all names that look alike.
+	Name   *string `json:"name,omitempty"`
+	Offset int64   `json:"offset"`
 
 	// Outcome What happened.
 	Outcome HistoryEntryOutcome `json:"outcome"`
@@ -601,7 +604,7 @@ type Name struct {
 	// ExpiresAt Until when it is reserved, or cools down.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
-	// Key The canonical form.
+	// Key The canonical form; where look-alikes are kept apart, what it looks like.
 	Key string `json:"key"`
 
 	// Name As its holder typed it, or as asked for.

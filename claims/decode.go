@@ -99,7 +99,11 @@ func decodeBody(kind string, value []byte) (Body, error) {
 	}
 	for _, must := range [][]string{{"space", "name"}, body.must} {
 		for _, field := range must {
-			if !seen.has(field) {
+			switch {
+			case seen.has(field):
+			case f.byKey && field != "space":
+				return nil, ErrNoName // what dibs asks itself lacks nothing
+			default:
 				return nil, &MalformedError{field, "is missing"}
 			}
 		}

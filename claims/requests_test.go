@@ -170,6 +170,7 @@ func TestKeyBesideAName(t *testing.T) {
 	for value, want := range map[string]string{
 		`{"space":"username","key":"","owner":"u-17"}`:                                 `name is missing`,
 		`{"space":"username","key":7,"owner":"u-17"}`:                                  `name is missing`,
+		`{"key":"_a","owner":"u-17"}`:                                                  `space is missing`,
 		`{"space":"username","key":"` + strings.Repeat("k", 513) + `","owner":"u-17"}`: `name is missing`,
 		`{"space":"username","key":"a\u0000","owner":"u-17"}`:                          `the value contains NUL`,
 	} {
@@ -177,7 +178,13 @@ func TestKeyBesideAName(t *testing.T) {
 			t.Errorf("%.80s: %v, want %s", value, err, want)
 		}
 	}
-	r := minimal().Record(event(), alice)
+	// What was said of it before a key counted is said of it still: an answer is the same when the log is replayed.
+	r := claims.NewRecord(&claims.ConfirmRequested{About: aboutAlice, ClaimID: otherID, Owner: "u-17"}, event(), alice)
+	r.Value = []byte(`{"space":"username","key":"_a","owner":"u-17"}`)
+	if _, err := claims.Read(r); err == nil || err.Error() != "name is missing" {
+		t.Errorf("a confirmation by key, of no claim: %v", err)
+	}
+	r = minimal().Record(event(), alice)
 	r.Value = []byte(`{"space":"username","key":"alice","owner":"u-17","mode":"register"}`)
 	if _, err := claims.Read(r); err == nil || err.Error() != "name is missing" {
 		t.Errorf("a claim by key: %v", err)

@@ -144,7 +144,7 @@ func (t *tables) alike(s string, c Confusables) string {
 	s = t.skeletonOf(s)
 	like := t.like[column(c)]
 	if !strings.ContainsFunc(s, func(r rune) bool { _, ok := like[r]; return ok }) {
-		return s
+		return undotted(s, c)
 	}
 	var out strings.Builder
 	out.Grow(len(s) + 8)
@@ -155,7 +155,41 @@ func (t *tables) alike(s string, c Confusables) string {
 			out.WriteRune(r)
 		}
 	}
-	return norm.NFD.String(out.String())
+	return undotted(norm.NFD.String(out.String()), c)
+}
+
+// dotAbove is the mark that fonts show in place of the dot which i and j have: nobody sees that it is there.
+const dotAbove = 0x307
+
+// undotted leaves out the dots that are set upon letters which have one, of which UTS 39 does not speak: admi̇n, with a
+// U+0307, looks like admin. An l with a dot looks like i. It takes what is taken apart (NFD).
+func undotted(s string, c Confusables) string {
+	if !strings.ContainsRune(s, dotAbove) {
+		return s
+	}
+	out := make([]rune, 0, len(s))
+	base := -1 // where the letter is that marks stand on
+	for _, r := range s {
+		if r == dotAbove && base >= 0 {
+			switch out[base] {
+			case 'i', 'j', 'ʝ', 'ᶖ', '\U0001df1a':
+				continue
+			case 'ȷ':
+				out[base] = 'j'
+				continue
+			case 'l':
+				if c == ConfusablesLowerCase {
+					out[base] = 'i'
+				}
+				continue
+			}
+		}
+		if !isMark(r) {
+			base = len(out)
+		}
+		out = append(out, r)
+	}
+	return string(out)
 }
 
 // settled returns what one character looks like in the end. None takes more than three steps.

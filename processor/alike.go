@@ -23,6 +23,13 @@ func (a *answering) same(name string) bool {
 	return r.Policy.Same(name, asked)
 }
 
+// spells reports whether a request says how a name is written from then on that nobody holds: one that comes back. Which of
+// the names that look alike it was, nobody knows any more; so it has to be one that could be claimed.
+func (a *answering) spells(body claims.Body) bool {
+	_, back := body.(*claims.ReactivateRequested)
+	return back && !a.held.Held() && a.received.Policy.KeepsLookalikesApart()
+}
+
 // spare answers what is asked of a name that nobody holds and that looks like one that somebody does. To its owner and its
 // claims that is another name.
 func (a *answering) spare(body claims.Body) {

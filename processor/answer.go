@@ -52,7 +52,7 @@ func (a *answering) answer() {
 		return
 	}
 	a.held = a.holding(r.Ref)
-	if r.nameErr != nil && (!r.named || a.held.Version == 0 || a.onlyAlike()) { // else it was a name once, and may be somebody's
+	if r.nameErr != nil && (!r.named || a.held.Version == 0 || a.onlyAlike() || a.spells(body)) { // else it was a name once, and may be somebody's
 		a.reject(registrations.InvalidName, "the name "+r.nameErr.Error())
 		return
 	}

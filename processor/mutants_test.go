@@ -243,7 +243,7 @@ var mutants = []mutant{
 	{"lacking key halts before what lies before it", []edit{{"commit.go", "r.next = f.Messages[len(r.records)].Offset\n", "r.records, r.next = nil, f.From\n"}}},
 	{"signatures of all not asked for", []edit{{"decide.go", "d.Rules.Policies.With(a.Policy), a.SignedOnly", "d.Rules.Policies.With(a.Policy), false"}}},
 	{"request repeated under another policy taken for another", []edit{{"decide.go", "if !r.repeats(before.RequestHash, d.Rules.Policies) ||", "if before.RequestHash != r.Hash ||"}}},
-	{"holder of a name that is too short locked out", []edit{{"answer.go", "if r.nameErr != nil && (!r.named || a.held.Version == 0 || a.onlyAlike()) {", "if r.nameErr != nil {"}}},
+	{"holder of a name that is too short locked out", []edit{{"answer.go", "if r.nameErr != nil && (!r.named || a.held.Version == 0 || a.onlyAlike() || a.spells(body)) {", "if r.nameErr != nil {"}}},
 	// Names that look alike.
 	{"name that looks alike taken for the holder's", []edit{{"alike.go", "return a.held.Held() && !a.received.own && !a.same(a.held.Name)", "return false"}}},
 	{"dibs' own request taken for one about a look-alike", []edit{{"alike.go", "!a.received.own && ", ""}}},
@@ -251,7 +251,8 @@ var mutants = []mutant{
 	{"claim of a look-alike taken for its copy", []edit{{"../claims/fields.go", "if p != nil && !f.byKey {", "if false {"}}},
 	{"key of dibs' own request taken for a name", []edit{{"../claims/requests.go", "if ref.Key.Plain() {", "if true {"}}},
 	{"key in place of a name for everybody", []edit{{"decide.go", "body != nil && !r.own && claims.KeyOf(body)", "false && body != nil && !r.own && claims.KeyOf(body)"}}},
-	{"holder of a name that looks like an outgrown one found by it", []edit{{"answer.go", "a.held.Version == 0 || a.onlyAlike())", "a.held.Version == 0)"}}},
+	{"holder of a name that looks like an outgrown one found by it", []edit{{"answer.go", "a.held.Version == 0 || a.onlyAlike() ||", "a.held.Version == 0 ||"}}},
+	{"name that is none comes back in place of one that looks like it", []edit{{"answer.go", " || a.spells(body)) {", ") {"}}},
 	{"policy forwarded", []edit{{"decide.go", "if r.activation != nil {\n\t\td.activate(r)", "if r.activation != nil && claims.Partition(string(r.Key), d.Rules.Partitions) != d.Partition {\n\t\td.forward(r)\n\t\treturn\n\t}\n\tif r.activation != nil {\n\t\td.activate(r)"}}},
 }
 

@@ -192,7 +192,9 @@ func (y *reference) next(m processor.Message) []want {
 		print = string(h[:])
 	}
 	if n := y.names[row.ref]; named && n != nil && n.version > 0 {
-		allowed = allowed || !y.another(n, p, q)
+		_, back := q.Body.(*claims.ReactivateRequested)
+		back = back && p.KeepsLookalikesApart() && n.state != "registered" && n.state != "reserved" && n.state != "inactive"
+		allowed = allowed || !y.another(n, p, q) && !back
 	}
 	rows := y.answer(row, q, signed, p, named && allowed)
 	y.said[q.ID] = said{print, rows[len(rows)-1]}

@@ -299,7 +299,7 @@ func checkSpaces(cmd *cobra.Command, d *app.Deployment, policies []*names.Policy
 				_ = encoder.Encode(map[string]any{"space": u.Space, "key": u.Key, "name": u.Name, "owner": u.Owner, "state": u.State, "why": u.Why}) // standard output is gone: nobody to tell
 				return
 			}
-			fmt.Fprintf(out, "%s  %s of %s: %s\n", u.Ref, u.State, u.Owner, u.Why)
+			fmt.Fprintf(out, "%s  %s of %s: %s\n", called(string(u.Space), string(u.Key), u.Name), u.State, u.Owner, u.Why)
 		})
 		concerned += count
 		switch {

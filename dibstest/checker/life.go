@@ -1,6 +1,9 @@
 package checker
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // judge decides, in the order of the design, section 2, what section 3 says.
 func (d *decision) judge() {
@@ -51,7 +54,13 @@ func (d *decision) judge() {
 
 // noName reports whether the name is none. One that was held once is, although nobody may claim it any more.
 func (d *decision) noName() bool {
-	return !d.q.nameOK || d.q.outgrown && (d.h.version == 0 || d.alike())
+	return !d.q.nameOK || d.q.outgrown && (d.h.version == 0 || d.alike() || d.spells())
+}
+
+// spells reports whether the request says how a name is written that nobody has: of names that look alike it may be
+// another one than it was.
+func (d *decision) spells() bool {
+	return d.q.kind == typeReactivate && !d.h.held() && d.p.Unicode != "" && !strings.Contains(d.p.Unicode, `"confusables":"allowed"`)
 }
 
 // alike reports whether another name is held that only looks like the one that is asked about. What dibs asks itself is
