@@ -30,6 +30,8 @@ type ClaimerConfig struct {
 	Check func(partition int32) error
 	// ClockBound is how far a producer's clock may run ahead of the brokers': what deadlines allow for. Defaults to 10 s.
 	ClockBound time.Duration
+	// Peppers are what the keys of private spaces are made with. What needs one that is missing, or another, is refused.
+	Peppers names.Peppers
 	// Sign signs the requests of actors. Without it they are refused.
 	Sign func(cloudevents.Record) cloudevents.Record
 	// Now is the clock of ce_time and of deadlines. Defaults to time.Now.
