@@ -90,7 +90,7 @@ func NewClaimer(cfg ClaimerConfig, c Claims, lookup Lookup, waiter *registration
 	}
 	return &Claimer{
 		cfg: cfg, claims: c, lookup: lookup, waiter: waiter,
-		standings: standings{lookup: lookup, log: cfg.Log, start: cfg.Policies, pinned: cfg.Partitions},
+		standings: standings{lookup: lookup, log: cfg.Log, start: cfg.Policies, pinned: cfg.Partitions, peppers: cfg.Peppers},
 		metrics:   newClaimerMetrics(cfg.Registerer, waiter),
 	}, nil
 }

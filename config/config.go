@@ -61,6 +61,7 @@ type API struct {
 	MaxStreams  int           `mapstructure:"max_streams"`
 	RatePerSec  float64       `mapstructure:"rate_per_second"`
 	RateBurst   int           `mapstructure:"rate_burst"`
+	LookupRate  float64       `mapstructure:"lookup_rate"`
 }
 
 // Ops is the operations side: health and metrics.
@@ -128,6 +129,7 @@ var keys = []key{
 	{name: "api.max_streams", value: 64, help: "streams of registrations at once, at most; each reads the topic for itself"},
 	{name: "api.rate_per_second", value: 0.0, help: "claims per second and principal; 0 for no limit"},
 	{name: "api.rate_burst", value: 100, help: "claims that a principal may make at once under the limit"},
+	{name: "api.lookup_rate", value: 10.0, help: "keys per second that POST /v1/lookups computes for each principal, ten times as many at once"},
 	{name: "ops.addr", value: ":8081", help: "address of /livez, /readyz and /metrics"},
 	{name: "security.request_keys_file", value: "", help: "file of the keys that dibs' own and privileged requests are signed with; dibs keys request makes one"},
 	{name: "security.require_signatures", value: "privileged", help: "privileged: what an actor or dibs itself asks must be signed; all: every request, which dibs spaces apply makes hold"},
@@ -201,6 +203,9 @@ func (c *Config) check() error {
 	}
 	if c.API.RatePerSec < 0 {
 		bad("api.rate_per_second", "is negative")
+	}
+	if c.API.LookupRate <= 0 {
+		bad("api.lookup_rate", "is %g: more than 0", c.API.LookupRate)
 	}
 	if len(wrong) == 0 {
 		return nil
