@@ -60,7 +60,7 @@ func (h *handlers) asAdmin(ctx context.Context, space, name string, params Relea
 	if err != nil {
 		return nil, err
 	}
-	about := claims.About{Space: names.Space(space), Spelling: name, Deadline: h.claimer.deadline(decideWithin)}
+	about := h.claimer.about(names.Space(space), name)
 	reply, err := h.order(ctx, Order{Body: body(about, version), Admin: true}, params)
 	if err != nil {
 		return nil, inPath(err)

@@ -432,16 +432,21 @@ type ClaimRequest struct {
 	// ExpectedVersion The version that the name must have: 0 for never held or free. Without it any version will do.
 	ExpectedVersion *int64 `json:"expected_version,omitempty"`
 
+	// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+	//
+	// Examples: {"email":"ada@example.com","tenant":"acme"}
+	Fields *Fields `json:"fields,omitempty"`
+
 	// Metadata Strings to travel with the claim, at most 1 KiB as JSON.
 	Metadata map[string]string `json:"metadata,omitempty"`
 
 	// Mode `register`, unless said otherwise: the name, at once. `reserve`: the name for a while, unless it is confirmed.
 	Mode *ClaimRequestMode `json:"mode,omitempty"`
 
-	// Name The name as typed. What is unique is its canonical form under the space's policy.
+	// Name The name as typed. What is unique is its canonical form under the space's policy. In a private space it is the value, which is written nowhere, or the key that stands for it. It is needed, unless there are `fields`.
 	//
 	// Examples: Alice
-	Name string `json:"name"`
+	Name *string `json:"name,omitempty"`
 
 	// OnConflict `return_existing`: a name that the owner already holds is accepted with the version and claim_id it has; nothing changes. Without it such a claim is rejected as `taken`. It does not go with `replaces`.
 	OnConflict *ClaimRequestOnConflict `json:"on_conflict,omitempty"`
@@ -508,6 +513,11 @@ type FieldError struct {
 	// Field The field of the body, the header or the parameter that is wrong.
 	Field string `json:"field"`
 }
+
+// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+//
+// Examples: {"email":"ada@example.com","tenant":"acme"}
+type Fields map[string]string
 
 // FollowUp The release of the name that was given up for this one: of an accepted claim with `replaces`, or of its confirmation. It is a request of dibs' own, which comes behind. Where it is rejected, because the old name was changed meanwhile, the owner has both names.
 type FollowUp struct {
@@ -593,6 +603,24 @@ type HolderRequest struct {
 	Owner Holder `json:"owner"`
 }
 
+// LookupRequest defines model for LookupRequest.
+type LookupRequest struct {
+	// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+	//
+	// Examples: {"email":"ada@example.com","tenant":"acme"}
+	Fields *Fields `json:"fields,omitempty"`
+
+	// Name The name as typed, or the value in a private space. It is needed, unless there are `fields`.
+	//
+	// Examples: ada@example.com
+	Name *string `json:"name,omitempty"`
+
+	// Space The family of names; `username` unless said otherwise.
+	//
+	// Examples: email
+	Space *string `json:"space,omitempty"`
+}
+
 // Name defines model for Name.
 type Name struct {
 	// Available Whether a claim made now would be likely to be accepted.
@@ -607,8 +635,8 @@ type Name struct {
 	// Key The canonical form; where look-alikes are kept apart, what it looks like.
 	Key string `json:"key"`
 
-	// Name As its holder typed it, or as asked for.
-	Name string `json:"name"`
+	// Name As its holder typed it, or as asked for. In a private space there is none.
+	Name *string `json:"name,omitempty"`
 
 	// Owner Who holds it, where the caller's key covers that owner.
 	Owner *string `json:"owner,omitempty"`
@@ -626,6 +654,19 @@ type Name struct {
 
 // NameState A reservation or a cool-down whose time is over reads `free`, also where that is not recorded yet.
 type NameState string
+
+// NameKey defines model for NameKey.
+type NameKey struct {
+	// Key What is unique.
+	Key string `json:"key"`
+
+	// Partition Where in the topics they belong.
+	Partition int32 `json:"partition"`
+
+	// RecordKey The key of records about it, on both topics.
+	RecordKey string `json:"record_key"`
+	Space     string `json:"space"`
+}
 
 // OwnerNames defines model for OwnerNames.
 type OwnerNames struct {
@@ -676,7 +717,7 @@ type RenameRequest struct {
 	// Examples: u-17
 	Owner Holder `json:"owner"`
 
-	// To The new name, as typed.
+	// To The new name, as typed; in a private space the value, or its key.
 	//
 	// Examples: Alicia
 	To string `json:"to"`
@@ -684,7 +725,7 @@ type RenameRequest struct {
 
 // Replaces What a rename gives up. It does not go with `on_conflict`.
 type Replaces struct {
-	// Name The name that the owner holds, in the same space.
+	// Name The name that the owner holds, in the same space; in a private one the value, or its key.
 	//
 	// Examples: Alice
 	Name string `json:"name"`
@@ -716,7 +757,7 @@ type WhyAsked = string
 
 // WithdrawRequest defines model for WithdrawRequest.
 type WithdrawRequest struct {
-	// Name What a claim is about that is not decided yet.
+	// Name What a claim is about that is not decided yet; in a private space the value, or its key.
 	//
 	// Examples: Alice
 	Name *string `json:"name,omitempty"`
@@ -1077,6 +1118,9 @@ type ExtendClaimJSONRequestBody = ExtendRequest
 // WithdrawClaimJSONRequestBody defines body for WithdrawClaim for application/json ContentType.
 type WithdrawClaimJSONRequestBody = WithdrawRequest
 
+// CreateLookupJSONRequestBody defines body for CreateLookup for application/json ContentType.
+type CreateLookupJSONRequestBody = LookupRequest
+
 // DeactivateNameJSONRequestBody defines body for DeactivateName for application/json ContentType.
 type DeactivateNameJSONRequestBody = HolderRequest
 
@@ -1121,6 +1165,9 @@ type ServerInterface interface {
 	// WithdrawClaim Withdraw a claim
 	// (POST /v1/claims/{id}/withdraw)
 	WithdrawClaim(w http.ResponseWriter, r *http.Request, id ClaimID, params WithdrawClaimParams)
+	// CreateLookup Compute the key of a name
+	// (POST /v1/lookups)
+	CreateLookup(w http.ResponseWriter, r *http.Request)
 	// GetName Read who holds a name
 	// (GET /v1/names/{space}/{name})
 	GetName(w http.ResponseWriter, r *http.Request, space SpaceInPath, name NameInPath)
@@ -2191,6 +2238,20 @@ func (siw *ServerInterfaceWrapper) WithdrawClaim(w http.ResponseWriter, r *http.
 	handler.ServeHTTP(w, r)
 }
 
+// CreateLookup operation middleware
+func (siw *ServerInterfaceWrapper) CreateLookup(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateLookup(w, r)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 // GetName operation middleware
 func (siw *ServerInterfaceWrapper) GetName(w http.ResponseWriter, r *http.Request) {
 
@@ -3158,6 +3219,7 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/claims/{id}/confirm", wrapper.ConfirmClaim)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/claims/{id}/extend", wrapper.ExtendClaim)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/claims/{id}/withdraw", wrapper.WithdrawClaim)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/lookups", wrapper.CreateLookup)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/names/{space}/{name}", wrapper.GetName)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/names/{space}/{name}/release", wrapper.ReleaseName)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/names/{space}/{name}/rename", wrapper.RenameName)
@@ -5727,6 +5789,181 @@ func (response WithdrawClaim503ApplicationProblemPlusJSONResponse) VisitWithdraw
 	return err
 }
 
+type CreateLookupRequestObject struct {
+	Body *CreateLookupJSONRequestBody
+}
+
+type CreateLookupResponseObject interface {
+	VisitCreateLookupResponse(w http.ResponseWriter) error
+}
+
+type CreateLookup200JSONResponse NameKey
+
+func (response CreateLookup200JSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup400ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup401ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup403ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup413ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup415ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup422ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup429ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup500ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup503ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetNameRequestObject struct {
 	Space SpaceInPath `json:"space"`
 	Name  NameInPath  `json:"name"`
@@ -7642,6 +7879,9 @@ type StrictServerInterface interface {
 	// WithdrawClaim Withdraw a claim
 	// (POST /v1/claims/{id}/withdraw)
 	WithdrawClaim(ctx context.Context, request WithdrawClaimRequestObject) (WithdrawClaimResponseObject, error)
+	// CreateLookup Compute the key of a name
+	// (POST /v1/lookups)
+	CreateLookup(ctx context.Context, request CreateLookupRequestObject) (CreateLookupResponseObject, error)
 	// GetName Read who holds a name
 	// (GET /v1/names/{space}/{name})
 	GetName(ctx context.Context, request GetNameRequestObject) (GetNameResponseObject, error)
@@ -8002,6 +8242,37 @@ func (sh *strictHandler) WithdrawClaim(w http.ResponseWriter, r *http.Request, i
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(WithdrawClaimResponseObject); ok {
 		if err := validResponse.VisitWithdrawClaimResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateLookup operation middleware
+func (sh *strictHandler) CreateLookup(w http.ResponseWriter, r *http.Request) {
+	var request CreateLookupRequestObject
+
+	var body CreateLookupJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateLookup(ctx, request.(CreateLookupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateLookup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateLookupResponseObject); ok {
+		if err := validResponse.VisitCreateLookupResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -144,8 +144,7 @@ func (c *Claimer) same(a *asking, hash claims.Hash) bool {
 			return true
 		}
 		// By the policy that the log had come to it may have been no name, or of no space: then it counts as it was typed.
-		_, spelling := body.Name()
-		typed := names.Ref{Space: a.ref.Space, Key: names.Key(a.ref.String() + "\x00" + spelling)}
+		typed := names.Ref{Space: a.ref.Space, Key: names.Key(a.ref.String() + "\x00" + claims.Asked(body))}
 		return claims.HashOf(body, typed, a.principal, policies) == hash || claims.HashOf(body, typed, a.principal, nil) == hash
 	}
 	if asks(a.body) {

@@ -45,6 +45,8 @@ type Deployment struct {
 	Policies names.Policies
 	// Keys are what requests are signed with; without any, nothing here signs or checks.
 	Keys auth.RequestKeys
+	// Peppers are what the keys of private spaces are made with.
+	Peppers names.Peppers
 	// Contract is set once prepared.
 	Contract postgres.Contract
 	// ClockBound is how far ahead of the brokers' a producer's clock may run, as the topic said when it was prepared.
@@ -90,6 +92,13 @@ func Open(cfg config.Config, log *slog.Logger, registry prometheus.Registerer) (
 			return nil, fmt.Errorf("security.request_keys_file: %w", err)
 		}
 	}
+	var peppers names.Peppers
+	if path := cfg.Security.PeppersFile; path != "" {
+		var err error
+		if peppers, err = auth.ReadPeppers(path); err != nil {
+			return nil, fmt.Errorf("security.peppers_file: %w", err)
+		}
+	}
 	if err := (&Deployment{Config: cfg, Keys: keys}).checkKeys(); err != nil {
 		return nil, err
 	}
@@ -104,7 +113,7 @@ func Open(cfg config.Config, log *slog.Logger, registry prometheus.Registerer) (
 	}
 	producer := kafka.NewProducer(client, kafka.ProducerConfig{})
 	return &Deployment{
-		Config: cfg, Kafka: client, Record: record, Policies: names.Builtin(), Keys: keys, log: log, registry: registry,
+		Config: cfg, Kafka: client, Record: record, Policies: names.Builtin(), Keys: keys, Peppers: peppers, log: log, registry: registry,
 		producer: producer, Claims: producer.Claims(),
 		Waiter: registrations.NewWaiter(registrations.WaiterConfig{Max: cfg.API.MaxWaiting, Record: record, Log: log}),
 	}, nil

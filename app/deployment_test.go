@@ -27,7 +27,8 @@ type deployment struct {
 	database   *dibstest.Database
 	partitions int
 	topic      *topics
-	keys       string // file
+	keys       string   // file
+	more       []string // environment of all processes
 	// calm fails the test for everything that a process calls an error: nothing may halt, and nothing be dead.
 	calm bool
 
@@ -66,12 +67,12 @@ func (d *deployment) env(name string) []string {
 	q := dsn.Query()
 	q.Set("application_name", name)
 	dsn.RawQuery = q.Encode()
-	return []string{
+	return append([]string{
 		"DIBS_KAFKA_BROKERS=" + strings.Join(d.kafka.Addrs, ","), "DIBS_KAFKA_TOPIC_PREFIX=" + d.kafka.Prefix,
 		"DIBS_POSTGRES_DSN=" + dsn.String(), "DIBS_POSTGRES_SCHEMA=" + d.database.Schema,
 		"DIBS_API_ADDR=127.0.0.1:0", "DIBS_API_AUTH=none", "DIBS_OPS_ADDR=127.0.0.1:0", "DIBS_LOG_FORMAT=json",
 		"DIBS_SECURITY_REQUEST_KEYS_FILE=" + d.keys,
-	}
+	}, d.more...)
 }
 
 // start starts another process of a role, such as "processor".

@@ -229,3 +229,33 @@ func TestKeysThatHold(t *testing.T) {
 		}
 	}
 }
+
+// TestActivationOfAPrivateSpace needs rules that know it, and a pepper.
+func TestActivationOfAPrivateSpace(t *testing.T) {
+	a := activation()
+	p := *a.Policy
+	p.Reserved, p.Private = nil, &names.Private{Form: names.FormEmail}
+	a.Policy, a.Rules = &p, claims.Rules
+	if _, err := a.Record("dibs/spaces", sentAt, activationKey); err == nil || !strings.Contains(err.Error(), "policy has no pepper") {
+		t.Errorf("without a pepper: %v", err)
+	}
+	a.Policy = p.WithPepper(1, []byte("not a pepper that anybody has, no"))
+	a.Rules = 1
+	if _, err := a.Record("dibs/spaces", sentAt, activationKey); err == nil {
+		t.Error("it can be published under rules 1")
+	}
+	a.Rules = claims.Rules
+	r := activated(t, a)
+	eventtest.Check(t, "testdata/policy_activated_private.json", r, *update)
+	read, err := claims.Read(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read.Body.(*claims.PolicyActivated); got.Policy == nil || !got.Policy.SameAs(a.Policy) {
+		t.Errorf("read %+v", got)
+	}
+	r.Value = []byte(strings.Replace(string(r.Value), `"rules":2`, `"rules":1`, 1))
+	if _, err := claims.Read(r); err == nil || !strings.Contains(err.Error(), "rules must be 2 or more") {
+		t.Errorf("under rules 1: %v", err)
+	}
+}

@@ -94,7 +94,7 @@ func decodeBody(kind string, value []byte) (Body, error) {
 		return nil, containsNUL
 	}
 	body := bodies[kind]
-	if !seen.has("name") && kind != TypeUsernameClaimed && d.givesKey(&f) {
+	if !seen.has("name") && d.givesKey(&f) {
 		seen |= fieldBits["name"]
 	}
 	for _, must := range [][]string{{"space", "name"}, body.must} {
@@ -362,11 +362,17 @@ func (d *decoder) strings(field string) (map[string]string, error) {
 func (d *decoder) replaces() (*Replaces, error) {
 	var r Replaces
 	var named, versioned bool
+	var key names.Key
 	err := d.object("replaces", func(name string) (err error) {
 		switch name {
 		case "name":
 			named = true
 			r.Name, err = readString[string](d, "replaces.name")
+		case "key":
+			if d.json.PeekKind() != '"' {
+				return d.skip()
+			}
+			key, err = readString[names.Key](d, "replaces.key")
 		case "version":
 			versioned = true
 			var n *int64
@@ -378,6 +384,9 @@ func (d *decoder) replaces() (*Replaces, error) {
 		}
 		return err
 	})
+	if !named && key != "" && len(key) <= names.MaxKey { // beside a name it is ignored, as an unknown field is
+		named, r.Key = true, key
+	}
 	if err == nil && (!named || !versioned) {
 		err = &MalformedError{"replaces", "needs name and version"}
 	}

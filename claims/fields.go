@@ -50,7 +50,11 @@ func (f *fields) appendJSON(b []byte) []byte {
 	b = f.appendNeeded(b, `,"mode":`, string(f.Mode))
 	b = appendInt(b, `,"ttl_seconds":`, f.TTLSeconds)
 	if r := f.Replaces; r != nil {
-		b = appendString(append(b, `,"replaces":{"name":`...), r.Name)
+		label := `,"replaces":{"name":`
+		if r.Key != "" {
+			label = `,"replaces":{"key":`
+		}
+		b = appendString(append(b, label...), r.Asked())
 		b = append(appendInt(b, `,"version":`, &r.Version), '}')
 	}
 	b = appendInt(b, `,"expected_version":`, f.ExpectedVersion)
@@ -92,7 +96,7 @@ func (f *fields) hash(kind string, ref names.Ref, principal string, policies nam
 	b = appendNonEmpty(b, `,"principal":`, principal)
 	b = appendNonEmpty(b, `,"reason":`, f.Reason)
 	if r := f.Replaces; r != nil {
-		old := r.Name
+		old := r.Asked()
 		if p != nil {
 			if key, err := p.HeldKey(old); err == nil {
 				old = cmp.Or(p.Asked(old, key), string(key))
@@ -147,8 +151,9 @@ var bodies = map[string]struct {
 	of   func(f *fields) Body
 }{
 	TypeUsernameClaimed: {[]string{"owner", "mode"}, func(f *fields) Body {
+		about := f.about()
 		return &UsernameClaimed{
-			Space: f.Space, Spelling: f.Spelling, Owner: f.Owner, Mode: f.Mode, TTLSeconds: f.TTLSeconds, Replaces: f.Replaces,
+			Space: f.Space, Spelling: about.Spelling, Key: about.Key, Owner: f.Owner, Mode: f.Mode, TTLSeconds: f.TTLSeconds, Replaces: f.Replaces,
 			ExpectedVersion: f.ExpectedVersion, OnConflict: f.OnConflict, Deadline: f.Deadline, Metadata: f.Metadata,
 		}
 	}},

@@ -43,7 +43,7 @@ const (
 type About struct {
 	Space    names.Space
 	Spelling string    // the name, in any of its spellings
-	Key      names.Key // in place of a name: what dibs asks itself is about a key, which need not be a name
+	Key      names.Key // in place of a name: in a private space, and where dibs asks itself about a key that need not be a name
 	Deadline time.Time // zero: decided however late
 }
 
@@ -79,7 +79,17 @@ func KeyOf(b Body) names.Key {
 	return ""
 }
 
-// ErrNoName is what is wrong with a request that gives a key in place of a name and is not dibs' own.
+// Asked is what a request is about as it was asked: the key, or the name.
+func Asked(b Body) string {
+	if key := KeyOf(b); key != "" {
+		return string(key)
+	}
+	_, spelling := b.Name()
+	return spelling
+}
+
+// ErrNoName is what is wrong with a request that gives a key in place of a name, where the space is not private and it is
+// not dibs' own.
 var ErrNoName = &MalformedError{"name", "is missing"}
 
 // ConfirmRequested makes a registration of the reservation that a claim got.

@@ -107,8 +107,8 @@ func TestGoldenRequests(t *testing.T) {
 		})
 	}
 	kept, err := filepath.Glob("testdata/*_*.json")
-	if err != nil || len(kept) != len(requests)+6 {
-		t.Errorf("%d golden files for %d requests, two by key, two claims and two policies, %v", len(kept), len(requests), err)
+	if err != nil || len(kept) != len(requests)+8 {
+		t.Errorf("%d golden files for %d requests, two by key, three claims and three policies, %v", len(kept), len(requests), err)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestGoldenByKey(t *testing.T) {
 	}
 }
 
-// TestKeyBesideAName: a key counts in place of a name, in what dibs asks itself; else it is a field that we do not know.
+// TestKeyBesideAName: a key counts in place of a name; else it is a field that we do not know.
 func TestKeyBesideAName(t *testing.T) {
 	release := func(value string) (claims.Body, error) {
 		r := claims.NewRecord(&claims.ReleaseRequested{About: aboutAlice, Owner: "u-17"}, event(), alice)
@@ -185,9 +185,28 @@ func TestKeyBesideAName(t *testing.T) {
 		t.Errorf("a confirmation by key, of no claim: %v", err)
 	}
 	r = minimal().Record(event(), alice)
-	r.Value = []byte(`{"space":"username","key":"alice","owner":"u-17","mode":"register"}`)
+	r.Value = []byte(`{"space":"username","key":"alice","mode":"register"}`)
 	if _, err := claims.Read(r); err == nil || err.Error() != "name is missing" {
-		t.Errorf("a claim by key: %v", err)
+		t.Errorf("a claim by key, of nobody: %v", err)
+	}
+	for replaces, want := range map[string]claims.Replaces{
+		`{"key":"h1:00","version":3}`:              {Key: "h1:00", Version: 3},
+		`{"name":"bob","key":"h1:00","version":3}`: {Name: "bob", Version: 3},
+		`{"key":7,"name":"bob","version":3}`:       {Name: "bob", Version: 3},
+	} {
+		r := minimal().Record(event(), alice)
+		r.Value = []byte(`{"space":"email","key":"h1:01","owner":"u-17","mode":"register","replaces":` + replaces + `}`)
+		read, err := claims.Read(r)
+		if c, ok := read.Body.(*claims.UsernameClaimed); err != nil || !ok || c.Key != "h1:01" || c.Spelling != "" || *c.Replaces != want {
+			t.Errorf("a claim by key: %+v, %v", read.Body, err)
+		}
+	}
+	for _, replaces := range []string{`{"version":3}`, `{"key":"","version":3}`, `{"key":7,"version":3}`, `{"key":"h1:00"}`} {
+		r := minimal().Record(event(), alice)
+		r.Value = []byte(`{"space":"email","key":"h1:01","owner":"u-17","mode":"register","replaces":` + replaces + `}`)
+		if _, err := claims.Read(r); err == nil || err.Error() != "replaces needs name and version" {
+			t.Errorf("%s: %v", replaces, err)
+		}
 	}
 }
 

@@ -76,7 +76,9 @@ func (a *answering) answer() {
 // repeat copies into the outcome what the request says of its subject.
 func (a *answering) repeat(body claims.Body) {
 	a.o.Request = claims.ShortType(body.Type())
-	_, a.o.Name = body.Name()
+	if p := a.received.Policy; p == nil || p.Private == nil { // else it is a mistake of its producer, and not repeated
+		_, a.o.Name = body.Name()
+	}
 	owner := ""
 	switch b := body.(type) {
 	case *claims.UsernameClaimed:
@@ -369,9 +371,15 @@ func terms(c *claims.UsernameClaimed, p *names.Policy) (ttl time.Duration, repla
 		}
 	}
 	if c.Replaces != nil {
+		switch private := p.Private != nil; {
+		case private && c.Replaces.Key == "":
+			return 0, "", &claims.InvalidError{Field: "replaces.key", Detail: "is missing"}
+		case !private && c.Replaces.Key != "":
+			return 0, "", &claims.InvalidError{Field: "replaces.name", Detail: "is missing"}
+		}
 		// It may be held since an earlier policy that allowed it.
-		if replaces, err = p.HeldKey(c.Replaces.Name); err != nil {
-			_, err = p.Key(c.Replaces.Name)
+		if replaces, err = p.HeldKey(c.Replaces.Asked()); err != nil {
+			_, err = p.Key(c.Replaces.Asked())
 			return 0, "", &claims.InvalidError{Field: "replaces.name", Detail: err.Error()}
 		}
 	}

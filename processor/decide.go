@@ -61,7 +61,7 @@ func Receive(m Message, rules Rules) Received {
 		r.activation = a
 		return r
 	}
-	if body := r.Request.Body; body != nil && !r.own && claims.KeyOf(body) != "" {
+	if body := r.Request.Body; body != nil && !r.own && claims.KeyOf(body) != "" && namesOnly(body, rules.Policies) {
 		r.Request.Body, r.err = nil, claims.ErrNoName
 	}
 	if r.named = r.compute(rules.Policies); !r.named {
@@ -88,11 +88,18 @@ func Receive(m Message, rules Rules) Received {
 // all that it publishes.
 func (r *Received) MustBeSigned() bool { return r.toSign }
 
+// namesOnly reports whether only dibs itself may ask about a key in place of a name there.
+func namesOnly(body claims.Body, policies names.Policies) bool {
+	space, _ := body.Name()
+	p := policies[space]
+	return p != nil && p.Private == nil
+}
+
 // unnamed stands for what is asked for where that has no key: it is the name as typed, under the record's own key. NUL
 // keeps the two apart, and this hash from that of any name that has a key.
 func (r *Received) unnamed() names.Ref {
-	space, spelling := r.Request.Body.Name()
-	return names.Ref{Space: space, Key: names.Key(string(r.Key) + "\x00" + spelling)}
+	space, _ := r.Request.Body.Name()
+	return names.Ref{Space: space, Key: names.Key(string(r.Key) + "\x00" + claims.Asked(r.Request.Body))}
 }
 
 // repeats reports whether the record asks for what was asked under a hash before. It may have been received under another
@@ -105,13 +112,13 @@ func (r *Received) repeats(h claims.Hash, policies names.Policies) bool {
 	if body == nil {
 		return false
 	}
-	space, spelling := body.Name()
+	space, _ := body.Name()
 	p := policies[space]
 	if p == nil {
 		return false // it never was known
 	}
 	principal := r.Request.Principal
-	key, err := p.HeldKey(spelling)
+	key, err := p.HeldKey(claims.Asked(body))
 	return err == nil && h == claims.HashOf(body, names.Ref{Space: space, Key: key}, principal, policies) ||
 		h == claims.HashOf(body, r.unnamed(), principal, policies) || h == claims.HashOf(body, r.unnamed(), principal, nil)
 }
@@ -140,9 +147,16 @@ func (r *Received) compute(policies names.Policies) bool {
 		return false
 	}
 	key := claims.KeyOf(r.Request.Body)
-	if key != "" {
+	switch {
+	case key != "" && r.own:
 		r.Ref = names.Ref{Space: space, Key: key}
 		return true
+	case r.Policy.Private == nil:
+	case key == "": // what is private is there for all to read; its key only who has the pepper can tell
+		r.nameErr = errNotPrivate
+		return false
+	default:
+		name = string(key)
 	}
 	if key, r.nameErr = r.Policy.Key(name); r.nameErr != nil {
 		if _, isClaim := r.Request.Body.(*claims.UsernameClaimed); isClaim {
@@ -156,6 +170,8 @@ func (r *Received) compute(policies names.Policies) bool {
 	r.Ref = names.Ref{Space: space, Key: key}
 	return true
 }
+
+var errNotPrivate = &names.InvalidError{Detail: "is not to be on the topic: this space is private, and a request gives the key of POST /v1/lookups in place of it"}
 
 func unanswerable(err error) bool {
 	if err == nil {

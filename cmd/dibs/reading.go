@@ -82,6 +82,36 @@ func called(space, key, name string) string {
 	return space + "/" + oneLine(name)
 }
 
+func newLookup() *cobra.Command {
+	var space string
+	var fields map[string]string
+	cmd := outputFlag(&cobra.Command{
+		Use: "lookup NAME | --field NAME=VALUE", Short: "Compute the key of a name, or of the value of a private space",
+		Long: "Compute the key of a name, or of the value of a private space: what the address of a private name has in its place, and\n" +
+			"what a producer writes. The API key needs the scope lookup. Exit code 5: the API is out of reach.",
+	})
+	connect := connecting(cmd, "how long to try")
+	cmd.Flags().StringVar(&space, "space", "username", "the space of the name")
+	cmd.Flags().StringToStringVar(&fields, "field", nil, "one of several fields that are unique together, as NAME=VALUE")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if (fields == nil) == (len(args) == 0) || len(args) > 1 {
+			return usage("%s takes a name, or --field; see %s --help", cmd.CommandPath(), cmd.CommandPath())
+		}
+		return read(cmd, connect, func(c *client.Client, tell func(v any, text string) error) error {
+			name := ""
+			if fields == nil {
+				name = args[0]
+			}
+			k, err := c.Lookup(cmd.Context(), space, name, fields)
+			if err != nil {
+				return err
+			}
+			return tell(k, k.Key)
+		})
+	}
+	return cmd
+}
+
 func newHistory() *cobra.Command {
 	var space string
 	var from int64

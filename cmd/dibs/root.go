@@ -25,7 +25,7 @@ func newRoot() *cobra.Command {
 		newDev(), newServe(), newAPI(), newProcessor(),
 		newMigrate(), newTopics(), newPartitions(), newSpaces(), newVerify(), newKeys(),
 		newClaim(), newConfirm(), newExtend(), newWithdraw(), newRelease(), newRename(), newTransfer(),
-		newDeactivate(), newReactivate(), newNames(), newHistory(), newAdmin(), newWatch(),
+		newDeactivate(), newReactivate(), newNames(), newHistory(), newLookup(), newAdmin(), newWatch(),
 		newImport(), newBench(), newConfig(), newVersion(),
 	)
 	root.SetHelpCommand(newHelp())

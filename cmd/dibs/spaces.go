@@ -265,7 +265,7 @@ file would not be applied.
 
 Exit codes: 0 no held name is concerned, 1 the file would not be applied as it is, 2 wrong file, 3 names are concerned.`,
 		Args: exactArgs(1, "a file"),
-	}, "kafka", "postgres"))
+	}, "kafka", "postgres", "security"))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		asJSON, err := wantsJSON(cmd)
 		if err != nil {

@@ -432,16 +432,21 @@ type ClaimRequest struct {
 	// ExpectedVersion The version that the name must have: 0 for never held or free. Without it any version will do.
 	ExpectedVersion *int64 `json:"expected_version,omitempty"`
 
+	// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+	//
+	// Examples: {"email":"ada@example.com","tenant":"acme"}
+	Fields *Fields `json:"fields,omitempty"`
+
 	// Metadata Strings to travel with the claim, at most 1 KiB as JSON.
 	Metadata map[string]string `json:"metadata,omitempty"`
 
 	// Mode `register`, unless said otherwise: the name, at once. `reserve`: the name for a while, unless it is confirmed.
 	Mode *ClaimRequestMode `json:"mode,omitempty"`
 
-	// Name The name as typed. What is unique is its canonical form under the space's policy.
+	// Name The name as typed. What is unique is its canonical form under the space's policy. In a private space it is the value, which is written nowhere, or the key that stands for it. It is needed, unless there are `fields`.
 	//
 	// Examples: Alice
-	Name string `json:"name"`
+	Name *string `json:"name,omitempty"`
 
 	// OnConflict `return_existing`: a name that the owner already holds is accepted with the version and claim_id it has; nothing changes. Without it such a claim is rejected as `taken`. It does not go with `replaces`.
 	OnConflict *ClaimRequestOnConflict `json:"on_conflict,omitempty"`
@@ -508,6 +513,11 @@ type FieldError struct {
 	// Field The field of the body, the header or the parameter that is wrong.
 	Field string `json:"field"`
 }
+
+// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+//
+// Examples: {"email":"ada@example.com","tenant":"acme"}
+type Fields map[string]string
 
 // FollowUp The release of the name that was given up for this one: of an accepted claim with `replaces`, or of its confirmation. It is a request of dibs' own, which comes behind. Where it is rejected, because the old name was changed meanwhile, the owner has both names.
 type FollowUp struct {
@@ -593,6 +603,24 @@ type HolderRequest struct {
 	Owner Holder `json:"owner"`
 }
 
+// LookupRequest defines model for LookupRequest.
+type LookupRequest struct {
+	// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+	//
+	// Examples: {"email":"ada@example.com","tenant":"acme"}
+	Fields *Fields `json:"fields,omitempty"`
+
+	// Name The name as typed, or the value in a private space. It is needed, unless there are `fields`.
+	//
+	// Examples: ada@example.com
+	Name *string `json:"name,omitempty"`
+
+	// Space The family of names; `username` unless said otherwise.
+	//
+	// Examples: email
+	Space *string `json:"space,omitempty"`
+}
+
 // Name defines model for Name.
 type Name struct {
 	// Available Whether a claim made now would be likely to be accepted.
@@ -607,8 +635,8 @@ type Name struct {
 	// Key The canonical form; where look-alikes are kept apart, what it looks like.
 	Key string `json:"key"`
 
-	// Name As its holder typed it, or as asked for.
-	Name string `json:"name"`
+	// Name As its holder typed it, or as asked for. In a private space there is none.
+	Name *string `json:"name,omitempty"`
 
 	// Owner Who holds it, where the caller's key covers that owner.
 	Owner *string `json:"owner,omitempty"`
@@ -626,6 +654,19 @@ type Name struct {
 
 // NameState A reservation or a cool-down whose time is over reads `free`, also where that is not recorded yet.
 type NameState string
+
+// NameKey defines model for NameKey.
+type NameKey struct {
+	// Key What is unique.
+	Key string `json:"key"`
+
+	// Partition Where in the topics they belong.
+	Partition int32 `json:"partition"`
+
+	// RecordKey The key of records about it, on both topics.
+	RecordKey string `json:"record_key"`
+	Space     string `json:"space"`
+}
 
 // OwnerNames defines model for OwnerNames.
 type OwnerNames struct {
@@ -676,7 +717,7 @@ type RenameRequest struct {
 	// Examples: u-17
 	Owner Holder `json:"owner"`
 
-	// To The new name, as typed.
+	// To The new name, as typed; in a private space the value, or its key.
 	//
 	// Examples: Alicia
 	To string `json:"to"`
@@ -684,7 +725,7 @@ type RenameRequest struct {
 
 // Replaces What a rename gives up. It does not go with `on_conflict`.
 type Replaces struct {
-	// Name The name that the owner holds, in the same space.
+	// Name The name that the owner holds, in the same space; in a private one the value, or its key.
 	//
 	// Examples: Alice
 	Name string `json:"name"`
@@ -716,7 +757,7 @@ type WhyAsked = string
 
 // WithdrawRequest defines model for WithdrawRequest.
 type WithdrawRequest struct {
-	// Name What a claim is about that is not decided yet.
+	// Name What a claim is about that is not decided yet; in a private space the value, or its key.
 	//
 	// Examples: Alice
 	Name *string `json:"name,omitempty"`
@@ -1089,6 +1130,9 @@ type ExtendClaimJSONRequestBody = ExtendRequest
 // WithdrawClaimJSONRequestBody defines body for WithdrawClaim for application/json ContentType.
 type WithdrawClaimJSONRequestBody = WithdrawRequest
 
+// CreateLookupJSONRequestBody defines body for CreateLookup for application/json ContentType.
+type CreateLookupJSONRequestBody = LookupRequest
+
 // DeactivateNameJSONRequestBody defines body for DeactivateName for application/json ContentType.
 type DeactivateNameJSONRequestBody = HolderRequest
 
@@ -1400,6 +1444,28 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
 	WithdrawClaim(ctx context.Context, id ClaimID, params *WithdrawClaimParams, body WithdrawClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateLookupWithBody Compute the key of a name
+	//
+	// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+	// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+	// the pepper. It says nothing about who holds the name.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+	CreateLookupWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateLookup Compute the key of a name
+	//
+	// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+	// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+	// the pepper. It says nothing about who holds the name.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+	CreateLookup(ctx context.Context, body CreateLookupJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetName Read who holds a name
 	//
@@ -1937,6 +2003,48 @@ func (c *Client) WithdrawClaimWithBody(ctx context.Context, id ClaimID, params *
 // Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
 func (c *Client) WithdrawClaim(ctx context.Context, id ClaimID, params *WithdrawClaimParams, body WithdrawClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewWithdrawClaimRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateLookupWithBody Compute the key of a name
+//
+// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+// the pepper. It says nothing about who holds the name.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+func (c *Client) CreateLookupWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateLookupRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateLookup Compute the key of a name
+//
+// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+// the pepper. It says nothing about who holds the name.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+func (c *Client) CreateLookup(ctx context.Context, body CreateLookupJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateLookupRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3152,6 +3260,46 @@ func NewWithdrawClaimRequestWithBody(server string, id ClaimID, params *Withdraw
 	return req, nil
 }
 
+// NewCreateLookupRequest calls the generic CreateLookup builder with application/json body
+func NewCreateLookupRequest(server string, body CreateLookupJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateLookupRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateLookupRequestWithBody constructs an http.Request for the CreateLookup method, with any body, and a specified content type
+func NewCreateLookupRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/lookups")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGetNameRequest constructs an http.Request for the GetName method
 func NewGetNameRequest(server string, space SpaceInPath, name NameInPath) (*http.Request, error) {
 	var err error
@@ -4272,6 +4420,28 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
 	WithdrawClaimWithResponse(ctx context.Context, id ClaimID, params *WithdrawClaimParams, body WithdrawClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*WithdrawClaimResponse, error)
+
+	// CreateLookupWithBodyWithResponse Compute the key of a name
+	//
+	// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+	// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+	// the pepper. It says nothing about who holds the name.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+	CreateLookupWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateLookupResponse, error)
+
+	// CreateLookupWithResponse Compute the key of a name
+	//
+	// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+	// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+	// the pepper. It says nothing about who holds the name.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+	CreateLookupWithResponse(ctx context.Context, body CreateLookupJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateLookupResponse, error)
 
 	// GetNameWithResponse Read who holds a name
 	//
@@ -6246,6 +6416,139 @@ func (r WithdrawClaimResponse) ContentType() string {
 	return ""
 }
 
+// CreateLookupResponse401Headers the declared response headers of an HTTP 401 response for CreateLookup
+type CreateLookupResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// CreateLookupResponse403Headers the declared response headers of an HTTP 403 response for CreateLookup
+type CreateLookupResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// CreateLookupResponse429Headers the declared response headers of an HTTP 429 response for CreateLookup
+type CreateLookupResponse429Headers struct {
+	RetryAfter int
+}
+
+// CreateLookupResponse503Headers the declared response headers of an HTTP 503 response for CreateLookup
+type CreateLookupResponse503Headers struct {
+	RetryAfter int
+}
+
+type CreateLookupResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *NameKey
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *CreateLookupResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *CreateLookupResponse403Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *CreateLookupResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *CreateLookupResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CreateLookupResponse) GetJSON200() *NameKey {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateLookupResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateLookupResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateLookupResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateLookupResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // GetNameResponse200Headers the declared response headers of an HTTP 200 response for GetName
 type GetNameResponse200Headers struct {
 	ETag string
@@ -8127,6 +8430,40 @@ func (c *ClientWithResponses) WithdrawClaimWithResponse(ctx context.Context, id 
 		return nil, err
 	}
 	return ParseWithdrawClaimResponse(rsp)
+}
+
+// CreateLookupWithBodyWithResponse Compute the key of a name
+//
+// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+// the pepper. It says nothing about who holds the name.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+func (c *ClientWithResponses) CreateLookupWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateLookupResponse, error) {
+	rsp, err := c.CreateLookupWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateLookupResponse(rsp)
+}
+
+// CreateLookupWithResponse Compute the key of a name
+//
+// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+// the pepper. It says nothing about who holds the name.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+func (c *ClientWithResponses) CreateLookupWithResponse(ctx context.Context, body CreateLookupJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateLookupResponse, error) {
+	rsp, err := c.CreateLookup(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateLookupResponse(rsp)
 }
 
 // GetNameWithResponse Read who holds a name
@@ -10808,6 +11145,145 @@ func ParseWithdrawClaimResponse(rsp *http.Response) (*WithdrawClaimResponse, err
 		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers WithdrawClaimResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCreateLookupResponse parses an HTTP response from a CreateLookupWithResponse call
+func ParseCreateLookupResponse(rsp *http.Response) (*CreateLookupResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateLookupResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest NameKey
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers CreateLookupResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers CreateLookupResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 429:
+		var headers CreateLookupResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers CreateLookupResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
