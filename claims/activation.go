@@ -17,7 +17,7 @@ import (
 // Rules is the version of the rules by which requests are decided: what this dibs knows, all lower ones included. A
 // policy that says more than one could before comes with a higher version.
 //
-// Rules 2 know policies with unicode, and dibs' own requests by key.
+// Rules 2 know policies with unicode, dibs' own requests by key, and erasure.
 const Rules = 2
 
 // rulesUnicode are the first that know policies with unicode.
