@@ -32,6 +32,8 @@ type ClaimerConfig struct {
 	ClockBound time.Duration
 	// Sign signs the requests of actors. Without it they are refused.
 	Sign func(cloudevents.Record) cloudevents.Record
+	// Erasure is what erasures need; without it they are refused.
+	Erasure ErasureConfig
 	// Now is the clock of ce_time and of deadlines. Defaults to time.Now.
 	Now func() time.Time
 	// NewID makes the ids of claims that come without one. Defaults to random ones of version 7.

@@ -283,6 +283,9 @@ type Record interface {
 	// Published moves PublishedThrough of the fenced partitions. A fence that does not stand is passed over: the next
 	// owner publishes again. NextOffset is no part of this fence.
 	Published(ctx context.Context, cursors []Cursor) error
+	// Wipe does what is to be erased of rows of these partitions, as far as their outputs are acknowledged (see Row.Erase), and
+	// returns how many erasures are left. It may take long, and may be done by anybody and more than once.
+	Wipe(ctx context.Context, partitions []int32) (left int, err error)
 	// Halt marks the fenced partition as halted.
 	Halt(ctx context.Context, at Fence, reason string) error
 }

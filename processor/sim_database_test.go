@@ -427,6 +427,10 @@ func (c *dbConn) Published(ctx context.Context, cursors []processor.Cursor) erro
 	}, func(bool) {})
 }
 
+func (c *dbConn) Wipe(ctx context.Context, partitions []int32) (int, error) {
+	return c.mem.Wipe(ctx, partitions)
+}
+
 func (c *dbConn) Halt(ctx context.Context, at processor.Fence, reason string) error {
 	err := c.write(c.w.running.name+" halts", []int32{at.Partition}, func() error {
 		err := c.step([]processor.Fence{at}, func() error { return c.mem.Halt(ctx, at, reason) })
