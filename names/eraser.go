@@ -21,7 +21,20 @@ func NewEraser(secret []byte) *Eraser { return &Eraser{append([]byte(nil), secre
 const erasedPrefix = "erased "
 
 // Erased reports whether the key stands for a name that was erased.
-func (k Key) Erased() bool { return strings.HasPrefix(string(k), erasedPrefix) }
+func (k Key) Erased() bool { return isErased(string(k)) }
+
+func isErased(form string) bool {
+	sum, ok := strings.CutPrefix(form, erasedPrefix)
+	if !ok || len(sum) != 2*sha256.Size {
+		return false
+	}
+	for i := range len(sum) {
+		if c := sum[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
 
 // Ref is the form that an erased name is kept in. It is its own.
 func (e *Eraser) Ref(ref Ref) Ref {
@@ -33,7 +46,7 @@ func (e *Eraser) Ref(ref Ref) Ref {
 
 // Owner is the form that an erased owner is kept in. It is its own.
 func (e *Eraser) Owner(owner string) string {
-	if strings.HasPrefix(owner, erasedPrefix) && len(owner) == len(erasedPrefix)+2*sha256.Size {
+	if isErased(owner) {
 		return owner
 	}
 	return erasedPrefix + hex.EncodeToString(e.sum("owner", owner))
