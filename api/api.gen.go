@@ -137,6 +137,24 @@ func (e ClaimRequestOnTimeout) Valid() bool {
 	}
 }
 
+// Defines values for ErasureReportState.
+const (
+	ErasureReportStateDone    ErasureReportState = "done"
+	ErasureReportStateRunning ErasureReportState = "running"
+)
+
+// Valid indicates whether the value is a known member of the ErasureReportState enum.
+func (e ErasureReportState) Valid() bool {
+	switch e {
+	case ErasureReportStateDone:
+		return true
+	case ErasureReportStateRunning:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for FollowUpState.
 const (
 	FollowUpStatePending  FollowUpState = "pending"
@@ -489,6 +507,53 @@ type ConfirmRequest struct {
 	// Examples: u-17
 	Owner Holder `json:"owner"`
 }
+
+// ErasureRemains defines model for ErasureRemains.
+type ErasureRemains struct {
+	// Detail Why there is no such time.
+	Detail *string `json:"detail,omitempty"`
+	Topic  string  `json:"topic"`
+
+	// Until When the last record that can name the owner is deleted: its retention, and a segment that stays open for as long as it may.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// ErasureReport defines model for ErasureReport.
+type ErasureReport struct {
+	// DecisionsWiped Rows of the history that name neither owner nor name any more.
+	DecisionsWiped int64 `json:"decisions_wiped"`
+
+	// Done Requests that are wiped behind, all erasures of this owner together.
+	Done int `json:"done"`
+
+	// Found Names that were found to be recorded together with the owner.
+	Found int `json:"found"`
+
+	// ID The erasure itself, encrypted.
+	ID    string `json:"id"`
+	Owner string `json:"owner"`
+
+	// Pending Requests that are decided, and not wiped behind yet.
+	Pending int `json:"pending"`
+
+	// RecordsWiped Forwarded records and dead letters that were kept in Postgres.
+	RecordsWiped int64 `json:"records_wiped"`
+
+	// Remains What the topics keep of the owner.
+	Remains []ErasureRemains `json:"remains"`
+
+	// Requested Of those, how many were asked to be erased just now. To ask again changes nothing.
+	Requested int `json:"requested"`
+
+	// Searched `false`: all decisions could not be searched in time, and only the names that the owner has were found.
+	Searched bool `json:"searched"`
+
+	// State `done`: nothing was found that names the owner, and everything that was asked for is wiped.
+	State ErasureReportState `json:"state"`
+}
+
+// ErasureReportState `done`: nothing was found that names the owner, and everything that was asked for is wiped.
+type ErasureReportState string
 
 // ExpectedVersion The version that the name must have. Without it any version will do.
 type ExpectedVersion = int64
@@ -1106,6 +1171,9 @@ type AdminTransferNameJSONRequestBody = AdminTransferRequest
 // UnblockNameJSONRequestBody defines body for UnblockName for application/json ContentType.
 type UnblockNameJSONRequestBody = AdminRequest
 
+// EraseOwnerJSONRequestBody defines body for EraseOwner for application/json ContentType.
+type EraseOwnerJSONRequestBody = AdminRequest
+
 // CreateClaimJSONRequestBody defines body for CreateClaim for application/json ContentType.
 type CreateClaimJSONRequestBody = ClaimRequest
 
@@ -1138,6 +1206,9 @@ type TransferNameJSONRequestBody = TransferRequest
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// GetErasure How far an erasure is
+	// (GET /v1/admin/erasures/{id})
+	GetErasure(w http.ResponseWriter, r *http.Request, id string)
 	// BlockName Block a name
 	// (POST /v1/admin/names/{space}/{name}/block)
 	BlockName(w http.ResponseWriter, r *http.Request, space SpaceInPath, name NameInPath, params BlockNameParams)
@@ -1150,6 +1221,9 @@ type ServerInterface interface {
 	// UnblockName Unblock a name
 	// (POST /v1/admin/names/{space}/{name}/unblock)
 	UnblockName(w http.ResponseWriter, r *http.Request, space SpaceInPath, name NameInPath, params UnblockNameParams)
+	// EraseOwner Erase an owner
+	// (POST /v1/admin/owners/{owner}/erase)
+	EraseOwner(w http.ResponseWriter, r *http.Request, owner string)
 	// CreateClaim Claim a name
 	// (POST /v1/claims)
 	CreateClaim(w http.ResponseWriter, r *http.Request, params CreateClaimParams)
@@ -1202,6 +1276,32 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(http.Handler) http.Handler
+
+// GetErasure operation middleware
+func (siw *ServerInterfaceWrapper) GetErasure(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetErasure(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
 
 // BlockName operation middleware
 func (siw *ServerInterfaceWrapper) BlockName(w http.ResponseWriter, r *http.Request) {
@@ -1696,6 +1796,32 @@ func (siw *ServerInterfaceWrapper) UnblockName(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.UnblockName(w, r, space, name, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// EraseOwner operation middleware
+func (siw *ServerInterfaceWrapper) EraseOwner(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "owner" -------------
+	var owner string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "owner", r.PathValue("owner"), &owner, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "owner", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.EraseOwner(w, r, owner)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -3227,6 +3353,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/names/{space}/{name}/deactivate", wrapper.DeactivateName)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/names/{space}/{name}/reactivate", wrapper.ReactivateName)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/names/{space}/{name}/history", wrapper.GetHistory)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/admin/owners/{owner}/erase", wrapper.EraseOwner)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/admin/erasures/{id}", wrapper.GetErasure)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/owners/{owner}/names", wrapper.GetOwnerNames)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/admin/names/{space}/{name}/release", wrapper.AdminReleaseName)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/admin/names/{space}/{name}/transfer", wrapper.AdminTransferName)
@@ -3339,6 +3467,174 @@ type VersionConflictApplicationProblemPlusJSONResponse struct {
 	Body Problem
 
 	Headers VersionConflictResponseHeaders
+}
+
+type GetErasureRequestObject struct {
+	ID string `json:"id"`
+}
+
+type GetErasureResponseObject interface {
+	VisitGetErasureResponse(w http.ResponseWriter) error
+}
+
+type GetErasure200JSONResponse ErasureReport
+
+func (response GetErasure200JSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure400ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure401ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure403ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure404ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure429ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure500ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure501ApplicationProblemPlusJSONResponse struct {
+	UnconfiguredApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure501ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(501)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure503ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type BlockNameRequestObject struct {
@@ -4489,6 +4785,233 @@ type UnblockName503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UnblockName503ApplicationProblemPlusJSONResponse) VisitUnblockNameResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwnerRequestObject struct {
+	Owner string `json:"owner"`
+	Body  *EraseOwnerJSONRequestBody
+}
+
+type EraseOwnerResponseObject interface {
+	VisitEraseOwnerResponse(w http.ResponseWriter) error
+}
+
+type EraseOwner202ResponseHeaders struct {
+	Location *string
+}
+
+type EraseOwner202JSONResponse struct {
+	Body    ErasureReport
+	Headers EraseOwner202ResponseHeaders
+}
+
+func (response EraseOwner202JSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner400ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner401ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner403ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner404ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner413ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner415ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner422ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner429ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner500ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner501ApplicationProblemPlusJSONResponse struct {
+	UnconfiguredApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner501ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(501)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner503ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -7852,6 +8375,9 @@ func (response GetOwnerNames503ApplicationProblemPlusJSONResponse) VisitGetOwner
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// GetErasure How far an erasure is
+	// (GET /v1/admin/erasures/{id})
+	GetErasure(ctx context.Context, request GetErasureRequestObject) (GetErasureResponseObject, error)
 	// BlockName Block a name
 	// (POST /v1/admin/names/{space}/{name}/block)
 	BlockName(ctx context.Context, request BlockNameRequestObject) (BlockNameResponseObject, error)
@@ -7864,6 +8390,9 @@ type StrictServerInterface interface {
 	// UnblockName Unblock a name
 	// (POST /v1/admin/names/{space}/{name}/unblock)
 	UnblockName(ctx context.Context, request UnblockNameRequestObject) (UnblockNameResponseObject, error)
+	// EraseOwner Erase an owner
+	// (POST /v1/admin/owners/{owner}/erase)
+	EraseOwner(ctx context.Context, request EraseOwnerRequestObject) (EraseOwnerResponseObject, error)
 	// CreateClaim Claim a name
 	// (POST /v1/claims)
 	CreateClaim(ctx context.Context, request CreateClaimRequestObject) (CreateClaimResponseObject, error)
@@ -7945,6 +8474,32 @@ type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
 	options     StrictHTTPServerOptions
+}
+
+// GetErasure operation middleware
+func (sh *strictHandler) GetErasure(w http.ResponseWriter, r *http.Request, id string) {
+	var request GetErasureRequestObject
+
+	request.ID = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetErasure(ctx, request.(GetErasureRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetErasure")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetErasureResponseObject); ok {
+		if err := validResponse.VisitGetErasureResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
 }
 
 // BlockName operation middleware
@@ -8080,6 +8635,39 @@ func (sh *strictHandler) UnblockName(w http.ResponseWriter, r *http.Request, spa
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UnblockNameResponseObject); ok {
 		if err := validResponse.VisitUnblockNameResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// EraseOwner operation middleware
+func (sh *strictHandler) EraseOwner(w http.ResponseWriter, r *http.Request, owner string) {
+	var request EraseOwnerRequestObject
+
+	request.Owner = owner
+
+	var body EraseOwnerJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.EraseOwner(ctx, request.(EraseOwnerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EraseOwner")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(EraseOwnerResponseObject); ok {
+		if err := validResponse.VisitEraseOwnerResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -35,6 +35,8 @@ type ClaimerConfig struct {
 	// Sign signs requests. All are: where every request has to be, from some record on, nobody hears of it in time.
 	// Without it none is, and those of actors are refused.
 	Sign func(cloudevents.Record) cloudevents.Record
+	// Erasure is what erasures need; without it they are refused.
+	Erasure ErasureConfig
 	// Now is the clock of ce_time and of deadlines. Defaults to time.Now.
 	Now func() time.Time
 	// NewID makes the ids of claims that come without one. Defaults to random ones of version 7.

@@ -54,6 +54,8 @@ var routes = map[string]route{
 	"POST /v1/admin/names/{space}/{name}/transfer": {scope: auth.ScopeAdmin, body: func() any { return new(AdminTransferRequest) }, honours: ifMatch},
 	"POST /v1/admin/names/{space}/{name}/block":    {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }},
 	"POST /v1/admin/names/{space}/{name}/unblock":  {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }},
+	"POST /v1/admin/owners/{owner}/erase":          {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }},
+	"GET /v1/admin/erasures/{id}":                  {scope: auth.ScopeAdmin},
 	"GET /v1/registrations":                        {scope: auth.ScopeRead, query: []string{"last_event_id", "space"}},
 
 	"GET /problems/{reason}": {public: true},

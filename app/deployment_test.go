@@ -28,6 +28,7 @@ type deployment struct {
 	partitions int
 	topic      *topics
 	keys       string   // file
+	secret     string   // file
 	more       []string // environment of all processes
 	// calm fails the test for everything that a process calls an error: nothing may halt, and nothing be dead.
 	calm bool
@@ -55,6 +56,10 @@ func prepare(t testing.TB, kafka *dibstest.Broker, database *dibstest.Database, 
 	if err := auth.MakeRequestKeys(d.keys, "k1"); err != nil {
 		t.Fatal(err)
 	}
+	d.secret = filepath.Join(t.TempDir(), "erasure-secret")
+	if err := auth.MakeErasureSecret(d.secret); err != nil {
+		t.Fatal(err)
+	}
 	return d
 }
 
@@ -71,7 +76,7 @@ func (d *deployment) env(name string) []string {
 		"DIBS_KAFKA_BROKERS=" + strings.Join(d.kafka.Addrs, ","), "DIBS_KAFKA_TOPIC_PREFIX=" + d.kafka.Prefix,
 		"DIBS_POSTGRES_DSN=" + dsn.String(), "DIBS_POSTGRES_SCHEMA=" + d.database.Schema,
 		"DIBS_API_ADDR=127.0.0.1:0", "DIBS_API_AUTH=none", "DIBS_OPS_ADDR=127.0.0.1:0", "DIBS_LOG_FORMAT=json",
-		"DIBS_SECURITY_REQUEST_KEYS_FILE=" + d.keys,
+		"DIBS_SECURITY_REQUEST_KEYS_FILE=" + d.keys, "DIBS_SECURITY_ERASURE_SECRET_FILE=" + d.secret,
 	}, d.more...)
 }
 

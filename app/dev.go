@@ -72,6 +72,12 @@ func Dev(ctx context.Context, o DevOptions) (err error) {
 			return err
 		}
 	}
+	if o.Config.Security.ErasureSecretFile == "" {
+		o.Config.Security.ErasureSecretFile = filepath.Join(dir, "erasure-secret")
+		if err := auth.MakeErasureSecret(o.Config.Security.ErasureSecretFile); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
 	if err := prepareDev(ctx, o); err != nil {
 		if ctx.Err() != nil {
 			return nil

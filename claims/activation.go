@@ -17,8 +17,8 @@ import (
 // Rules is the version of the rules by which requests are decided: what this dibs knows, all lower ones included. A
 // policy that says more than one could before comes with a higher version.
 //
-// Rules 2 know policies with unicode, private spaces, and dibs' own requests by key; and refuse a claim that gives up a name
-// and asks for on_conflict.
+// Rules 2 know policies with unicode, private spaces, dibs' own requests by key, and erasure; and refuse a claim that gives up
+// a name and asks for on_conflict.
 const Rules = 2
 
 // rulesUnicode are the first that know policies with unicode, rulesPrivate private ones.

@@ -20,6 +20,12 @@ func ExpiryID(claim uuid.UUID, expiresAt time.Time) uuid.UUID {
 	return derived("expiry", claim, binary.BigEndian.AppendUint64(nil, uint64(expiresAt.UnixMilli())))
 }
 
+// ErasureID is the id of the request to erase what is kept of an owner and a name. as says what that was as of now: what
+// comes later is another request's, and a copy is absorbed.
+func ErasureID(erasure uuid.UUID, of names.Ref, as string) uuid.UUID {
+	return derived("erasure", erasure, []byte(as+"\x00"+of.RecordKey()))
+}
+
 // derived makes an id of version 8.
 func derived(what string, claim uuid.UUID, more []byte) uuid.UUID {
 	return hashed(what, append(claim[:], more...))

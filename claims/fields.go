@@ -184,6 +184,9 @@ var bodies = map[string]struct {
 	TypeUnblockRequested: {[]string{"actor", "reason"}, func(f *fields) Body {
 		return &UnblockRequested{f.about(), f.Actor, f.Reason}
 	}},
+	TypeErasureRequested: {[]string{"owner", "actor", "reason"}, func(f *fields) Body {
+		return &ErasureRequested{f.about(), f.Owner, f.Actor, f.Reason}
+	}},
 	TypeExpiryDue: {[]string{"claim_id", "expires_at"}, func(f *fields) Body {
 		return &ExpiryDue{f.about(), f.ClaimID, f.ExpiresAt}
 	}},

@@ -74,6 +74,7 @@ type Security struct {
 	RequestKeysFile   string `mapstructure:"request_keys_file"`
 	RequireSignatures string `mapstructure:"require_signatures"`
 	PeppersFile       string `mapstructure:"peppers_file"`
+	ErasureSecretFile string `mapstructure:"erasure_secret_file"`
 }
 
 // What security.require_signatures may be: what an actor or dibs itself asks must be signed, or every request.
@@ -134,6 +135,7 @@ var keys = []key{
 	{name: "security.request_keys_file", value: "", help: "file of the keys that requests are signed with: dibs' own, what an actor asks, and all of an API; dibs keys request makes one"},
 	{name: "security.require_signatures", value: "privileged", help: "privileged: what an actor or dibs itself asks must be signed; all: every request, which dibs spaces apply makes hold"},
 	{name: "security.peppers_file", value: "", help: "file of the secrets that the keys of private spaces are made with; dibs keys pepper makes one"},
+	{name: "security.erasure_secret_file", value: "", help: "file of the secret that erased names are kept under, the same for all processes and for ever; dibs keys erasure makes one. Without it nothing can be erased"},
 	{name: "processor.group", value: "dibs", help: "consumer group that deals out the partitions"},
 	{name: "processor.lanes", value: 0, help: "pipelines that the owned partitions are spread over; 0: one per core"},
 	{name: "processor.batch_max", value: 8000, help: "records decided in one transaction, at most"},

@@ -34,7 +34,7 @@ var (
 		registrations.Accepted: 'A', registrations.Rejected: 'R', registrations.Confirmed: 'C', registrations.Extended: 'X',
 		registrations.Released: 'L', registrations.Withdrawn: 'W', registrations.Deactivated: 'D', registrations.Reactivated: 'V',
 		registrations.Transferred: 'T', registrations.Blocked: 'B', registrations.Unblocked: 'U', registrations.Expired: 'E',
-		registrations.Unchanged: 'N',
+		registrations.Erased: 'Z', registrations.Unchanged: 'N',
 	})
 	states = newCodes("state", map[registrations.State]byte{
 		registrations.Free: 'f', registrations.Registered: 'r', registrations.Reserved: 's', registrations.Inactive: 'i',

@@ -33,6 +33,7 @@ type decision struct {
 	actor    string
 	why      string
 	raw      *cloudevents.Record
+	erased   bool // as it is stored once it is wiped; it is never written so
 }
 
 // newDecision checks what the columns cannot hold. An outcome repeats what its row says, and the row is what is read
@@ -181,8 +182,8 @@ var rareDecisionColumns = []column[decision]{
 // outcomeFields is what readOutcome reads, of the table or alias d.
 const (
 	outcomeFields = `d.partition, d.log_epoch, d."offset", d.seq, d.rules, d.kind, d.outcome, d.state, d.version, d.current_version,
-	d.log_time, d.policy_version, d.request_id, d.claim_id, d.request_hash, d.reason, d.detail, d.space, d.key, d.name, d.owner, d.expires_at, d.request`
-	outcomeWidth = 23
+	d.log_time, d.policy_version, d.request_id, d.claim_id, d.request_hash, d.reason, d.detail, d.space, d.key, d.name, d.owner, d.expires_at, d.request, d.erased`
+	outcomeWidth = 24
 )
 
 func readOutcome(f fields) (o registrations.Outcome, err error) {
@@ -194,7 +195,7 @@ func readOutcome(f fields) (o registrations.Outcome, err error) {
 		Version: f.int8(8), CurrentVersion: f.int8(9), LogTime: f.time(10), PolicyVersion: int(f.int4(11)),
 		RequestID: f.uuid(12), ClaimID: f.uuid(13), Reason: registrations.Reason(f.text(15)), Detail: f.text(16),
 		Ref:  names.Ref{Space: names.Space(f.text(17)), Key: names.Key(f.text(18))},
-		Name: f.text(19), Owner: f.text(20), ExpiresAt: f.time(21), Request: f.text(22),
+		Name: f.text(19), Owner: f.text(20), ExpiresAt: f.time(21), Request: f.text(22), Erased: f.bool(23),
 	}
 	kind, err := kinds.value(f.char(5))
 	if err != nil {
@@ -212,7 +213,7 @@ func readOutcome(f fields) (o registrations.Outcome, err error) {
 	if f[13] == nil {
 		o.ClaimID = o.RequestID
 	}
-	if f[19] == nil {
+	if f[19] == nil && !o.Erased {
 		o.Name = string(o.Ref.Key)
 	}
 	copy(o.RequestHash[:], f[14])

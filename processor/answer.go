@@ -21,6 +21,7 @@ type answering struct {
 	read     int64                 // the version before this record
 	expired  registrations.Holding // the reservation or cool-down that was found to be over
 	followUp *FollowUp
+	erase    *Erase
 	actor    string
 	why      string
 }
@@ -39,7 +40,7 @@ func (a *answering) answer() {
 	case a.unsigned(r):
 		a.reject(registrations.NotAllowed, "")
 		return
-	case r.Policy == nil:
+	case r.Policy == nil && !(r.named && r.erases()):
 		a.reject(registrations.UnknownSpace, "")
 		return
 	case !until.IsZero() && a.LogTime.After(until):
@@ -103,6 +104,9 @@ func (a *answering) repeat(body claims.Body) {
 		a.by(b, b.Actor, b.Reason)
 	case *claims.UnblockRequested:
 		a.by(b, b.Actor, b.Reason)
+	case *claims.ErasureRequested: // whom it is about is not repeated
+		a.o.Name = ""
+		a.by(b, b.Actor, b.Reason)
 	case *claims.ExpiryDue:
 		a.o.ClaimID = b.ClaimID
 	}
@@ -149,6 +153,8 @@ func (a *answering) decide(body claims.Body) {
 			a.o.Name = ""
 			a.leave(registrations.Unblocked, freed(a.held))
 		}
+	case *claims.ErasureRequested:
+		a.wipe(b)
 	case *claims.ExpiryDue:
 		a.o.Name = ""
 		if a.expired.ClaimID != b.ClaimID {
@@ -167,7 +173,7 @@ func (a *answering) blocked(body claims.Body) bool {
 		return false
 	}
 	switch b := body.(type) {
-	case *claims.BlockRequested, *claims.UnblockRequested, *claims.ExpiryDue:
+	case *claims.BlockRequested, *claims.UnblockRequested, *claims.ErasureRequested, *claims.ExpiryDue:
 		return false
 	case *claims.WithdrawRequested:
 		if _, came := a.seen(b.ClaimID); !came {
@@ -186,7 +192,9 @@ func (a *answering) expire(body claims.Body) {
 	}
 	was := a.held
 	a.expired = was
-	a.write(freed(was))
+	next := freed(was)
+	next.Erased = was.Erased
+	a.write(next)
 	if due, ok := body.(*claims.ExpiryDue); ok && due.ClaimID == was.ClaimID {
 		return
 	}
@@ -293,11 +301,19 @@ func (a *answering) expects(want *int64) bool {
 func (a *answering) noClaim(claim uuid.UUID) {
 	before, ok := a.seen(claim)
 	if a.expired.State == registrations.Reserved && a.expired.ClaimID == claim || ok && before.Type == registrations.Accepted && before.State == registrations.Reserved &&
-		before.Ref == a.received.Ref && !a.LogTime.Before(before.ExpiresAt) {
+		a.isAbout(&before) && !a.LogTime.Before(before.ExpiresAt) {
 		a.reject(registrations.ReservationExpired, "")
 		return
 	}
 	a.reject(registrations.UnknownClaim, "")
+}
+
+// isAbout reports whether an outcome is about the name that is asked about.
+func (a *answering) isAbout(o *registrations.Outcome) bool {
+	if o.Erased && a.Rules.Eraser != nil {
+		return o.Ref == a.Rules.Eraser.Ref(a.received.Ref)
+	}
+	return o.Ref == a.received.Ref
 }
 
 // claim decides UsernameClaimed.

@@ -210,6 +210,9 @@ func (l *lane) done(r run, b Batch) {
 	t.queue = append(t.queue, pending{b.Fence, b.Rows, b.Next})
 	t.queued += len(b.Rows)
 	t.oldest = time.Time{}
+	if erases(b.Rows) {
+		t.erasures++
+	}
 	if b.InForce != nil {
 		t.InForce = b.InForce
 		t.regime, _ = NewRegime(l.rules, b.InForce) // records were received under it: nothing is lacking

@@ -22,6 +22,8 @@ type Rules struct {
 	Keys claims.Keys
 	// SignedOnly refuses every request that is not signed, not only the privileged ones.
 	SignedOnly bool
+	// Eraser has the secret that erased names and owners are kept under; nil for none.
+	Eraser *names.Eraser
 }
 
 // Received is one record as the decision sees it: read, with the name it is about and the place where it belongs.
@@ -136,6 +138,12 @@ func (r *Received) aboutClaim() uuid.UUID {
 	return uuid.Nil
 }
 
+// erases reports whether the record asks for an erasure.
+func (r *Received) erases() bool {
+	_, is := r.Request.Body.(*claims.ErasureRequested)
+	return is
+}
+
 // compute finds the name that a readable record is about, and reports whether it has one. Where the policy would not
 // allow it to be claimed, it may be held since an earlier one did: then all but a claim is about that.
 func (r *Received) compute(policies names.Policies) bool {
@@ -143,10 +151,14 @@ func (r *Received) compute(policies names.Policies) bool {
 		return false
 	}
 	space, name := r.Request.Body.Name()
+	key := claims.KeyOf(r.Request.Body)
 	if r.Policy = policies[space]; r.Policy == nil {
+		if r.erases() && key != "" { // of what was asked about a space that there never was
+			r.Ref = names.Ref{Space: space, Key: key}
+			return true
+		}
 		return false
 	}
-	key := claims.KeyOf(r.Request.Body)
 	switch {
 	case key != "" && r.own:
 		r.Ref = names.Ref{Space: space, Key: key}
@@ -299,9 +311,12 @@ func (d *deciding) record(r *Received) {
 	a := answering{deciding: d, received: r, o: d.outcome(r)}
 	a.answer()
 	a.o.Seq = a.seq
+	if a.erase == nil && a.held.Hidden() && a.o.Owner == "" { // it says of an erased name that there is one
+		a.erase = &Erase{Ref: r.Ref, Whole: true}
+	}
 	d.decided[a.o.RequestID] = len(d.rows)
 	row := Row{Offset: r.Offset, Seq: a.seq, Kind: KindOutcome, RequestID: a.o.RequestID, Principal: r.Request.Principal, Outcome: a.o}
-	row.FollowUp, row.Actor, row.Why = a.followUp, a.actor, a.why
+	row.FollowUp, row.Actor, row.Why, row.Erase = a.followUp, a.actor, a.why, a.erase
 	d.rows = append(d.rows, row)
 }
 
@@ -358,7 +373,13 @@ func (d *deciding) withdrawn(m Mark) bool {
 	if _, ok := d.marked[m]; ok {
 		return true
 	}
+	if len(d.Known.Marks) == 0 {
+		return false
+	}
 	_, ok := d.Known.Marks[m]
+	if !ok && d.Rules.Eraser != nil {
+		_, ok = d.Known.Marks[Mark{m.Partition, m.Claim, d.Rules.Eraser.Owner(m.Owner)}]
+	}
 	return ok
 }
 

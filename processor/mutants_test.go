@@ -253,6 +253,15 @@ var mutants = []mutant{
 	{"key in place of a name for everybody", []edit{{"decide.go", "body != nil && !r.own && claims.KeyOf(body)", "false && body != nil && !r.own && claims.KeyOf(body)"}}},
 	{"holder of a name that looks like an outgrown one found by it", []edit{{"answer.go", "a.held.Version == 0 || a.onlyAlike() ||", "a.held.Version == 0 ||"}}},
 	{"name that is none comes back in place of one that looks like it", []edit{{"answer.go", " || a.spells(body)) {", ") {"}}},
+	// Erasures.
+	{"erasure of somebody else's name", []edit{{"erase.go", "case h.Held() && h.Owner == b.Owner:", "case h.Held():"}}},
+	{"erasure cuts somebody else's cool-down", []edit{{"erase.go", "registrations.Cooling && h.Previous == b.Owner:", "registrations.Cooling:"}}},
+	{"erasure of what somebody else has left", []edit{{"erase.go", "(h.Previous == \"\" || h.Previous == b.Owner):", "true:"}}},
+	{"erased owner may come back", []edit{{"erase.go", "next.Previous, next.Erased = \"\", true", "next.Previous, next.Erased = b.Owner, true"}}},
+	{"erased owner is told", []edit{{"erase.go", "a.o.ClaimID = h.ClaimID\n", "a.o.ClaimID, a.o.Owner = h.ClaimID, h.Owner\n"}}},
+	{"erasure changes what is erased", []edit{{"erase.go", "if h.Hidden() {", "if false {"}}},
+	{"erasure forgotten when it has cooled", []edit{{"answer.go", "next.Erased = was.Erased\n", ""}}},
+	{"erasure unsigned", []edit{{"../claims/requests.go", "func (*ErasureRequested) Privileged() bool { return true }", "func (*ErasureRequested) Privileged() bool { return false }"}}},
 	{"policy forwarded", []edit{{"decide.go", "if r.activation != nil {\n\t\td.activate(r)", "if r.activation != nil && claims.Partition(string(r.Key), d.Rules.Partitions) != d.Partition {\n\t\td.forward(r)\n\t\treturn\n\t}\n\tif r.activation != nil {\n\t\td.activate(r)"}}},
 }
 

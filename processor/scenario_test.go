@@ -1,6 +1,7 @@
 package processor_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -32,7 +33,7 @@ var updateScripts = flag.Bool("update", false, "write what the scripts of testda
 //	    signed with a wrong key
 //	10:00:00.000  r1: u-1 releases alice   also: confirms, extends, withdraws (by claim c1), deactivates, reactivates,
 //	    transfers (to u-2); and by an actor, because "of this", signed:
-//	10:00:00.000  r1: actor ada releases alice, because "of this", signed     also: transfers, blocks, unblocks
+//	10:00:00.000  r1: actor ada releases alice, because "of this", signed     also: transfers, blocks, unblocks, erases (of u-1)
 //	10:00:00.000  e1: dibs asks about alice, by claim c1, due 10:15:00      what a sweeper asks; signed, but for: unsigned
 //	10:00:00.000  c2: sends hello        a record whose value is just that
 //	    and of both: keyed username/bob · on partition 3 · typed dibs.Other.v1 · rerouted
@@ -172,7 +173,7 @@ func (s *stage) given(line string) {
 }
 
 var (
-	sentLine = regexp.MustCompile(`^(\d\d:\d\d:\d\d\.\d{3}) +(\S+): (?:(actor )?(\S+) (claims|confirms|extends|releases|withdraws|deactivates|reactivates|transfers|blocks|unblocks|asks about)|sends) ("(?:[^"\\]|\\.)*"|[^\s,]+)((?:, .*)?)$`)
+	sentLine = regexp.MustCompile(`^(\d\d:\d\d:\d\d\.\d{3}) +(\S+): (?:(actor )?(\S+) (claims|confirms|extends|releases|withdraws|deactivates|reactivates|transfers|blocks|unblocks|erases|asks about)|sends) ("(?:[^"\\]|\\.)*"|[^\s,]+)((?:, .*)?)$`)
 	clauses  = []struct {
 		form *regexp.Regexp
 		do   func(*stage, *asking, []string)
@@ -270,7 +271,7 @@ var (
 	signed = map[string]*claims.SigningKey{
 		"signed": &testKey, "signed with an older key": &olderKey, "signed with a wrong key": &unknownKey, "unsigned": nil,
 	}
-	saying = regexp.MustCompile(`^(by claim|to|because|due) ("(?:[^"\\]|\\.)*"|\S+)$`)
+	saying = regexp.MustCompile(`^(by claim|to|of|because|due) ("(?:[^"\\]|\\.)*"|\S+)$`)
 )
 
 // split cuts what stands behind a name at its commas, but for those in a Go string.
@@ -319,6 +320,8 @@ func (s *stage) request(verb string, byActor bool, a asking, said map[string]str
 		q.body = &claims.BlockRequested{About: about, Actor: actor, Reason: why}
 	case "unblocks":
 		q.body = &claims.UnblockRequested{About: about, Actor: actor, Reason: why}
+	case "erases":
+		q.body = &claims.ErasureRequested{About: about, Owner: said["of"], Actor: actor, Reason: why}
 	case "asks about":
 		due := s.time(said["due"] + ".000")
 		q.id, q.principal = claims.ExpiryID(claim, due), claims.Principal
@@ -393,6 +396,12 @@ func (s *stage) describe(p int32, row processor.Row) string {
 		if row.Actor != "" {
 			what += fmt.Sprintf(", by actor %s because %q", row.Actor, row.Why)
 		}
+		if e := row.Erase; e != nil {
+			what += fmt.Sprintf("; to be wiped: rows of %s", cmp.Or(e.Owner, "nobody"))
+			if e.Whole {
+				what += ", and the key with them"
+			}
+		}
 		if f := row.FollowUp; f != nil {
 			what += fmt.Sprintf(", and %s is to be released by %s at version %d", f.Ref, f.Owner, f.Version)
 		}
@@ -425,6 +434,8 @@ func (s *stage) outcome(o registrations.Outcome) string {
 		return fmt.Sprintf("%s  Rejected %s: %s: %s", at, o.Ref.RecordKey(), o.Reason, o.FullDetail())
 	case o.Type == registrations.Unchanged:
 		return fmt.Sprintf("%s  Unchanged %s: nothing to do, nothing is published", at, o.Ref)
+	case o.Type == registrations.Erased && o.State == "":
+		return fmt.Sprintf("%s  %s %s: the name is not the owner's, and stays", at, o.Type, o.Ref)
 	case o.State == "":
 		return fmt.Sprintf("%s  %s %s: %s by %s, version %d", at, o.Type, o.Ref, s.labels[o.ClaimID], o.Owner, o.Version)
 	}
@@ -467,6 +478,9 @@ func (s *stage) print() string {
 			}
 			if line += until(h.ExpiresAt); h.Previous != "" {
 				line += ", before by " + h.Previous
+			}
+			if h.Erased {
+				line += ", erased"
 			}
 			if h.Replaces != "" {
 				line += fmt.Sprintf(", in place of %s at version %d", h.Replaces, h.ReplacesVersion)

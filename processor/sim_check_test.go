@@ -250,7 +250,7 @@ func nameOf(ref names.Ref, n registrations.Holding) checker.Name {
 	return checker.Name{
 		Space: string(ref.Space), Key: string(ref.Key), Partition: n.Partition, State: string(n.State), Name: n.Name, Owner: n.Owner,
 		ClaimID: idText(n.ClaimID), Version: n.Version, PolicyVersion: n.PolicyVersion, Since: n.Since, ExpiresAt: n.ExpiresAt,
-		Settled: n.Settled, Previous: n.Previous, Replaces: string(n.Replaces), ReplacesVersion: n.ReplacesVersion,
+		Settled: n.Settled, Erased: n.Erased, Previous: n.Previous, Replaces: string(n.Replaces), ReplacesVersion: n.ReplacesVersion,
 	}
 }
 

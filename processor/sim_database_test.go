@@ -467,6 +467,10 @@ func (c *dbConn) Published(ctx context.Context, cursors []processor.Cursor) erro
 	}, func(bool) {})
 }
 
+func (c *dbConn) Wipe(ctx context.Context, partitions []int32) (int, error) {
+	return c.mem.Wipe(ctx, partitions)
+}
+
 func (c *dbConn) Halt(ctx context.Context, at processor.Fence, reason string) error {
 	if c.trapped || c.w.chance(30*c.w.rates.failOverAt) {
 		c.trapped = false

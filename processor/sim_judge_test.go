@@ -258,7 +258,7 @@ func (j *judge) holdings() {
 			delete(is, ref)
 			got := life{
 				state: string(h.State), name: h.Name, owner: h.Owner, claim: h.ClaimID, version: h.Version, until: h.ExpiresAt,
-				previous: h.Previous, replaces: h.Replaces, replacesVersion: h.ReplacesVersion, settled: h.Settled,
+				previous: h.Previous, replaces: h.Replaces, replacesVersion: h.ReplacesVersion, settled: h.Settled, erased: h.Erased,
 			}
 			if got.state == "free" {
 				got.state = ""
@@ -301,7 +301,8 @@ func (j *judge) fold(p int32) {
 		timed := was.State == registrations.Reserved || was.State == registrations.Cooling
 		switch {
 		case o.Version == was.Version && known && o.State == was.State && o.Owner == was.Owner &&
-			(o.Type == registrations.Confirmed || o.Type == registrations.Accepted):
+			(o.Type == registrations.Confirmed || o.Type == registrations.Accepted),
+			o.Version == was.Version && o.State == was.State && o.Type == registrations.Erased && !held:
 			continue // said again
 		case o.Version != was.Version+1:
 			j.violated("promise 1: %s goes from version %d to %d (%s)", o.Ref, was.Version, o.Version, o.Type)

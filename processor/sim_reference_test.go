@@ -47,6 +47,7 @@ type life struct {
 	replaces           names.Key
 	replacesVersion    int64
 	settled            bool
+	erased             bool // whose it was last
 }
 
 // said is what a request was told, and what tells it from another one with its id.
@@ -145,7 +146,9 @@ func (y *reference) next(m processor.Message) []want {
 	}
 	if q.Body != nil {
 		var space names.Space
-		if space, spelling = q.Body.Name(); y.policy(space) != nil {
+		if space, spelling = q.Body.Name(); y.policy(space) == nil && own && asksToErase(q.Body) && claims.KeyOf(q.Body) != "" {
+			p, key, allowed, named = &names.Policy{Space: space}, claims.KeyOf(q.Body), true, true // of a space that there never was
+		} else if y.policy(space) != nil {
 			p = y.policy(space)
 			row.policy = p.Version
 			_, err := p.Key(spelling)
@@ -276,7 +279,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 	var ended, expired uuid.UUID // the claim that was over; of a reservation
 	if (n.state == "reserved" || n.state == "cooling") && !y.now.Before(n.until) {
 		was := *n
-		*n = life{version: was.version + 1}
+		*n = life{version: was.version + 1, erased: was.erased}
 		if ended, lastOwner = was.claim, was.owner+was.previous; was.state == "reserved" {
 			expired = ended
 		}
@@ -305,7 +308,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		_, isWithdraw = y.said[withdrawal.ClaimID]
 		isWithdraw = !isWithdraw // of a claim that has not come: it leaves its mark
 	}
-	if n.state == "blocked" && !isBlock && !isUnblock && !isDue && !isWithdraw {
+	if n.state == "blocked" && !isBlock && !isUnblock && !isDue && !isWithdraw && !asksToErase(q.Body) {
 		return no("blocked")
 	}
 	another := y.another(n, p, q)
@@ -539,6 +542,29 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		}
 		return yes("Unblocked", life{})
 
+	case *claims.ErasureRequested:
+		wiped := func(next life) []want {
+			next.erased = true
+			all := yes("Erased", next)
+			all[len(all)-1].owner = ""
+			return all
+		}
+		switch was := *n; {
+		case held && !another && n.owner == b.Owner:
+			if p.CoolDown > 0 && n.state != "reserved" {
+				return wiped(life{state: "cooling", claim: was.claim, until: y.now.Add(p.CoolDown)})
+			}
+			return wiped(life{})
+		case n.state == "cooling" && n.previous == b.Owner:
+			return wiped(life{state: "cooling", claim: was.claim, until: was.until})
+		case free && n.version > 0 && n.erased && n.previous == "":
+			return same("Erased")
+		case free && n.version > 0 && (n.previous == "" || n.previous == b.Owner):
+			return wiped(life{})
+		}
+		row.kindOf, row.owner, row.anyOwner, row.seq = "Erased", "", false, len(before)
+		return append(before, row)
+
 	case *claims.ExpiryDue:
 		row.anyOwner, row.seq = true, len(before)
 		if row.kindOf = "Unchanged"; ended == b.ClaimID {
@@ -582,7 +608,7 @@ func ttlOf(c *claims.UsernameClaimed, p *names.Policy) time.Duration {
 // needsSignature lists the requests that not everybody who may write may make.
 func needsSignature(body claims.Body) bool {
 	switch b := body.(type) {
-	case *claims.BlockRequested, *claims.UnblockRequested, *claims.ExpiryDue:
+	case *claims.BlockRequested, *claims.UnblockRequested, *claims.ExpiryDue, *claims.ErasureRequested:
 		return true
 	case *claims.ReleaseRequested:
 		return b.Actor != ""
@@ -590,6 +616,11 @@ func needsSignature(body claims.Body) bool {
 		return b.Actor != ""
 	}
 	return false
+}
+
+func asksToErase(body claims.Body) bool {
+	_, is := body.(*claims.ErasureRequested)
+	return is
 }
 
 // ownerOf is whom a request speaks for.

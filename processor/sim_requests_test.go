@@ -296,7 +296,7 @@ func (c *clients) reactivate() sent {
 func (c *clients) privileged(h lookedUp, about claims.About) sent {
 	w := c.w
 	var q sent
-	switch w.r.IntN(5) {
+	switch w.r.IntN(7) {
 	case 0:
 		q = c.new(&claims.BlockRequested{About: about, Actor: "root", Reason: "trademark"})
 	case 1:
@@ -309,6 +309,18 @@ func (c *clients) privileged(h lookedUp, about claims.About) sent {
 		q = c.new(&claims.ReleaseRequested{About: about, Actor: "root", Reason: "a bug", ExpectedVersion: c.version(h.Version)})
 	case 3:
 		q = c.new(&claims.TransferRequested{About: about, Actor: "root", Reason: "bought", NewOwner: c.owner(), ExpectedVersion: c.version(h.Version)})
+	case 4, 5: // mostly of who has it, or had it last
+		if left := c.names(func(h registrations.Holding) bool { return !h.Held() && h.State != registrations.StateBlocked }); len(left) > 0 && w.r.IntN(2) == 0 {
+			h = one(w, left...)
+			about = c.about(h.ref.Space, c.typed(h))
+			h.Owner = cmp.Or(h.Previous, c.owner())
+		}
+		q = c.new(&claims.ErasureRequested{About: about, Owner: h.Owner, Actor: "root", Reason: "asked for"})
+		if w.r.IntN(3) == 0 { // as an API asks: by its key
+			q.id = w.newID(8)
+			q.event.Principal, q.event.ID = claims.Principal, q.id
+			q = q.with("Key", h.ref.Key).with("Spelling", "").addressed()
+		}
 	default: // as a processor would ask, too early or about another claim
 		q = c.new(&claims.ExpiryDue{About: about, ClaimID: c.someClaim(h.ClaimID), ExpiresAt: w.clock().Add(w.upTo(5 * time.Second))})
 		if w.r.IntN(2) == 0 {

@@ -18,6 +18,8 @@ type Holding struct {
 	Since         time.Time // log time of the last change
 	Partition     int32     // whose writer may change it
 
+	// Erased: whoever had it last was erased, and nobody has had it since. Once it is free not even its key is kept.
+	Erased bool
 	// Settled: the name has changed since ClaimID registered it, or no claim did; nobody can withdraw it any more.
 	Settled bool
 	// ExpiresAt is when a reservation or a cool-down is over.
@@ -33,6 +35,9 @@ type Holding struct {
 func (h *Holding) Held() bool {
 	return h.State == Registered || h.State == Reserved || h.State == Inactive
 }
+
+// Hidden reports whether not even the key is kept: it is stored in the form that an Eraser gives.
+func (h *Holding) Hidden() bool { return h.State == Free && h.Erased }
 
 // Due reports whether what holds the name for a while is over at a log time.
 func (h *Holding) Due(at time.Time) bool {

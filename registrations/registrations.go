@@ -32,6 +32,7 @@ const (
 	Transferred Type = "Transferred"
 	Blocked     Type = "Blocked"
 	Unblocked   Type = "Unblocked"
+	Erased      Type = "Erased"
 	Expired     Type = "Expired"
 	// Unchanged is what a processor's own request finds where there is nothing to do. It is recorded, not published.
 	Unchanged Type = "Unchanged"
@@ -106,6 +107,8 @@ type Outcome struct {
 	Seq int
 	// Fact is set on a fact, which no waiter takes for its answer.
 	Fact bool
+	// Erased: what it said of name and owner is wiped. Its Ref is of the form that an Eraser gives, and neither is in it.
+	Erased bool
 
 	ClaimID uuid.UUID // the claim that the outcome is about; zero where there is none
 	Ref     names.Ref

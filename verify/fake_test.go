@@ -150,7 +150,7 @@ func (s *fakeSnapshot) Began() int64 { return s.began[s.partition] }
 func (s *fakeSnapshot) Rows(_ context.Context, most int) (all []verify.Stored, err error) {
 	n := min(most, len(s.left), 50)
 	for _, row := range s.left[:n] {
-		b, err := s.AppendRow(nil, row.LogEpoch, &row.Row)
+		b, err := s.AppendRow(nil, row.LogEpoch, &row.Row, false)
 		if err != nil {
 			return nil, err
 		}
@@ -207,7 +207,7 @@ func columnsDiff(expected, found []byte) (all []verify.Field) {
 	return all
 }
 
-func (s *fakeSnapshot) AppendRow(b []byte, logEpoch int64, row *processor.Row) ([]byte, error) {
+func (s *fakeSnapshot) AppendRow(b []byte, logEpoch int64, row *processor.Row, _ bool) ([]byte, error) {
 	o, follow, raw := row.Outcome, "", ""
 	if row.Kind == processor.KindDuplicate {
 		o = registrations.Outcome{}

@@ -258,7 +258,13 @@ func (c *checking) compare(rows []processor.Row, stored []Stored) error {
 }
 
 func (c *checking) same(row *processor.Row, stored *Stored) error {
-	wire, err := c.snapshot.AppendRow(c.wire[:0], c.standing.LogEpoch, row)
+	if stored.Erased {
+		if c.state.base.Eraser == nil {
+			return ErrSecret
+		}
+		c.counts.Erased++
+	}
+	wire, err := c.snapshot.AppendRow(c.wire[:0], c.standing.LogEpoch, row, stored.Erased)
 	c.wire = wire[:0]
 	if err != nil {
 		return fmt.Errorf("offset %d: what would be stored: %w", row.Offset, err)

@@ -32,6 +32,9 @@ type state struct {
 	unsure map[names.Ref]uuid.UUID
 	// timeUnsure: log time is at least logTime. Records that were forwarded or dead moved it too, and do not say so.
 	timeUnsure bool
+	// plain has the names that forms stand for, as far as they are known. formsFolded: there are rows of which only the form is.
+	plain       map[names.Ref]names.Ref
+	formsFolded bool
 }
 
 func newState(partition int32, base processor.Rules) state {
@@ -68,6 +71,7 @@ func (s *state) receive(messages []processor.Message, refused map[int64]string, 
 // decide decides the records that were received, and moves behind them. outcomes are those of the requests that they touch, as
 // of the first of them; refused are the records that the database could not store.
 func (s *state) decide(received []processor.Received, outcomes map[processor.Request]registrations.Outcome, refused map[int64]string) []processor.Row {
+	s.reveal(received)
 	d := processor.Decide(processor.Ledger{
 		Partition: s.partition, LogEpoch: s.logEpoch, LogTime: s.logTime, Rules: s.regime.Rules, InForce: s.regime.InForce,
 		Known: processor.Known{Holdings: s.holdings, Outcomes: outcomes, Marks: s.marks}, Refused: refused,
@@ -145,18 +149,63 @@ func (s *state) fold(row *processor.Row) {
 	default:
 		return
 	}
-	was := s.holdings[o.Ref]
+	ref := o.Ref
+	if s.base.Eraser != nil { // of one name some rows may be wiped, and others not
+		form := s.base.Eraser.Ref(ref)
+		if s.formsFolded = s.formsFolded || o.Erased; form != ref {
+			s.known(form, ref)
+		}
+		if plain, known := s.plain[form]; known {
+			ref = plain
+		}
+	}
+	was := s.holdings[ref]
 	if o.State == "" || o.Version <= was.Version {
 		return // a rejection, or an answer with what stands
 	}
 	next := folded(was, row)
 	next.Partition = s.partition
-	s.put(o.Ref, next, uuid.Nil)
+	s.put(ref, next, uuid.Nil)
 	switch {
 	case next.State != registrations.Reserved:
-		delete(s.unsure, o.Ref)
+		delete(s.unsure, ref)
 	case o.Type == registrations.Accepted:
-		s.unsure[o.Ref] = next.ClaimID
+		s.unsure[ref] = next.ClaimID
+	}
+}
+
+// known takes note of the name that a form stands for: what is folded of the form is the name's.
+func (s *state) known(form, plain names.Ref) {
+	if s.plain == nil {
+		s.plain = make(map[names.Ref]names.Ref)
+	}
+	if _, known := s.plain[form]; known {
+		return
+	}
+	s.plain[form] = plain
+	if h, there := s.holdings[form]; there {
+		delete(s.holdings, form)
+		s.holdings[plain] = h
+	}
+	if first, there := s.first[form]; there {
+		delete(s.first, form)
+		s.first[plain] = first
+	}
+	if claim, there := s.unsure[form]; there {
+		delete(s.unsure, form)
+		s.unsure[plain] = claim
+	}
+}
+
+// reveal finds what was folded of the names that records are about under the form that an Eraser gives.
+func (s *state) reveal(received []processor.Received) {
+	if s.base.Eraser == nil || !s.formsFolded {
+		return
+	}
+	for i := range received {
+		if ref := received[i].Ref; ref.Space != "" && !ref.Key.Erased() {
+			s.known(s.base.Eraser.Ref(ref), ref)
+		}
 	}
 }
 
@@ -190,6 +239,9 @@ func folded(was registrations.Holding, row *processor.Row) registrations.Holding
 		}
 	case registrations.Expired:
 		next.PolicyVersion = was.PolicyVersion // nobody asked for it
+		next.Erased = was.Erased
+	case registrations.Erased:
+		next.Erased = true
 	}
 	return next
 }

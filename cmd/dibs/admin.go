@@ -15,8 +15,8 @@ It takes an API key with the scope admin, and an API with security.request_keys_
 the name: see dibs history.`
 
 func newAdmin() *cobra.Command {
-	cmd := &cobra.Command{Use: "admin", Short: "Release, hand over, block or unblock a name, whoever holds it"}
-	cmd.AddCommand(newAdminRelease(), newAdminTransfer(), newAdminBlock(), newAdminUnblock())
+	cmd := &cobra.Command{Use: "admin", Short: "Release, hand over, block or unblock a name, whoever holds it; erase an owner"}
+	cmd.AddCommand(newAdminRelease(), newAdminTransfer(), newAdminBlock(), newAdminUnblock(), newAdminErase())
 	return cmd
 }
 

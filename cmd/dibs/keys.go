@@ -39,7 +39,7 @@ func newKeys() *cobra.Command {
 	f.StringSliceVar(&spec.Spaces, "spaces", []string{"*"}, "spaces it may use; * for all")
 	f.StringSliceVar(&spec.Owners, "owners", []string{"*"}, "owners it may act for, by prefix; * for all")
 	f.DurationVar(&expires, "expires-in", 0, "how long it works; for ever if not said")
-	cmd.AddCommand(make, newRequestKey(), newPepper())
+	cmd.AddCommand(make, newRequestKey(), newPepper(), newErasureSecret())
 	return cmd
 }
 
@@ -92,4 +92,22 @@ be lost: without it nobody can say any more which key a value has.`,
 	}
 	cmd.Flags().StringVar(&space, "space", "email", "the space")
 	return cmd
+}
+
+func newErasureSecret() *cobra.Command {
+	return &cobra.Command{
+		Use: "erasure FILE", Short: "Make a security.erasure_secret_file: the secret that erased names are kept under",
+		Long: `Make a file with a new secret. A file that is there is left as it is.
+
+Every process of a deployment needs the same file, for ever: it cannot be changed once something was erased. Keep it apart
+from the database and its backups: with both, names that were erased can be found by trying them out.`,
+		Args: exactArgs(1, "the file to make"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := auth.MakeErasureSecret(args[0]); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s is made: give it to every process as security.erasure_secret_file (DIBS_SECURITY_ERASURE_SECRET_FILE)\n", args[0])
+			return nil
+		},
+	}
 }

@@ -132,7 +132,7 @@ func (j *judge) partition(p int32) {
 		j.held[name] = Name{
 			Space: name[0], Key: name[1], Partition: p, State: h.state, Name: h.name, Owner: h.owner,
 			ClaimID: h.claimID, Version: h.version, PolicyVersion: h.policyVersion, Since: h.since, ExpiresAt: h.expires,
-			Settled: h.settled, Previous: h.previous, Replaces: h.replaces, ReplacesVersion: h.replacesVersion,
+			Settled: h.settled, Erased: h.erased, Previous: h.previous, Replaces: h.replaces, ReplacesVersion: h.replacesVersion,
 		}
 	}
 }

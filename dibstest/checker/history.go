@@ -139,6 +139,8 @@ type Name struct {
 	ExpiresAt time.Time
 	// Settled: it is not any more what ClaimID registered.
 	Settled bool
+	// Erased: who had it last was erased.
+	Erased bool
 	// Previous may come back.
 	Previous string
 	// Replaces is given up when a reservation is confirmed.

@@ -18,7 +18,7 @@ func (d *decision) judge() {
 		return
 	}
 	known := false
-	if d.p, known = d.laws.policies[q.space]; !known {
+	if d.p, known = d.laws.policies[q.space]; !known && (q.kind != typeErase || !q.nameOK) {
 		d.reject("unknown_space")
 		return
 	}
@@ -45,7 +45,7 @@ func (d *decision) judge() {
 	case q.kind == typeClaim && d.p.isReserved(q.key):
 		d.reject("reserved_word")
 	case q.kind == typeWithdraw && d.early():
-	case d.h.state == "blocked" && q.kind != typeBlock && q.kind != typeUnblock:
+	case d.h.state == "blocked" && q.kind != typeBlock && q.kind != typeUnblock && q.kind != typeErase:
 		d.reject("blocked")
 	default:
 		d.act()
@@ -164,6 +164,8 @@ func (d *decision) act() {
 		}
 		d.h = holding{version: d.h.version}
 		d.change(KindOutcome, "Blocked", "blocked")
+	case typeErase:
+		d.erase()
 	case typeUnblock:
 		if d.h.state != "blocked" {
 			d.reject("wrong_state")

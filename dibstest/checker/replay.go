@@ -29,6 +29,8 @@ type holding struct {
 	expires, claimed time.Time
 	// settled: it is not any more what claimID registered.
 	settled bool
+	// erased: who had it last was.
+	erased bool
 	// previous released a name that is cooling, or deactivated one last that is free.
 	previous        string
 	replaces        string // key
@@ -181,7 +183,7 @@ func (d *decision) reject(reason string) *Outcome {
 	default:
 		o.ClaimID = d.q.claimID
 	}
-	if reason != "malformed" {
+	if reason != "malformed" && d.q.kind != typeErase {
 		o.Name, o.Owner = d.q.name, d.q.owner
 	}
 	if reason == "version_conflict" {

@@ -64,6 +64,7 @@ const (
 	typeTransfer   = "TransferRequested"
 	typeBlock      = "BlockRequested"
 	typeUnblock    = "UnblockRequested"
+	typeErase      = "ErasureRequested"
 	typeExpiry     = "ExpiryDue"
 	typePolicy     = "PolicyActivated"
 )
@@ -80,6 +81,7 @@ var fieldsOf = map[string]string{
 	typeTransfer:   "new_owner | owner expected_version actor reason",
 	typeBlock:      "actor reason",
 	typeUnblock:    "actor reason",
+	typeErase:      "owner actor reason",
 	typeExpiry:     "claim_id expires_at",
 	typePolicy:     "",
 }
@@ -130,7 +132,7 @@ func read(r *Record, l *laws) request {
 		q.principal, q.malformed = "", true
 	}
 	q.malformed = q.malformed || q.byKey && q.id[14] != '8'
-	if _, known := l.policies[q.space]; !q.malformed && known && q.byKey {
+	if _, known := l.policies[q.space]; !q.malformed && q.byKey && (known || q.kind == typeErase) {
 		q.nameOK = true
 	} else if !q.malformed && !q.byKey {
 		var form Form
@@ -178,7 +180,7 @@ func (q *request) recordKey() string {
 // privileged reports whether it is not for everybody to ask this.
 func (q *request) privileged() bool {
 	switch q.kind {
-	case typeBlock, typeUnblock, typeExpiry:
+	case typeBlock, typeUnblock, typeExpiry, typeErase:
 		return true
 	case typeRelease, typeTransfer:
 		return q.actor != ""
@@ -223,6 +225,8 @@ func (q *request) invalid(l *laws) bool {
 		return byEither || !printable(q.newOwner) || q.newOwner == q.owner
 	case typeBlock, typeUnblock:
 		return byActor
+	case typeErase:
+		return byActor || !printable(q.owner)
 	case typeExpiry:
 		return false
 	}

