@@ -79,6 +79,8 @@ type UsernameClaimed struct {
 	OnConflict      OnConflict
 	Deadline        time.Time // zero: decided however late
 	Metadata        map[string]string
+	// Signup is the sign-up that reserves the name, of a claim that dibs makes itself; zero for none.
+	Signup uuid.UUID
 }
 
 // Replaces names what a rename gives up.
@@ -102,7 +104,7 @@ func (c *UsernameClaimed) Privileged() bool { return false }
 func (c *UsernameClaimed) fields() fields {
 	return fields{
 		claim: true, Space: c.Space, Spelling: c.Spelling, Owner: c.Owner, Mode: c.Mode, TTLSeconds: c.TTLSeconds, Replaces: c.Replaces,
-		ExpectedVersion: c.ExpectedVersion, OnConflict: c.OnConflict, Deadline: c.Deadline, Metadata: c.Metadata,
+		ExpectedVersion: c.ExpectedVersion, OnConflict: c.OnConflict, Deadline: c.Deadline, Metadata: c.Metadata, Signup: c.Signup,
 	}
 }
 

@@ -34,7 +34,8 @@ type Received struct {
 	Hash   claims.Hash
 
 	signed     bool
-	own        bool  // dibs asks it itself, of the key
+	own        bool  // dibs asks it itself
+	ofKey      bool  // and of the key, not of one of the names that look alike
 	named      bool  // Ref was computed
 	err        error // of reading: *claims.MalformedError or *claims.UnanswerableError
 	nameErr    error // of the policy: why nobody could ask for the name
@@ -60,6 +61,7 @@ func Receive(m Message, rules Rules) Received {
 	if body := r.Request.Body; body != nil && !r.own && claims.KeyOf(body) != "" {
 		r.Request.Body, r.err = nil, claims.ErrNoName
 	}
+	r.asOfSignup()
 	if r.named = r.compute(rules.Policies); !r.named {
 		if !usableKey(m.Key) {
 			r.err = &claims.UnanswerableError{Detail: "the record's key is empty, too long, or not text, and no other can be computed"}
@@ -118,6 +120,9 @@ func (r *Received) aboutClaim() uuid.UUID {
 	case *claims.WithdrawRequested:
 		return b.ClaimID
 	}
+	if r.Policy == signupPolicy {
+		return claims.SignupID(r.Ref)
+	}
 	return uuid.Nil
 }
 
@@ -128,6 +133,9 @@ func (r *Received) compute(policies names.Policies) bool {
 		return false
 	}
 	space, name := r.Request.Body.Name()
+	if space == claims.Signup {
+		return r.computeSignup()
+	}
 	if r.Policy = policies[space]; r.Policy == nil {
 		return false
 	}
@@ -272,8 +280,23 @@ func (d *deciding) record(r *Received) {
 		d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindDuplicate, RequestID: r.Request.ID, Principal: r.Request.Principal, Outcome: before})
 		return
 	}
+	if underWay, same := d.undecided(r); underWay {
+		if !same {
+			d.dead(r, "ce_id was used before for a request with other content")
+			return
+		}
+		d.pending(r, 0)
+		return
+	}
 	a := answering{deciding: d, received: r, o: d.outcome(r)}
 	a.answer()
+	if a.underWay {
+		d.pending(r, a.seq)
+		return
+	}
+	if c, ok := r.Request.Body.(*claims.UsernameClaimed); ok && c.Signup != uuid.Nil {
+		a.vote(c)
+	}
 	a.o.Seq = a.seq
 	d.decided[a.o.RequestID] = len(d.rows)
 	row := Row{Offset: r.Offset, Seq: a.seq, Kind: KindOutcome, RequestID: a.o.RequestID, Principal: r.Request.Principal, Outcome: a.o}
@@ -313,6 +336,11 @@ func (d *deciding) outcome(r *Received) registrations.Outcome {
 func (d *deciding) dead(r *Received, why string) {
 	record := r.Record
 	d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindDead, RequestID: r.Request.ID, Principal: r.Request.Principal, Raw: &record, Detail: why})
+}
+
+// pending leaves the row of a sign-up that has no outcome yet.
+func (d *deciding) pending(r *Received, seq int) {
+	d.rows = append(d.rows, Row{Offset: r.Offset, Seq: seq, Kind: KindPending, RequestID: r.Request.ID, Principal: r.Request.Principal})
 }
 
 func (d *deciding) forward(r *Received) {

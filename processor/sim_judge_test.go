@@ -23,6 +23,7 @@ type judge struct {
 	references []*reference // by partition
 	expected   map[output]*published
 	followUps  []want
+	sent       []want
 	asked      []want // outcomes of readable requests, with their bodies
 }
 
@@ -53,6 +54,7 @@ func (w *world) judge() {
 	}
 	j.registrations()
 	j.renames()
+	j.signups()
 	j.withdrawals()
 	j.told()
 }
@@ -157,7 +159,7 @@ func (j *judge) expect(at position, x want) {
 	j.sometimes(strings.TrimSpace("decided " + string(x.kind) + " " + kindOf(x.asked) + " " + x.kindOf + " " + x.reason))
 	switch x.kind {
 	case processor.KindOutcome, processor.KindFact:
-		if x.kindOf != "Unchanged" {
+		if registrations.Type(x.kindOf).Published() {
 			j.expected[output{at, x.kindOf, x.kind == processor.KindFact}] = &published{want: x, owed: 1}
 		}
 		if x.follow != nil {
@@ -166,6 +168,8 @@ func (j *judge) expect(at position, x want) {
 		if x.kind == processor.KindOutcome && x.asked != nil {
 			j.asked = append(j.asked, x)
 		}
+	case processor.KindSent:
+		j.sent = append(j.sent, x)
 	case processor.KindDuplicate:
 		if e := j.expected[output{position{at.partition, x.of.epoch, x.of.offset}, x.of.kindOf, false}]; e != nil {
 			e.owed++
@@ -200,7 +204,13 @@ func (x *want) differs(row *processor.Row, p int32) string {
 	differ("principal", row.Principal, x.principal)
 	o := &row.Outcome
 	switch x.kind {
-	case processor.KindDuplicate, processor.KindPolicy:
+	case processor.KindSent:
+		differ("seq", row.Seq, x.seq)
+		is := *row.Sent
+		is.Detail = ""
+		differ("what is sent", is, *x.sent)
+		return strings.Join(all, "; ")
+	case processor.KindDuplicate, processor.KindPolicy, processor.KindPending:
 		return strings.Join(all, "; ")
 	case processor.KindMark:
 		differ("owner", o.Owner, x.owner)
@@ -256,6 +266,7 @@ func (j *judge) holdings() {
 			got := life{
 				state: string(h.State), name: h.Name, owner: h.Owner, claim: h.ClaimID, version: h.Version, until: h.ExpiresAt,
 				previous: h.Previous, replaces: h.Replaces, replacesVersion: h.ReplacesVersion, settled: h.Settled,
+				signup: h.Signup, ballot: h.Ballot,
 			}
 			if got.state == "free" {
 				got.state = ""
@@ -282,8 +293,12 @@ func (j *judge) fold(p int32) {
 	})
 	decided := make(map[uuid.UUID]bool)
 	last := make(map[names.Ref]registrations.Outcome)
+	promised := make(map[uuid.UUID]bool) // claims of sign-ups, which no clock ends
 	for _, row := range rows {
 		o := row.Outcome
+		if row.Kind == processor.KindSent && row.Sent.Yes() {
+			promised[row.Sent.Claim] = true
+		}
 		if row.Kind == processor.KindOutcome {
 			if decided[row.RequestID] {
 				j.violated("promise 3: request %s is decided twice in partition %d", row.RequestID, p)
@@ -295,7 +310,7 @@ func (j *judge) fold(p int32) {
 		}
 		was, known := last[o.Ref]
 		held := known && heldState(was.State)
-		timed := was.State == registrations.Reserved || was.State == registrations.Cooling
+		timed := (was.State == registrations.Reserved || was.State == registrations.Cooling) && !promised[was.ClaimID] && o.Ref.Space != claims.Signup
 		switch {
 		case o.Version == was.Version && known && o.State == was.State && o.Owner == was.Owner &&
 			(o.Type == registrations.Confirmed || o.Type == registrations.Accepted):
