@@ -137,7 +137,7 @@ func (a *answering) signup(body claims.Body) {
 	}
 	if a.held.Due(a.LogTime) {
 		a.abandon(&b, registrations.DeadlinePassed, "not all of the names have answered in time")
-		a.o.Name, a.o.Type = "", registrations.Unchanged // of a vote too: it is answered by that
+		a.o.Name, a.o.Owner, a.o.Type = "", "", registrations.Unchanged // of a vote too: it is answered by that
 		return
 	}
 	switch q := body.(type) {
@@ -146,7 +146,7 @@ func (a *answering) signup(body claims.Body) {
 	case *claims.SignupVoted:
 		a.count(q, &b)
 	default:
-		a.o.Name, a.o.Type = "", registrations.Unchanged
+		a.o.Name, a.o.Owner, a.o.Type = "", "", registrations.Unchanged
 	}
 }
 
@@ -211,7 +211,7 @@ func (a *answering) count(v *claims.SignupVoted, b *registrations.Ballot) {
 	yes := v.Reason == ""
 	id := claims.SignupID(a.received.Ref)
 	i := b.Find(id, v.ClaimID)
-	a.o.Name, a.o.Type = "", registrations.Unchanged
+	a.o.Name, a.o.Owner, a.o.Type = "", "", registrations.Unchanged
 	switch {
 	case a.held.Version == 0:
 		if yes { // what asked for the name was lost with its log: it must not come any more

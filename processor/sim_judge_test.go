@@ -310,7 +310,7 @@ func (j *judge) fold(p int32) {
 		}
 		was, known := last[o.Ref]
 		held := known && heldState(was.State)
-		timed := (was.State == registrations.Reserved || was.State == registrations.Cooling) && !promised[was.ClaimID] && o.Ref.Space != claims.Signup
+		timed := was.State == registrations.Cooling || was.State == registrations.Reserved && !promised[was.ClaimID] && o.Ref.Space != claims.Signup
 		switch {
 		case o.Version == was.Version && known && o.State == was.State && o.Owner == was.Owner &&
 			(o.Type == registrations.Confirmed || o.Type == registrations.Accepted):
@@ -500,10 +500,15 @@ func (w *world) linger(last *process) {
 			w.violated("liveness: the sweeper does not come to an end")
 			return
 		}
-		waiting := false
+		waiting, stuck := false, false // stuck: it is asked for ever what a partition cannot say
 		for ref, h := range w.db.mem.Names() {
 			if row, _ := w.db.mem.Standing(h.Partition); h.State != registrations.Reserved && h.State != registrations.Cooling || row.Halted != "" {
 				continue
+			}
+			if h.Signup != uuid.Nil {
+				at, _ := w.db.mem.Standing(claims.Partition(claims.SignupRef(h.Signup).String(), pinned))
+				waiting, stuck = waiting || at.Halted == "", stuck || at.Halted != ""
+				continue // how long it is promised is for the sign-up to say
 			}
 			waiting = true
 			over := h.ExpiresAt.Sub(epoch) - last.skew // by its clock
@@ -521,7 +526,7 @@ func (w *world) linger(last *process) {
 		switch {
 		case waiting || w.undone(last) != "":
 			quiet = -1
-		case w.seed%4 != 0:
+		case w.seed%4 != 0 || stuck:
 			return
 		case quiet < 0:
 			quiet, asked = w.now, w.questions

@@ -191,7 +191,7 @@ func (y *reference) next(m processor.Message) []want {
 		return []want{row}
 	}
 	if s := y.signups[row.ref]; s != nil && s.open && s.id == q.ID {
-		if row.kind = processor.KindPending; s.print != prints[0] || y.mustSign(q.Body) && !signed {
+		if row.kind = processor.KindPending; q.Body == nil || claims.HashOf(q.Body, row.ref, q.Principal, y.policies) != s.hash || y.mustSign(q.Body) && !signed {
 			return dead
 		}
 		return []want{row}
@@ -210,10 +210,10 @@ func (y *reference) next(m processor.Message) []want {
 		allowed = allowed || !y.another(n, p, q)
 	}
 	rows := y.answer(row, q, signed, p, named && allowed)
-	if last := &rows[len(rows)-1]; last.kind == processor.KindPending {
-		y.signups[row.ref].print = prints[0]
+	if rows[len(rows)-1].kind == processor.KindPending {
 		return rows
-	} else if c, ok := q.Body.(*claims.UsernameClaimed); ok && c.Signup != uuid.Nil {
+	}
+	if c, ok := q.Body.(*claims.UsernameClaimed); ok && c.Signup != uuid.Nil {
 		rows = y.votes(rows, c)
 	}
 	y.said[q.ID] = said{print, rows[len(rows)-1]}

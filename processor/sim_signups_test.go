@@ -1,6 +1,7 @@
 package processor_test
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,7 +21,6 @@ type signingUp struct {
 	body      *claims.SignupRequested
 	principal string
 	hash      claims.Hash
-	print     string
 	open      bool
 	names     []names.Ref
 	votes     []string // "yes", a reason, or nothing yet
@@ -112,7 +112,7 @@ func (y *reference) signup(row want, q claims.Request) []want {
 		if _, used := y.said[s.id]; used {
 			o.kind = processor.KindFact
 		} else {
-			y.said[s.id] = saidOf(s.print, o)
+			y.said[s.id] = tell(string(s.hash[:]), o)
 		}
 		rows = append(rows, o)
 	}
@@ -211,7 +211,7 @@ func (y *reference) signup(row want, q claims.Request) []want {
 	return done("Unchanged", "")
 }
 
-func saidOf(print string, w want) said { return said{print, w} }
+func tell(print string, w want) said { return said{print, w} }
 
 func (s *signingUp) ballot() string {
 	b := registrations.Ballot{Hash: s.hash, Principal: s.principal}
@@ -231,7 +231,11 @@ func (c *clients) signup() sent {
 	n := one(w, 2, 2, 2, 2, 1, 3)
 	for len(b.Names) < n {
 		space := c.space()
-		b.Names = append(b.Names, claims.SignupName{Space: space, Spelling: c.named(space, c.spelling())})
+		n := claims.SignupName{Space: space, Spelling: c.named(space, c.spelling())}
+		if w.r.IntN(2) == 0 {
+			n = claims.SignupName{Space: names.Username, Spelling: fmt.Sprintf("guest%d", w.r.IntN(20))}
+		}
+		b.Names = append(b.Names, n)
 	}
 	switch w.r.IntN(30) {
 	case 0:

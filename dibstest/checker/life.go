@@ -10,12 +10,17 @@ func (d *decision) judge() {
 		d.reject("malformed")
 		return
 	case d.unsigned(q):
-		d.p.Version = d.laws.policies[q.space].Version
+		if d.p.Version = d.laws.policies[q.space].Version; q.ofSignup() && q.nameOK {
+			d.p = lawOfSignups
+		}
 		d.reject("not_allowed")
 		return
 	}
 	known := false
-	if d.p, known = d.laws.policies[q.space]; !known {
+	if d.p, known = d.laws.policies[q.space]; q.ofSignup() && q.nameOK {
+		d.p, known = lawOfSignups, true
+	}
+	if !known {
 		d.reject("unknown_space")
 		return
 	}
@@ -25,6 +30,10 @@ func (d *decision) judge() {
 		return
 	case q.kind == typeClaim && d.marks[[2]string{q.id, q.owner}]:
 		d.reject("withdrawn")
+		return
+	}
+	if q.ofSignup() {
+		d.signup()
 		return
 	}
 	switch {
@@ -39,6 +48,8 @@ func (d *decision) judge() {
 	switch {
 	case q.invalid(&d.laws):
 		d.reject("invalid_request")
+	case q.signup != "" && string(q.record.Key) != q.recordKey():
+		d.reject("invalid_name")
 	case q.kind == typeClaim && d.p.isReserved(q.key):
 		d.reject("reserved_word")
 	case q.kind == typeWithdraw && d.early():
@@ -57,7 +68,7 @@ func (d *decision) noName() bool {
 // alike reports whether another name is held that only looks like the one that is asked about. What dibs asks itself is
 // about the key.
 func (d *decision) alike() bool {
-	if !d.h.held() || d.q.id[14] == '8' {
+	if !d.h.held() || d.q.id[14] == '8' && d.q.kind != typeClaim {
 		return false
 	}
 	form, ok := d.laws.form(d.ref[0], d.h.name)
@@ -85,7 +96,7 @@ func (d *decision) other() {
 
 // due reports whether what holds the name for a while is over.
 func (d *decision) due() bool {
-	return (d.h.state == "reserved" || d.h.state == "cooling") && !d.logTime.Before(d.h.expires)
+	return (d.h.state == "reserved" || d.h.state == "cooling") && !d.promised() && !d.logTime.Before(d.h.expires)
 }
 
 // expire frees a name whose time is over.
@@ -108,6 +119,9 @@ func (d *decision) over(kind string) {
 // question answers an ExpiryDue.
 func (d *decision) question() {
 	q := d.q
+	if d.ask() {
+		return
+	}
 	if d.due() && d.h.claimID == q.claimID {
 		d.over(KindOutcome)
 		return
@@ -150,6 +164,10 @@ func (d *decision) act() {
 	case typeTransfer:
 		d.transfer()
 	case typeBlock:
+		if d.promised() {
+			d.reject("wrong_state")
+			return
+		}
 		if d.h.held() {
 			d.free(KindFact, "Released")
 		}
@@ -207,6 +225,11 @@ func (d *decision) claim() {
 		if old != "" && old != q.key {
 			d.h.replaces, d.h.replacesVersion = old, q.replaces.version
 		}
+		if q.signup != "" {
+			d.h.signup, d.h.expires = q.signup, d.logTime.Add(d.promiseFor())
+			d.change(KindOutcome, "Accepted", "reserved")
+			return
+		}
 		if q.mode == "reserve" {
 			ttl := p.TTL
 			if q.ttl != nil {
@@ -243,7 +266,10 @@ func (d *decision) ofClaim() {
 		}
 	case d.h.owner != q.owner:
 		d.reject("not_owner")
+	case d.promised() && (q.kind == typeExtend || q.id[14] != '8'):
+		d.reject("wrong_state")
 	case q.kind == typeConfirm && d.h.state == "reserved":
+		d.h.settled, d.h.signup = d.promised(), ""
 		d.h.expires = time.Time{}
 		d.change(KindOutcome, "Confirmed", "registered")
 		d.follow()
@@ -263,7 +289,7 @@ func (d *decision) ofClaim() {
 // before. The reservation that expired at this very record counts however it was extended.
 func (d *decision) lapsed() bool {
 	for i := range d.rows {
-		if o := d.rows[i].Outcome; o.Type == "Expired" && o.ClaimID == d.q.claimID && o.Name != "" {
+		if o := d.rows[i].Outcome; o != nil && o.Type == "Expired" && o.ClaimID == d.q.claimID && o.Name != "" {
 			return true
 		}
 	}
@@ -300,7 +326,7 @@ func (d *decision) release() {
 	if q.actor == "" && !d.byOwner() || d.conflict() {
 		return
 	}
-	if !d.h.held() || q.actor == "" && d.h.state == "inactive" {
+	if !d.h.held() || d.promised() || q.actor == "" && d.h.state == "inactive" {
 		d.reject("wrong_state")
 		return
 	}
@@ -359,7 +385,7 @@ func (d *decision) transfer() {
 	if q.actor == "" && !d.byOwner() || d.conflict() {
 		return
 	}
-	if !d.h.held() || q.actor == "" && d.h.state != "registered" || d.h.owner == q.newOwner {
+	if !d.h.held() || d.promised() || q.actor == "" && d.h.state != "registered" || d.h.owner == q.newOwner {
 		d.reject("wrong_state")
 		return
 	}
