@@ -249,6 +249,23 @@ var mutants = []mutant{
 	{"key of dibs' own request taken for a name", []edit{{"../claims/requests.go", "if ref.Key.Plain() {", "if true {"}}},
 	{"key in place of a name for everybody", []edit{{"decide.go", "body != nil && !r.own && claims.KeyOf(body)", "false && body != nil && !r.own && claims.KeyOf(body)"}}},
 	{"holder of a name that looks like an outgrown one found by it", []edit{{"answer.go", "a.held.Version == 0 || a.onlyAlike())", "a.held.Version == 0)"}}},
+	// Sign-ups.
+	{"sign-up accepted before all have voted", []edit{{"signup.go", "if b.Complete() {", "if true {"}}},
+	{"sign-up counts a vote twice", []edit{{"signup.go", "case b.Names[i].Vote == \"\":", "default:"}}},
+	{"sign-up given up forgets what is on its way", []edit{{"signup.go", "c.Vote == \"\" || c.Vote == registrations.VoteYes", "c.Vote == registrations.VoteYes"}}},
+	{"sign-up given up forgets the last", []edit{{"signup.go", "if c := &b.Names[i]; c.Vote", "if c := &b.Names[i]; i < len(b.Names)-1 && c.Vote"}}},
+	{"sign-up decided twice", []edit{{"signup.go", "case a.held.State != registrations.Reserved || i < 0:", "case i < 0:"}}},
+	{"sign-up never given up", []edit{{"signup.go", "if a.held.Due(a.LogTime) {\n\t\ta.abandon", "if false {\n\t\ta.abandon"}}},
+	{"sign-up does not repeat its decision", []edit{{"signup.go", "i >= 0 && yes:\n", "i >= 0 && yes && false:\n"}}},
+	{"sign-up never heard of leaves a name promised", []edit{{"signup.go", "if yes { // what asked", "if false { // what asked"}}},
+	{"sign-up repeated begins again", []edit{{"decide.go", "if underWay, same := d.undecided(r); underWay {", "if underWay, same := d.undecided(r); false && underWay {"}}},
+	{"sign-up's name expires", []edit{{"../registrations/holding.go", "return h.Signup == uuid.Nil && h.Asked(at)", "return h.Asked(at)"}}},
+	{"sign-up's name released by its owner", []edit{{"answer.go", "if a.promised() {\n\t\treturn false", "if false {\n\t\treturn false"}}},
+	{"sign-up's name withdrawn by its owner", []edit{{"answer.go", "case !a.received.own && a.promised():\n\t\tcase h.State == registrations.Registered && h.Settled,", "case h.State == registrations.Registered && h.Settled,"}}},
+	{"sign-up's name confirmed by its owner", []edit{{"answer.go", "case !a.received.own && a.promised():\n\tcase !may", "case !may"}}},
+	{"sign-up's name blocked", []edit{{"answer.go", "if !a.promised() {\n\t\t\ta.block()", "if true {\n\t\t\ta.block()"}}},
+	{"sign-up not asked again", []edit{{"answer.go", "if a.voteAgain(b) {", "if false {"}}},
+	{"sign-up's vote lost with its writer", []edit{{"publish.go", "outputs = l.outputs(outputs, q.at, q.rows)", "outputs = l.outputs(outputs, q.at, q.rows)\nfor i := range q.rows {\nif r := &q.rows[i]; r.Kind == KindSent && r.Sent.Request == sentVote && l.clock.Now().UnixMilli()%16 == 0 {\noutputs = outputs[:len(outputs)-1]\n}\n}"}}},
 	{"policy forwarded", []edit{{"decide.go", "if r.activation != nil {\n\t\td.activate(r)", "if r.activation != nil && claims.Partition(string(r.Key), d.Rules.Partitions) != d.Partition {\n\t\td.forward(r)\n\t\treturn\n\t}\n\tif r.activation != nil {\n\t\td.activate(r)"}}},
 }
 
