@@ -107,8 +107,8 @@ func TestGoldenRequests(t *testing.T) {
 		})
 	}
 	kept, err := filepath.Glob("testdata/*_*.json")
-	if err != nil || len(kept) != len(requests)+6 {
-		t.Errorf("%d golden files for %d requests, two by key, two claims and two policies, %v", len(kept), len(requests), err)
+	if err != nil || len(kept) != len(requests)+9 {
+		t.Errorf("%d golden files for %d requests, two by key, three claims, two policies and two of a sign-up, %v", len(kept), len(requests), err)
 	}
 }
 

@@ -41,7 +41,7 @@ func (l *lane) outputs(out []Output, at Fence, rows []Row) []Output {
 				out = append(out, l.release(row.FollowUp, row.Outcome.Ref))
 			}
 		case KindSent:
-			body, ref := row.Sent.body()
+			body, ref := row.Sent.Body()
 			out = append(out, l.own(body, row.RequestID, ref, time.Time{}))
 		case KindForwarded:
 			to := claims.Partition(string(row.Raw.Key), l.rules.Partitions)
