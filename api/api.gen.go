@@ -53,6 +53,8 @@ const (
 	ExtendRequested     ClaimType = "ExtendRequested"
 	ReactivateRequested ClaimType = "ReactivateRequested"
 	ReleaseRequested    ClaimType = "ReleaseRequested"
+	SignupRequested     ClaimType = "SignupRequested"
+	SignupVoted         ClaimType = "SignupVoted"
 	TransferRequested   ClaimType = "TransferRequested"
 	UnblockRequested    ClaimType = "UnblockRequested"
 	UsernameClaimed     ClaimType = "UsernameClaimed"
@@ -75,6 +77,10 @@ func (e ClaimType) Valid() bool {
 	case ReactivateRequested:
 		return true
 	case ReleaseRequested:
+		return true
+	case SignupRequested:
+		return true
+	case SignupVoted:
 		return true
 	case TransferRequested:
 		return true
@@ -311,6 +317,54 @@ func (e RejectionReason) Valid() bool {
 	case RejectionReasonWithdrawn:
 		return true
 	case RejectionReasonWrongState:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SignupState.
+const (
+	SignupStateAccepted SignupState = "accepted"
+	SignupStatePending  SignupState = "pending"
+	SignupStateRejected SignupState = "rejected"
+)
+
+// Valid indicates whether the value is a known member of the SignupState enum.
+func (e SignupState) Valid() bool {
+	switch e {
+	case SignupStateAccepted:
+		return true
+	case SignupStatePending:
+		return true
+	case SignupStateRejected:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SignupNameState.
+const (
+	SignupNameStatePending    SignupNameState = "pending"
+	SignupNameStateRegistered SignupNameState = "registered"
+	SignupNameStateRejected   SignupNameState = "rejected"
+	SignupNameStateReleased   SignupNameState = "released"
+	SignupNameStateReserved   SignupNameState = "reserved"
+)
+
+// Valid indicates whether the value is a known member of the SignupNameState enum.
+func (e SignupNameState) Valid() bool {
+	switch e {
+	case SignupNameStatePending:
+		return true
+	case SignupNameStateRegistered:
+		return true
+	case SignupNameStateRejected:
+		return true
+	case SignupNameStateReleased:
+		return true
+	case SignupNameStateReserved:
 		return true
 	default:
 		return false
@@ -799,6 +853,67 @@ type Replaces struct {
 	Version *int64 `json:"version,omitempty"`
 }
 
+// Signup defines model for Signup.
+type Signup struct {
+	DecidedAt *time.Time `json:"decided_at,omitempty"`
+	Detail    *string    `json:"detail,omitempty"`
+
+	// ExpiresAt When it is given up unless it is decided before.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	LogEpoch  int64      `json:"log_epoch"`
+
+	// Names As far as they are known. Of a sign-up that was rejected at once there are none.
+	Names     []SignupName `json:"names"`
+	Offset    int64        `json:"offset"`
+	Owner     *string      `json:"owner,omitempty"`
+	Partition int32        `json:"partition"`
+
+	// Reason Why the log rejects a claim. The list is closed.
+	Reason   *RejectionReason `json:"reason,omitempty"`
+	SignupID string           `json:"signup_id"`
+
+	// State What the log said of it, once and for all; `pending` before that.
+	State SignupState `json:"state"`
+}
+
+// SignupState What the log said of it, once and for all; `pending` before that.
+type SignupState string
+
+// SignupName defines model for SignupName.
+type SignupName struct {
+	// ClaimID Of the claim that the sign-up makes of the name.
+	ClaimID string `json:"claim_id"`
+
+	// Key The canonical form.
+	Key string `json:"key"`
+
+	// Name As typed.
+	Name string `json:"name"`
+
+	// Reason Why the log rejects a claim. The list is closed.
+	Reason *RejectionReason `json:"reason,omitempty"`
+	Space  string           `json:"space"`
+
+	// State `pending`: it has not answered. `reserved`: for the sign-up. `rejected`: it was in the way, `reason` says why. `registered` and `released`: what the decision made of it.
+	State SignupNameState `json:"state"`
+}
+
+// SignupNameState `pending`: it has not answered. `reserved`: for the sign-up. `rejected`: it was in the way, `reason` says why. `registered` and `released`: what the decision made of it.
+type SignupNameState string
+
+// SignupRequest defines model for SignupRequest.
+type SignupRequest struct {
+	Names []WantedName `json:"names"`
+
+	// Owner Who holds it, and asks for this.
+	//
+	// Examples: u-17
+	Owner Holder `json:"owner"`
+
+	// TTLSeconds How long the names may take to answer before the sign-up is given up; 60 unless said otherwise.
+	TTLSeconds *int64 `json:"ttl_seconds,omitempty"`
+}
+
 // TransferRequest defines model for TransferRequest.
 type TransferRequest struct {
 	// ExpectedVersion The version that the name must have. Without it any version will do.
@@ -813,6 +928,19 @@ type TransferRequest struct {
 	//
 	// Examples: u-17
 	Owner Holder `json:"owner"`
+}
+
+// WantedName defines model for WantedName.
+type WantedName struct {
+	// Name The name as typed.
+	//
+	// Examples: Alice
+	Name string `json:"name"`
+
+	// Space The family of names; `username` unless said otherwise.
+	//
+	// Examples: username
+	Space *string `json:"space,omitempty"`
 }
 
 // WhyAsked Why it is done, for whoever reads the history; 1 to 500 bytes.
@@ -1159,6 +1287,30 @@ type GetOwnerNamesParams struct {
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// CreateSignupParams defines parameters for CreateSignup.
+type CreateSignupParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// GetSignupParams defines parameters for GetSignup.
+type GetSignupParams struct {
+	// At Where in the log the sign-up is, `<partition>-<log epoch>-<offset>`.
+	At *string `form:"at,omitempty" json:"at,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+}
+
 // BlockNameJSONRequestBody defines body for BlockName for application/json ContentType.
 type BlockNameJSONRequestBody = AdminRequest
 
@@ -1203,6 +1355,9 @@ type RenameNameJSONRequestBody = RenameRequest
 
 // TransferNameJSONRequestBody defines body for TransferName for application/json ContentType.
 type TransferNameJSONRequestBody = TransferRequest
+
+// CreateSignupJSONRequestBody defines body for CreateSignup for application/json ContentType.
+type CreateSignupJSONRequestBody = SignupRequest
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -1266,6 +1421,12 @@ type ServerInterface interface {
 	// GetOwnerNames Read what an owner holds
 	// (GET /v1/owners/{owner}/names)
 	GetOwnerNames(w http.ResponseWriter, r *http.Request, owner string, params GetOwnerNamesParams)
+	// CreateSignup Take several names at once, or none
+	// (POST /v1/signups)
+	CreateSignup(w http.ResponseWriter, r *http.Request, params CreateSignupParams)
+	// GetSignup Read what became of a sign-up
+	// (GET /v1/signups/{id})
+	GetSignup(w http.ResponseWriter, r *http.Request, id ClaimID, params GetSignupParams)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -3220,6 +3381,167 @@ func (siw *ServerInterfaceWrapper) GetOwnerNames(w http.ResponseWriter, r *http.
 	handler.ServeHTTP(w, r)
 }
 
+// CreateSignup operation middleware
+func (siw *ServerInterfaceWrapper) CreateSignup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateSignupParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
+	// ------------- Optional header parameter "traceparent" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("traceparent")]; found {
+		var Traceparent Traceparent
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "traceparent", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "traceparent", valueList[0], &Traceparent, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "traceparent", Err: err})
+			return
+		}
+
+		params.Traceparent = &Traceparent
+
+	}
+
+	// ------------- Optional header parameter "tracestate" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("tracestate")]; found {
+		var Tracestate Tracestate
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "tracestate", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "tracestate", valueList[0], &Tracestate, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "tracestate", Err: err})
+			return
+		}
+
+		params.Tracestate = &Tracestate
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateSignup(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetSignup operation middleware
+func (siw *ServerInterfaceWrapper) GetSignup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ClaimID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetSignupParams
+
+	// ------------- Optional query parameter "at" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "at", r.URL.Query(), &params.At, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "at"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "at", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSignup(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 type UnescapedCookieParamError struct {
 	ParamName string
 	Err       error
@@ -3346,6 +3668,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/claims/{id}/extend", wrapper.ExtendClaim)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/claims/{id}/withdraw", wrapper.WithdrawClaim)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/lookups", wrapper.CreateLookup)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/signups", wrapper.CreateSignup)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/signups/{id}", wrapper.GetSignup)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/names/{space}/{name}", wrapper.GetName)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/names/{space}/{name}/release", wrapper.ReleaseName)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/names/{space}/{name}/rename", wrapper.RenameName)
@@ -8373,6 +8697,440 @@ func (response GetOwnerNames503ApplicationProblemPlusJSONResponse) VisitGetOwner
 	return err
 }
 
+type CreateSignupRequestObject struct {
+	Params CreateSignupParams
+	Body   *CreateSignupJSONRequestBody
+}
+
+type CreateSignupResponseObject interface {
+	VisitCreateSignupResponse(w http.ResponseWriter) error
+}
+
+type CreateSignup201ResponseHeaders struct {
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+type CreateSignup201JSONResponse struct {
+	Body    Signup
+	Headers CreateSignup201ResponseHeaders
+}
+
+func (response CreateSignup201JSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup202ResponseHeaders struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+type CreateSignup202JSONResponse struct {
+	Body    Signup
+	Headers CreateSignup202ResponseHeaders
+}
+
+func (response CreateSignup202JSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup400ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup401ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup403ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup404ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup409ApplicationProblemPlusJSONResponse struct {
+	RejectedApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup409ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup413ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup415ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup422ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup429ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup500ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup503ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignupRequestObject struct {
+	ID     ClaimID `json:"id"`
+	Params GetSignupParams
+}
+
+type GetSignupResponseObject interface {
+	VisitGetSignupResponse(w http.ResponseWriter) error
+}
+
+type GetSignup200ResponseHeaders struct {
+	PreferenceApplied *string
+	RetryAfter        *int
+}
+
+type GetSignup200JSONResponse struct {
+	Body    Signup
+	Headers GetSignup200ResponseHeaders
+}
+
+func (response GetSignup200JSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup400ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup401ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup403ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup404ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup429ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup500ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup503ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
 	// GetErasure How far an erasure is
@@ -8435,6 +9193,12 @@ type StrictServerInterface interface {
 	// GetOwnerNames Read what an owner holds
 	// (GET /v1/owners/{owner}/names)
 	GetOwnerNames(ctx context.Context, request GetOwnerNamesRequestObject) (GetOwnerNamesResponseObject, error)
+	// CreateSignup Take several names at once, or none
+	// (POST /v1/signups)
+	CreateSignup(ctx context.Context, request CreateSignupRequestObject) (CreateSignupResponseObject, error)
+	// GetSignup Read what became of a sign-up
+	// (GET /v1/signups/{id})
+	GetSignup(ctx context.Context, request GetSignupRequestObject) (GetSignupResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
@@ -9118,6 +9882,66 @@ func (sh *strictHandler) GetOwnerNames(w http.ResponseWriter, r *http.Request, o
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetOwnerNamesResponseObject); ok {
 		if err := validResponse.VisitGetOwnerNamesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateSignup operation middleware
+func (sh *strictHandler) CreateSignup(w http.ResponseWriter, r *http.Request, params CreateSignupParams) {
+	var request CreateSignupRequestObject
+
+	request.Params = params
+
+	var body CreateSignupJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateSignup(ctx, request.(CreateSignupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateSignup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateSignupResponseObject); ok {
+		if err := validResponse.VisitCreateSignupResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetSignup operation middleware
+func (sh *strictHandler) GetSignup(w http.ResponseWriter, r *http.Request, id ClaimID, params GetSignupParams) {
+	var request GetSignupRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSignup(ctx, request.(GetSignupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSignup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetSignupResponseObject); ok {
+		if err := validResponse.VisitGetSignupResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -181,6 +181,8 @@ func subject(body claims.Body) (claim uuid.UUID, owner string) {
 	switch b := body.(type) {
 	case *claims.UsernameClaimed:
 		return uuid.Nil, b.Owner
+	case *claims.SignupRequested:
+		return uuid.Nil, b.Owner
 	case *claims.ConfirmRequested:
 		return b.ClaimID, b.Owner
 	case *claims.ExtendRequested:

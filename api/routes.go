@@ -37,6 +37,8 @@ var routes = map[string]route{
 	"GET /v1/claims/{id}":          {scope: auth.ScopeRead, query: []string{"at", "on_timeout"}},
 	"GET /v1/names/{space}/{name}": {scope: auth.ScopeRead},
 	"POST /v1/lookups":             {scope: auth.ScopeLookup, body: func() any { return new(LookupRequest) }},
+	"POST /v1/signups":             {scope: auth.ScopeClaim, body: func() any { return new(SignupRequest) }},
+	"GET /v1/signups/{id}":         {scope: auth.ScopeRead, query: []string{"at"}},
 
 	"POST /v1/claims/{id}/confirm":             {scope: auth.ScopeClaim, body: func() any { return new(ConfirmRequest) }},
 	"POST /v1/claims/{id}/extend":              {scope: auth.ScopeClaim, body: func() any { return new(ExtendRequest) }},

@@ -80,6 +80,8 @@ type UsernameClaimed struct {
 	OnConflict      OnConflict
 	Deadline        time.Time // zero: decided however late
 	Metadata        map[string]string
+	// Signup is the sign-up that reserves the name, of a claim that dibs makes itself; zero for none.
+	Signup uuid.UUID
 }
 
 // Replaces names what a rename gives up.
@@ -114,7 +116,7 @@ func (c *UsernameClaimed) key() names.Key { return c.Key }
 func (c *UsernameClaimed) fields() fields {
 	f := fields{
 		claim: true, Space: c.Space, Spelling: c.Spelling, Owner: c.Owner, Mode: c.Mode, TTLSeconds: c.TTLSeconds, Replaces: c.Replaces,
-		ExpectedVersion: c.ExpectedVersion, OnConflict: c.OnConflict, Deadline: c.Deadline, Metadata: c.Metadata,
+		ExpectedVersion: c.ExpectedVersion, OnConflict: c.OnConflict, Deadline: c.Deadline, Metadata: c.Metadata, Signup: c.Signup,
 	}
 	if c.Key != "" {
 		f.byKey, f.Spelling = true, string(c.Key)

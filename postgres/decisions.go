@@ -32,6 +32,7 @@ type decision struct {
 	followUp *processor.FollowUp
 	actor    string
 	why      string
+	signup   uuid.UUID // of what is sent
 	raw      *cloudevents.Record
 	erased   bool // as it is stored once it is wiped; it is never written so
 }
@@ -76,6 +77,10 @@ func newDecision(f processor.Fence, row *processor.Row) (d decision, err error) 
 		}
 		d.Outcome, d.detail = o, o.Detail
 		d.followUp, d.actor, d.why = row.FollowUp, row.Actor, row.Why
+	case processor.KindSent:
+		s := row.Sent
+		d.Outcome = &registrations.Outcome{Request: s.Request, Ref: s.Ref, Name: s.Name, Owner: s.Owner, ClaimID: s.Claim, Reason: s.Reason}
+		d.detail, d.signup = s.Detail, s.Signup
 	case processor.KindMark:
 		d.Outcome = &registrations.Outcome{Owner: row.Outcome.Owner}
 	case processor.KindForwarded:
@@ -93,6 +98,21 @@ var noOutcome registrations.Outcome
 // follows reports whether a follow-up repeats what its outcome says: only the rest of it is stored.
 func follows(f *processor.FollowUp, o *registrations.Outcome) bool {
 	return f == nil || f.Claim == o.ClaimID && f.Owner == o.Owner && f.Ref.Space == o.Ref.Space && f.Ref.Key != ""
+}
+
+// readSent reads the fields of an outcome as what is sent, if that is what the row is.
+func readSent(f fields, signup []byte) *processor.Sent {
+	s := &processor.Sent{
+		Request: f.text(22), Ref: names.Ref{Space: names.Space(f.text(17)), Key: names.Key(f.text(18))}, Name: f.text(19), Owner: f.text(20),
+		Claim: f.uuid(13), Reason: registrations.Reason(f.text(15)), Detail: f.text(16), Signup: fields{signup}.uuid(0),
+	}
+	if f[13] == nil {
+		s.Claim = f.uuid(12)
+	}
+	if f[19] == nil {
+		s.Name = string(s.Ref.Key)
+	}
+	return s
 }
 
 func readFollowUp(key, version []byte, o *registrations.Outcome) *processor.FollowUp {
@@ -127,7 +147,7 @@ var decisionColumns = []column[decision]{
 	{"state", oidChar, `"char"[]`, func(b []byte, d *decision) []byte { return appendCharOrNull(b, d.state) }},
 	{"request_id", oidUUID, "uuid[]", func(b []byte, d *decision) []byte { return appendUUIDOrNull(b, d.requestID) }},
 	{"claim_id", oidUUID, "uuid[]", func(b []byte, d *decision) []byte {
-		if d.outcome == 0 || d.ClaimID == d.requestID {
+		if d.outcome == 0 && d.signup == uuid.Nil || d.ClaimID == d.requestID {
 			return appendNull(b)
 		}
 		return appendUUID(b, d.ClaimID)
@@ -177,6 +197,7 @@ var rareDecisionColumns = []column[decision]{
 	{"request", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.Outcome.Request) }},
 	{"actor", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.actor) }},
 	{"why", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.why) }},
+	{"signup", oidUUID, "uuid[]", func(b []byte, d *decision) []byte { return appendUUIDOrNull(b, d.signup) }},
 }
 
 // outcomeFields is what readOutcome reads, of the table or alias d.
@@ -248,7 +269,7 @@ var deadLetterColumns = []column[deadLetter]{
 }
 
 func (d *decision) usual() bool {
-	return d.ExpiresAt.IsZero() && d.Outcome.Request == "" && d.followUp == nil && d.actor == "" && d.why == ""
+	return d.ExpiresAt.IsZero() && d.Outcome.Request == "" && d.followUp == nil && d.actor == "" && d.why == "" && d.signup == uuid.Nil
 }
 
 // table is how rows of a table are written: those columns of it.

@@ -66,6 +66,8 @@ var rareNameColumns = []column[change]{
 	{"previous", oidText, "text[]", func(b []byte, c *change) []byte { return appendTextOrNull(b, c.Previous) }},
 	{"replaces", oidText, "text[]", func(b []byte, c *change) []byte { return appendTextOrNull(b, c.Replaces) }},
 	{"replaces_version", oidInt8, "bigint[]", func(b []byte, c *change) []byte { return appendInt8OrNull(b, c.ReplacesVersion) }},
+	{"signup", oidUUID, "uuid[]", func(b []byte, c *change) []byte { return appendUUIDOrNull(b, c.Signup) }},
+	{"ballot", oidText, "text[]", func(b []byte, c *change) []byte { return appendTextOrNull(b, c.Ballot) }},
 }
 
 // firstClaimColumn is that of a name without a row; change_names sees by itself when a name loses its first claim.
@@ -79,7 +81,8 @@ var erasedColumn = []column[change]{
 }
 
 func (c *change) usual() bool {
-	return !c.Erased && c.ExpiresAt.IsZero() && !c.Settled && c.Previous == "" && c.Replaces == "" && c.ReplacesVersion == 0 && c.first == uuid.Nil
+	return !c.Erased && c.ExpiresAt.IsZero() && !c.Settled && c.Previous == "" && c.Replaces == "" && c.ReplacesVersion == 0 && c.first == uuid.Nil &&
+		c.Signup == uuid.Nil && c.Ballot == ""
 }
 
 var changeColumns = slices.Concat([]column[change]{
@@ -99,8 +102,8 @@ var otherColumns = []column[change]{
 // holdingFields is what readHolding reads, of the table or alias n.
 const (
 	holdingFields = `n.version, n.since, n.partition, n.policy_version, n.state, n.claim_id, n.name, n.owner,
-	n.expires_at, n.settled, n.previous, n.replaces, n.replaces_version, n.erased`
-	holdingWidth = 14
+	n.expires_at, n.settled, n.previous, n.replaces, n.replaces_version, n.erased, n.signup, n.ballot`
+	holdingWidth = 16
 )
 
 // readHolding reads the holding of a key.
@@ -109,6 +112,7 @@ func readHolding(f fields, key string) (h registrations.Holding, err error) {
 		Version: f.int8(0), Since: f.time(1), Partition: f.int4(2), PolicyVersion: int(f.int4(3)),
 		ClaimID: f.uuid(5), Name: f.text(6), Owner: f.text(7),
 		ExpiresAt: f.time(8), Settled: f.bool(9), Previous: f.text(10), Replaces: names.Key(f.text(11)), ReplacesVersion: f.int8(12), Erased: f.bool(13),
+		Signup: f.uuid(14), Ballot: f.text(15),
 	}
 	if f[6] == nil {
 		h.Name = key

@@ -67,6 +67,7 @@ var (
 	atSpace, atKey, atClaim, atFirst = placeOf(storedNameColumns, "space"), placeOf(storedNameColumns, "key"),
 		placeOf(storedNameColumns, "claim_id"), placeOf(storedNameColumns, "first_claim")
 	atReplaces, atReplacesVersion = placeOf(storedNameColumns, "replaces"), placeOf(storedNameColumns, "replaces_version")
+	atBallot                      = placeOf(storedNameColumns, "ballot")
 )
 
 func placeOf[T any](columns []column[T], name string) int {
@@ -315,6 +316,7 @@ var (
 	atRaw, atOwner, atPrincipal  = placeOf(storedDecisionColumns, "d.raw"), placeOf(storedDecisionColumns, "d.owner"), placeOf(storedDecisionColumns, "d.principal")
 	atFollowKey, atFollowVersion = placeOf(storedDecisionColumns, "d.follow_key"), placeOf(storedDecisionColumns, "d.follow_version")
 	atErased                     = placeOf(storedDecisionColumns, "d.erased")
+	atSignup                     = placeOf(storedDecisionColumns, "d.signup")
 	atActor, atWhy               = placeOf(storedDecisionColumns, "d.actor"), placeOf(storedDecisionColumns, "d.why")
 	atDeadReason                 = placeOf(storedDecisionColumns, "x.reason")
 )
@@ -337,6 +339,12 @@ func (s *snapshot) Row(stored verify.Stored) (row processor.Row, err error) {
 		}
 		row.Outcome, err = readOutcome(of)
 		row.FollowUp = readFollowUp(f[atFollowKey], f[atFollowVersion], &row.Outcome)
+	case processor.KindSent:
+		of := make(fields, len(ofOutcome))
+		for i, place := range ofOutcome {
+			of[i] = f[place]
+		}
+		row.Sent = readSent(of, f[atSignup])
 	case processor.KindMark:
 		row.Outcome.Owner = f.text(atOwner)
 	case processor.KindForwarded:
@@ -427,7 +435,7 @@ func (s *snapshot) Names(ctx context.Context, each func(verify.StoredName) error
 		wire = appendFields(wire[:0], f)
 		return each(verify.StoredName{
 			Ref: names.Ref{Space: names.Space(f.text(atSpace)), Key: names.Key(f.text(atKey))}, ClaimID: f.uuid(atClaim), First: f.uuid(atFirst),
-			Replaces: names.Key(f.text(atReplaces)), ReplacesVersion: f.int8(atReplacesVersion), Bytes: wire,
+			Replaces: names.Key(f.text(atReplaces)), ReplacesVersion: f.int8(atReplacesVersion), Ballot: f.text(atBallot), Bytes: wire,
 		})
 	}}, step{statement: byIndex})
 	if err != nil {

@@ -11,7 +11,9 @@ import (
 
 // onlyAlike reports whether somebody holds the key, under a name that only looks like the one that is asked about. What
 // dibs asks itself is about the key.
-func (a *answering) onlyAlike() bool { return a.held.Held() && !a.received.own && !a.same(a.held.Name) }
+func (a *answering) onlyAlike() bool {
+	return a.held.Held() && !a.received.ofKey && !a.same(a.held.Name)
+}
 
 // same reports whether a name with the key is the one that is asked about.
 func (a *answering) same(name string) bool {

@@ -22,6 +22,7 @@ type answering struct {
 	expired  registrations.Holding // the reservation or cool-down that was found to be over
 	followUp *FollowUp
 	erase    *Erase
+	underWay bool // it is a sign-up, from here on
 	actor    string
 	why      string
 }
@@ -53,6 +54,10 @@ func (a *answering) answer() {
 		return
 	}
 	a.held = a.holding(r.Ref)
+	if r.Policy == signupPolicy {
+		a.signup(body)
+		return
+	}
 	if r.nameErr != nil && (!r.named || a.held.Version == 0 || a.onlyAlike() || a.spells(body)) { // else it was a name once, and may be somebody's
 		a.reject(registrations.InvalidName, "the name "+r.nameErr.Error())
 		return
@@ -109,6 +114,10 @@ func (a *answering) repeat(body claims.Body) {
 		a.by(b, b.Actor, b.Reason)
 	case *claims.ExpiryDue:
 		a.o.ClaimID = b.ClaimID
+	case *claims.SignupRequested:
+		a.o.ClaimID, owner = a.received.Request.ID, b.Owner
+	case *claims.SignupVoted:
+		a.o.ClaimID, owner = b.ClaimID, b.Owner
 	}
 	if claims.ValidOwner(owner) == nil { // else it is not repeated: it may be anything, of any length
 		a.o.Owner = owner
@@ -147,16 +156,23 @@ func (a *answering) decide(body claims.Body) {
 	case *claims.TransferRequested:
 		a.transfer(b)
 	case *claims.BlockRequested:
-		a.block()
+		if !a.promised() {
+			a.block()
+		}
 	case *claims.UnblockRequested:
 		if a.mayChange(b.Type(), "", byActor, nil) {
 			a.o.Name = ""
 			a.leave(registrations.Unblocked, freed(a.held))
 		}
 	case *claims.ErasureRequested:
-		a.wipe(b)
+		if a.held.Owner != b.Owner || !a.promised() { // it is asked for again until nothing is left
+			a.wipe(b)
+		}
 	case *claims.ExpiryDue:
 		a.o.Name = ""
+		if a.voteAgain(b) {
+			return
+		}
 		if a.expired.ClaimID != b.ClaimID {
 			a.o.Type = registrations.Unchanged
 			return
@@ -272,6 +288,9 @@ func (a *answering) mayChange(request, owner string, actor bool, expected *int64
 	if !a.expects(expected) {
 		return false
 	}
+	if a.promised() {
+		return false
+	}
 	if !may(request, a.held.State, actor) {
 		a.wrongState()
 		return false
@@ -328,6 +347,10 @@ func (a *answering) claim(c *claims.UsernameClaimed) {
 		a.reject(registrations.InvalidRequest, err.Error())
 		return
 	}
+	if c.Signup != uuid.Nil && string(r.Key) != r.Ref.RecordKey() {
+		a.reject(registrations.InvalidName, "the name has another key here than where its sign-up was begun")
+		return
+	}
 	sameKey := replaces == r.Ref.Key
 	respelt := sameKey && a.same(c.Replaces.Name)
 	if respelt && c.Mode == claims.ModeReserve {
@@ -360,6 +383,9 @@ func (a *answering) claim(c *claims.UsernameClaimed) {
 		next := registrations.Holding{State: registrations.Registered, Name: c.Spelling, Owner: c.Owner, ClaimID: a.o.RequestID, Version: h.Version + 1}
 		if sameKey {
 			replaces = ""
+		}
+		if c.Signup != uuid.Nil {
+			next.Signup, ttl = c.Signup, pledged(r.Policy)
 		}
 		if c.Mode == claims.ModeReserve {
 			next.State, next.ExpiresAt = registrations.Reserved, a.after(ttl)
@@ -434,11 +460,12 @@ func (a *answering) confirm(b *claims.ConfirmRequested) {
 		a.reject(registrations.NotOwner, "")
 	case h.State == registrations.Registered:
 		a.tell(registrations.Confirmed)
+	case !a.received.own && a.promised():
 	case !may(b.Type(), h.State, byOwner):
 		a.wrongState()
 	default:
 		next := registrations.Holding{State: registrations.Registered, Name: h.Name, Owner: h.Owner, ClaimID: h.ClaimID, Version: h.Version + 1}
-		next.Settled = a.follow(h.Replaces, &claims.Replaces{Version: h.ReplacesVersion}, h.Owner)
+		next.Settled = a.follow(h.Replaces, &claims.Replaces{Version: h.ReplacesVersion}, h.Owner) || h.Signup != uuid.Nil
 		a.keep(registrations.Confirmed, next)
 	}
 }
@@ -451,6 +478,8 @@ func (a *answering) extend(b *claims.ExtendRequested) {
 		return
 	case h.Owner != b.Owner:
 		a.reject(registrations.NotOwner, "")
+		return
+	case a.promised():
 		return
 	case !may(b.Type(), h.State, byOwner):
 		a.wrongState()
@@ -482,6 +511,7 @@ func (a *answering) withdraw(b *claims.WithdrawRequested) {
 		switch {
 		case h.Owner != b.Owner:
 			a.reject(registrations.NotOwner, "")
+		case !a.received.own && a.promised():
 		case h.State == registrations.Registered && h.Settled, !may(b.Type(), h.State, byOwner):
 			a.reject(registrations.WrongState, "the name has changed since the claim registered it, or the claim gave up another for it")
 		default:

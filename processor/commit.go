@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/google/uuid"
 )
@@ -168,7 +169,7 @@ func (l *lane) batches(ctx context.Context, runs []run) ([]Batch, error) {
 			if id := r.aboutClaim(); id != uuid.Nil {
 				requests = append(requests, Request{t.Partition, id})
 			}
-			if r.named {
+			if r.named || r.Ref.Space == claims.Signup {
 				refs = append(refs, r.Ref)
 			}
 		}

@@ -37,7 +37,8 @@ type Received struct {
 
 	signed     bool  // checked where it matters only
 	toSign     bool  // it counts only with a signature
-	own        bool  // dibs asks it itself, of the key
+	own        bool  // dibs asks it itself
+	ofKey      bool  // and of the key, not of one of the names that look alike
 	named      bool  // Ref was computed
 	err        error // of reading: *claims.MalformedError or *claims.UnanswerableError
 	nameErr    error // of the policy: why nobody could ask for the name
@@ -66,6 +67,7 @@ func Receive(m Message, rules Rules) Received {
 	if body := r.Request.Body; body != nil && !r.own && claims.KeyOf(body) != "" && namesOnly(body, rules.Policies) {
 		r.Request.Body, r.err = nil, claims.ErrNoName
 	}
+	r.asOfSignup()
 	if r.named = r.compute(rules.Policies); !r.named {
 		if !usableKey(m.Key) {
 			r.err = &claims.UnanswerableError{Detail: "the record's key is empty, too long, or not text, and no other can be computed"}
@@ -135,6 +137,9 @@ func (r *Received) aboutClaim() uuid.UUID {
 	case *claims.WithdrawRequested:
 		return b.ClaimID
 	}
+	if r.Policy == signupPolicy {
+		return claims.SignupID(r.Ref)
+	}
 	return uuid.Nil
 }
 
@@ -151,6 +156,9 @@ func (r *Received) compute(policies names.Policies) bool {
 		return false
 	}
 	space, name := r.Request.Body.Name()
+	if space == claims.Signup {
+		return r.computeSignup()
+	}
 	key := claims.KeyOf(r.Request.Body)
 	if r.Policy = policies[space]; r.Policy == nil {
 		if r.erases() && key != "" { // of what was asked about a space that there never was
@@ -308,8 +316,23 @@ func (d *deciding) record(r *Received) {
 		d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindDuplicate, RequestID: r.Request.ID, Principal: r.Request.Principal, Outcome: before})
 		return
 	}
+	if underWay, same := d.undecided(r); underWay {
+		if !same {
+			d.dead(r, "ce_id was used before for a request with other content")
+			return
+		}
+		d.pending(r, 0)
+		return
+	}
 	a := answering{deciding: d, received: r, o: d.outcome(r)}
 	a.answer()
+	if a.underWay {
+		d.pending(r, a.seq)
+		return
+	}
+	if c, ok := r.Request.Body.(*claims.UsernameClaimed); ok && c.Signup != uuid.Nil {
+		a.vote(c)
+	}
 	a.o.Seq = a.seq
 	if a.erase == nil && a.held.Hidden() && a.o.Owner == "" { // it says of an erased name that there is one
 		a.erase = &Erase{Ref: r.Ref, Whole: true}
@@ -352,6 +375,11 @@ func (d *deciding) outcome(r *Received) registrations.Outcome {
 func (d *deciding) dead(r *Received, why string) {
 	record := r.Record
 	d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindDead, RequestID: r.Request.ID, Principal: r.Request.Principal, Raw: &record, Detail: why})
+}
+
+// pending leaves the row of a sign-up that has no outcome yet.
+func (d *deciding) pending(r *Received, seq int) {
+	d.rows = append(d.rows, Row{Offset: r.Offset, Seq: seq, Kind: KindPending, RequestID: r.Request.ID, Principal: r.Request.Principal})
 }
 
 func (d *deciding) forward(r *Received) {

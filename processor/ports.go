@@ -155,8 +155,10 @@ const (
 	KindDuplicate Kind = "duplicate" // a request decided before: its stored outcome is published again
 	KindForwarded Kind = "forwarded"
 	KindDead      Kind = "dead"
-	KindMark      Kind = "mark"   // a claim that was withdrawn before it came: RequestID is the claim's, Outcome.Owner the owner
-	KindPolicy    Kind = "policy" // a PolicyActivated, whether it made a difference or not
+	KindMark      Kind = "mark"    // a claim that was withdrawn before it came: RequestID is the claim's, Outcome.Owner the owner
+	KindPolicy    Kind = "policy"  // a PolicyActivated, whether it made a difference or not
+	KindSent      Kind = "sent"    // a request of dibs' own that the decision leads to, beside its other rows
+	KindPending   Kind = "pending" // a sign-up that is under way: its outcome comes with a later record
 )
 
 // Row is what one record left: decision, outbox and idempotency entry in one. (Offset, Seq) is unique within partition
@@ -173,6 +175,8 @@ type Row struct {
 	Outcome registrations.Outcome
 	// FollowUp is what the outcome leads to elsewhere; nil for nothing.
 	FollowUp *FollowUp
+	// Sent is what a sent row publishes to claims, under the row's RequestID.
+	Sent *Sent
 	// Actor did this, and Why; empty where it was the owner or nobody.
 	Actor, Why string
 	// Erase is what is to be wiped of the rows up to this one, once their outputs are acknowledged; nil for nothing.

@@ -251,6 +251,7 @@ func nameOf(ref names.Ref, n registrations.Holding) checker.Name {
 		Space: string(ref.Space), Key: string(ref.Key), Partition: n.Partition, State: string(n.State), Name: n.Name, Owner: n.Owner,
 		ClaimID: idText(n.ClaimID), Version: n.Version, PolicyVersion: n.PolicyVersion, Since: n.Since, ExpiresAt: n.ExpiresAt,
 		Settled: n.Settled, Erased: n.Erased, Previous: n.Previous, Replaces: string(n.Replaces), ReplacesVersion: n.ReplacesVersion,
+		Signup: idText(n.Signup), Ballot: n.Ballot,
 	}
 }
 
@@ -284,6 +285,12 @@ func decisionOf(row memory.Row) checker.Decision {
 	}
 	if row.Kind == processor.KindMark {
 		d.Owner = row.Outcome.Owner
+	}
+	if s := row.Sent; s != nil {
+		d.Sent = &checker.Sent{
+			Request: s.Request, Space: string(s.Ref.Space), Key: string(s.Ref.Key), Name: s.Name, Owner: s.Owner, ClaimID: idText(s.Claim),
+			Signup: idText(s.Signup), Reason: string(s.Reason),
+		}
 	}
 	if f := row.FollowUp; f != nil {
 		d.FollowKey, d.FollowVersion = string(f.Ref.Key), f.Version

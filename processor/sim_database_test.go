@@ -405,6 +405,10 @@ func (d *database) wrote(batches []processor.Batch) {
 				d.w.sometimes("mark")
 			case processor.KindPolicy:
 				d.w.sometimes("policy")
+			case processor.KindPending:
+				d.w.sometimes("a sign-up is under way")
+			case processor.KindSent:
+				d.w.sometimes(strings.TrimSpace("sent " + row.Sent.Request))
 			case processor.KindFact:
 				d.w.sometimes("fact " + string(row.Outcome.Type))
 			case processor.KindOutcome:
@@ -414,7 +418,11 @@ func (d *database) wrote(batches []processor.Batch) {
 				d.w.sometimes("a follow-up")
 			}
 			d.checkRename(&row)
-			var prints []string
+			at := position{b.Partition, b.LogEpoch, row.Offset}
+			if row.Seq == 0 {
+				d.rows[at] = nil
+			}
+			prints := d.rows[at]
 			for _, o := range processor.OutputsOf(topicName, simRules, simSigning, b.Fence, []processor.Row{row}) {
 				print := printOf(&o)
 				d.committed[print] = true
@@ -422,7 +430,7 @@ func (d *database) wrote(batches []processor.Batch) {
 					prints = append(prints, print)
 				}
 			}
-			d.rows[position{b.Partition, b.LogEpoch, row.Offset}] = prints
+			d.rows[at] = prints
 		}
 	}
 }

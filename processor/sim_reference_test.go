@@ -31,10 +31,11 @@ type reference struct {
 	second     bool                      // by the second rules, not the first
 	active     []*claims.PolicyActivated // all that made a difference
 
-	now   time.Time
-	names map[names.Ref]*life
-	said  map[uuid.UUID]said
-	marks map[uuid.UUID][]string // owners who withdrew a claim before it came
+	now     time.Time
+	names   map[names.Ref]*life
+	said    map[uuid.UUID]said
+	marks   map[uuid.UUID][]string // owners who withdrew a claim before it came
+	signups map[names.Ref]*signingUp
 }
 
 // life is a name as the reference knows it.
@@ -48,6 +49,8 @@ type life struct {
 	replacesVersion    int64
 	settled            bool
 	erased             bool // whose it was last
+	signup             uuid.UUID
+	ballot             string
 }
 
 // said is what a request was told, and what tells it from another one with its id.
@@ -80,12 +83,13 @@ type want struct {
 	record         cloudevents.Record
 	asked          claims.Body
 	of             *want // of a duplicate: what was said before
+	sent           *processor.Sent
 }
 
 func newReference(rules processor.Rules, partition int32) *reference {
 	return &reference{
 		rules: rules, policies: maps.Clone(rules.Policies), keys: rules.Keys, partition: partition, epoch: 1, unstorable: func(cloudevents.Record) bool { return false },
-		names: make(map[names.Ref]*life), said: make(map[uuid.UUID]said), marks: make(map[uuid.UUID][]string),
+		names: make(map[names.Ref]*life), said: make(map[uuid.UUID]said), marks: make(map[uuid.UUID][]string), signups: make(map[names.Ref]*signingUp),
 	}
 }
 
@@ -144,7 +148,14 @@ func (y *reference) next(m processor.Message) []want {
 	if asked := claims.KeyOf(q.Body); q.Body != nil && asked != "" && !own {
 		q.Body, row.asked = nil, nil // only dibs knows names by their keys
 	}
-	if q.Body != nil {
+	if !ofSignup(q, own) {
+		q.Body, row.asked = nil, nil
+	}
+	if ref, ok := signupOf(q.Body); ok {
+		p, key, named, allowed = simSignups, ref.Key, true, true
+		row.policy = p.Version
+		_, spelling = q.Body.Name()
+	} else if q.Body != nil {
 		var space names.Space
 		if space, spelling = q.Body.Name(); y.policy(space) == nil && own && asksToErase(q.Body) && claims.KeyOf(q.Body) != "" {
 			p, key, allowed, named = &names.Policy{Space: space}, claims.KeyOf(q.Body), true, true // of a space that there never was
@@ -184,6 +195,12 @@ func (y *reference) next(m processor.Message) []want {
 		row.kind, row.kindOf, row.of = processor.KindDuplicate, before.want.kindOf, &before.want
 		return []want{row}
 	}
+	if s := y.signups[row.ref]; s != nil && s.open && s.id == q.ID {
+		if row.kind = processor.KindPending; q.Body == nil || claims.HashOf(q.Body, row.ref, q.Principal, y.policies) != s.hash || y.mustSign(q.Body) && !signed {
+			return dead
+		}
+		return []want{row}
+	}
 	if y.unstorable(m.Record) {
 		return dead
 	}
@@ -200,6 +217,12 @@ func (y *reference) next(m processor.Message) []want {
 		allowed = allowed || !y.another(n, p, q) && !back
 	}
 	rows := y.answer(row, q, signed, p, named && allowed)
+	if rows[len(rows)-1].kind == processor.KindPending {
+		return rows
+	}
+	if c, ok := q.Body.(*claims.UsernameClaimed); ok && c.Signup != uuid.Nil {
+		rows = y.votes(rows, c)
+	}
 	y.said[q.ID] = said{print, rows[len(rows)-1]}
 	return rows
 }
@@ -207,7 +230,7 @@ func (y *reference) next(m processor.Message) []want {
 // another reports whether a request is about a name that nobody has, and that only looks like the one that is held.
 func (y *reference) another(n *life, p *names.Policy, q claims.Request) bool {
 	held := n.state == "registered" || n.state == "reserved" || n.state == "inactive"
-	if !held || q.ID.Version() == 8 {
+	if _, isClaim := q.Body.(*claims.UsernameClaimed); !held || q.ID.Version() == 8 && !isClaim {
 		return false
 	}
 	_, spelling := q.Body.Name()
@@ -265,6 +288,8 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		return no("deadline_passed")
 	case isClaim && slices.Contains(y.marks[q.ID], claim.Owner):
 		return no("withdrawn")
+	case p == simSignups:
+		return y.signup(row, q)
 	case !isName:
 		return no("invalid_name")
 	}
@@ -277,7 +302,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 	lastOwner := ""
 	due, isDue := q.Body.(*claims.ExpiryDue)
 	var ended, expired uuid.UUID // the claim that was over; of a reservation
-	if (n.state == "reserved" || n.state == "cooling") && !y.now.Before(n.until) {
+	if (n.state == "reserved" || n.state == "cooling") && !y.now.Before(n.until) && n.signup == uuid.Nil {
 		was := *n
 		*n = life{version: was.version + 1, erased: was.erased}
 		if ended, lastOwner = was.claim, was.owner+was.previous; was.state == "reserved" {
@@ -296,6 +321,9 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 	if isClaim {
 		if !y.sensible(claim, p, row.ref) {
 			return no("invalid_request")
+		}
+		if claim.Signup != uuid.Nil && string(row.record.Key) != row.ref.RecordKey() {
+			return no("invalid_name")
 		}
 		if p.IsReserved(row.ref.Key) {
 			return no("reserved_word")
@@ -359,6 +387,8 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		return no("confusable")
 	}
 	holds := func(claim uuid.UUID) bool { return held && !another && n.claim == claim }
+	promised := n.signup != uuid.Nil // nobody but the sign-up has a say
+	own := q.ID.Version() == 8
 	switch b := q.Body.(type) {
 	case *claims.UsernameClaimed:
 		if conflict(b.ExpectedVersion) {
@@ -390,7 +420,9 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		}
 		next := life{state: "registered", name: b.Spelling, owner: b.Owner, claim: q.ID}
 		gives := old != "" && old != row.ref.Key
-		if b.Mode == claims.ModeReserve {
+		if b.Signup != uuid.Nil {
+			next.signup, next.state, next.until = b.Signup, "reserved", y.now.Add(min(p.TTL, time.Minute))
+		} else if b.Mode == claims.ModeReserve {
 			next.state, next.until = "reserved", y.now.Add(ttlOf(b, p))
 			if gives {
 				next.replaces, next.replacesVersion = old, b.Replaces.Version
@@ -409,13 +441,13 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			return no("not_owner")
 		case n.state == "registered":
 			return same("Confirmed")
-		case n.state != "reserved":
+		case n.state != "reserved" || promised && !own:
 			return no("wrong_state")
 		}
 		if n.replaces != "" {
 			row.follow = &processor.FollowUp{Claim: n.claim, Ref: names.Ref{Space: p.Space, Key: n.replaces}, Owner: n.owner, Version: n.replacesVersion}
 		}
-		return yes("Confirmed", life{state: "registered", name: n.name, owner: n.owner, claim: n.claim, settled: n.replaces != ""})
+		return yes("Confirmed", life{state: "registered", name: n.name, owner: n.owner, claim: n.claim, settled: n.replaces != "" || promised})
 
 	case *claims.ExtendRequested:
 		switch {
@@ -423,7 +455,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			return lost(b.ClaimID)
 		case n.owner != b.Owner:
 			return no("not_owner")
-		case n.state != "reserved":
+		case n.state != "reserved" || promised:
 			return no("wrong_state")
 		}
 		next := *n
@@ -443,7 +475,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			switch {
 			case n.owner != b.Owner:
 				return no("not_owner")
-			case n.state == "inactive" || n.settled:
+			case n.state == "inactive" || n.settled || promised && !own:
 				return no("wrong_state")
 			}
 			return yes("Withdrawn", life{})
@@ -468,7 +500,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			return no("not_owner")
 		case conflict(b.ExpectedVersion):
 			return no("version_conflict")
-		case !held || !byActor && n.state == "inactive":
+		case !held || !byActor && n.state == "inactive" || promised:
 			return no("wrong_state")
 		}
 		next := life{}
@@ -521,12 +553,15 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			return no("not_owner")
 		case conflict(b.ExpectedVersion):
 			return no("version_conflict")
-		case !held || !byActor && n.state != "registered" || n.owner == b.NewOwner:
+		case !held || !byActor && n.state != "registered" || promised || n.owner == b.NewOwner:
 			return no("wrong_state")
 		}
 		return yes("Transferred", life{state: "registered", name: n.name, owner: b.NewOwner, claim: q.ID, settled: true})
 
 	case *claims.BlockRequested:
+		if promised {
+			return no("wrong_state")
+		}
 		if held {
 			f := row
 			f.kind, f.kindOf, f.state, f.version, f.asked, f.seq = processor.KindFact, "Released", "free", n.version+1, nil, len(before)
@@ -550,6 +585,8 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			return all
 		}
 		switch was := *n; {
+		case promised && n.owner == b.Owner:
+			return no("wrong_state")
 		case held && !another && n.owner == b.Owner:
 			if p.CoolDown > 0 && n.state != "reserved" {
 				return wiped(life{state: "cooling", claim: was.claim, until: y.now.Add(p.CoolDown)})
@@ -566,6 +603,12 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		return append(before, row)
 
 	case *claims.ExpiryDue:
+		if promised && n.claim == b.ClaimID && !y.now.Before(n.until) {
+			before = append(before, row.sends(claims.SignupVoteID(n.claim, n.until), processor.Sent{Request: "SignupVoted", Ref: row.ref, Owner: n.owner, Claim: n.claim, Signup: n.signup}, len(before)))
+			next := *n
+			next.until = y.now.Add(min(p.TTL, time.Minute))
+			return yes("Extended", next)
+		}
 		row.anyOwner, row.seq = true, len(before)
 		if row.kindOf = "Unchanged"; ended == b.ClaimID {
 			row.kindOf, row.version, row.state = "Expired", n.version, "free"
@@ -608,7 +651,7 @@ func ttlOf(c *claims.UsernameClaimed, p *names.Policy) time.Duration {
 // needsSignature lists the requests that not everybody who may write may make.
 func needsSignature(body claims.Body) bool {
 	switch b := body.(type) {
-	case *claims.BlockRequested, *claims.UnblockRequested, *claims.ExpiryDue, *claims.ErasureRequested:
+	case *claims.BlockRequested, *claims.UnblockRequested, *claims.ExpiryDue, *claims.ErasureRequested, *claims.SignupVoted:
 		return true
 	case *claims.ReleaseRequested:
 		return b.Actor != ""

@@ -197,6 +197,9 @@ func (c *clients) version(shown int64) *int64 {
 func (c *clients) deed() sent {
 	w := c.w
 	held := c.lookUp()
+	if w.rates.signups && w.r.IntN(5) < 2 {
+		return c.signup()
+	}
 	if len(held) == 0 || w.r.IntN(100) < 35 {
 		return c.claim(held)
 	}

@@ -36,7 +36,14 @@ const (
 	Expired     Type = "Expired"
 	// Unchanged is what a processor's own request finds where there is nothing to do. It is recorded, not published.
 	Unchanged Type = "Unchanged"
+	// Begun, Voted and Abandoned are what becomes of a sign-up on its way to its outcome. They are recorded, not published.
+	Begun     Type = "Begun"
+	Voted     Type = "Voted"
+	Abandoned Type = "Abandoned"
 )
+
+// Published reports whether such an outcome or fact is one that others are told.
+func (t Type) Published() bool { return t != Unchanged && t != Begun && t != Voted && t != Abandoned }
 
 // EventType is the ce_type of the outcome's record.
 func (t Type) EventType() string { return "dibs." + string(t) + ".v1" }

@@ -142,6 +142,12 @@ func (s *state) fold(row *processor.Row) {
 		s.logTime = o.LogTime
 	}
 	switch row.Kind {
+	case processor.KindSent:
+		if h, ok := s.holdings[row.Sent.Ref]; ok && row.Sent.Yes() && h.ClaimID == row.Sent.Claim {
+			h.Signup = row.Sent.Signup
+			s.holdings[row.Sent.Ref] = h
+		}
+		return
 	case processor.KindMark:
 		s.marks[processor.Mark{Partition: s.partition, Claim: row.RequestID, Owner: o.Owner}] = struct{}{}
 		return
@@ -226,11 +232,11 @@ func folded(was registrations.Holding, row *processor.Row) registrations.Holding
 		// A claim that spells its owner's name anew is answered with the claim that has it.
 		next.Settled = row.FollowUp != nil || o.ClaimID != o.RequestID
 	case registrations.Confirmed:
-		next.Settled = row.FollowUp != nil
+		next.Settled = row.FollowUp != nil || was.Signup != uuid.Nil
 	case registrations.Transferred, registrations.Reactivated:
 		next.Settled = true
 	case registrations.Extended:
-		next.Settled = was.Settled
+		next.Settled, next.Signup = was.Settled, was.Signup
 	case registrations.Deactivated:
 		if o.State == registrations.Free {
 			next.Previous = o.Owner

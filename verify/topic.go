@@ -113,7 +113,7 @@ func (c *checking) look(ctx context.Context, all []published) error {
 	}
 	stored := make(map[Position][]registrations.Outcome, len(all))
 	for _, o := range outcomes {
-		if o.Type != registrations.Unchanged {
+		if o.Type.Published() {
 			at := Position{o.LogEpoch, o.Offset}
 			stored[at] = append(stored[at], o)
 		}

@@ -48,7 +48,7 @@ func TestGoldenRequests(t *testing.T) {
 		if q.dead != "" || q.malformed || q.kind != typePolicy && (!q.nameOK || q.invalid(&l)) {
 			t.Errorf("%s: %q %t, %s", file, q.dead, q.malformed, q.name)
 		}
-		needed := q.privileged() || q.kind == typePolicy || q.byKey // which only dibs may
+		needed := q.privileged() || q.kind == typePolicy || q.byKey || q.signup != "" // which only dibs may
 		if _, there := r.header("ce_dibssig"); there != needed || q.signed != there {
 			t.Errorf("%s: signature there %t, needed %t, good %t", file, there, needed, q.signed)
 		}

@@ -58,8 +58,20 @@ func (j *judge) fold(s *standing, o *Outcome) {
 	inactive := mine && s.state == "inactive"
 	switch o.Type {
 	case "Accepted":
-		if (s.held() || s.state == "blocked") && !registered {
+		if (s.held() || s.state == "blocked") && !registered && (o.Space != spaceSignup || !reserved) {
 			broken("while somebody has the name")
+		}
+	case "Voted":
+		if !reserved {
+			broken("is of no sign-up under way")
+		}
+	case "Begun":
+		if s.version > 0 {
+			broken("is of one that was there")
+		}
+	case "Abandoned":
+		if !reserved && s.version > 0 {
+			broken("is of no sign-up under way")
 		}
 	case "Confirmed", "Extended":
 		if !reserved {

@@ -45,6 +45,9 @@ type asked struct {
 	replaces                                *replaces
 	expiresAt, deadline                     time.Time
 	metadata                                map[string]string
+	names                                   []wanted
+	of                                      [2]string
+	detail, signup                          string
 }
 
 type replaces struct {
@@ -71,7 +74,9 @@ const (
 
 // fieldsOf says which fields a type of request has besides space, name and deadline; those before the bar must be there.
 var fieldsOf = map[string]string{
-	typeClaim:      "owner mode | ttl_seconds replaces expected_version on_conflict metadata",
+	typeClaim:      "owner mode | ttl_seconds replaces expected_version on_conflict metadata signup",
+	typeSignup:     "owner names | ttl_seconds",
+	typeVote:       "claim_id owner of | reason detail",
 	typeConfirm:    "claim_id owner",
 	typeExtend:     "claim_id owner ttl_seconds",
 	typeRelease:    "| owner expected_version actor reason",
@@ -131,8 +136,14 @@ func read(r *Record, l *laws) request {
 	if q.principal != "" && !printable(q.principal) {
 		q.principal, q.malformed = "", true
 	}
-	q.malformed = q.malformed || q.byKey && q.id[14] != '8'
-	if _, known := l.policies[q.space]; !q.malformed && q.byKey && (known || q.kind == typeErase) {
+	q.malformed = q.malformed || q.byKey && q.id[14] != '8' || !q.signupFits()
+	if q.ofSignup() && !q.malformed {
+		if !q.byKey {
+			q.key = q.name
+		}
+		id, ok := uuidOf(q.key)
+		q.nameOK = ok && id == q.key
+	} else if _, known := l.policies[q.space]; !q.malformed && q.byKey && (known || q.kind == typeErase) {
 		q.nameOK = true
 	} else if !q.malformed && !q.byKey {
 		var form Form
@@ -180,7 +191,7 @@ func (q *request) recordKey() string {
 // privileged reports whether it is not for everybody to ask this.
 func (q *request) privileged() bool {
 	switch q.kind {
-	case typeBlock, typeUnblock, typeExpiry, typeErase:
+	case typeBlock, typeUnblock, typeExpiry, typeErase, typeVote:
 		return true
 	case typeRelease, typeTransfer:
 		return q.actor != ""

@@ -28,6 +28,13 @@ func (q *request) value(text []byte) bool {
 		if m.value.kind == 'n' {
 			continue
 		}
+		if later(m.name) {
+			if !q.laterField(m.name, m.value) {
+				return false
+			}
+			delete(missing, m.name)
+			continue
+		}
 		into, space := &q.asked, &q.space
 		if !slices.Contains(has, m.name) {
 			into, space = new(asked), new(string)
@@ -195,6 +202,7 @@ func (q *request) requestHash(recordKey string) string {
 			asked[name] = strconv.FormatInt(*n, 10)
 		}
 	}
+	q.hashSignup(asked)
 	if !q.expiresAt.IsZero() {
 		asked["expires_at"] = quoted(timeText(q.expiresAt))
 	}

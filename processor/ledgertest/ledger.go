@@ -96,6 +96,10 @@ func (l *Ledger) Decide(partition int32, logEpoch, offset int64, r cloudevents.R
 			published = append(published, o)
 		case processor.KindFact, processor.KindDuplicate:
 			published = append(published, o)
+		case processor.KindSent:
+			body, ref := row.Sent.Body()
+			event := cloudevents.Event{ID: row.RequestID, Source: registrations.Source, Principal: claims.Principal}
+			follows = append(follows, Sent{claims.Partition(ref.String(), l.rules.Partitions), l.Signing.Sign(claims.NewRecord(body, event, ref))})
 		case processor.KindMark:
 			l.Marks[processor.Mark{Partition: partition, Claim: row.RequestID, Owner: o.Owner}] = struct{}{}
 		case processor.KindForwarded:
@@ -107,6 +111,7 @@ func (l *Ledger) Decide(partition int32, logEpoch, offset int64, r cloudevents.R
 			}, claims.ReleaseID(f.Claim, o.Ref), claims.Principal))
 		}
 	}
+	published = slices.DeleteFunc(published, func(o registrations.Outcome) bool { return !o.Type.Published() })
 	return published, follows
 }
 

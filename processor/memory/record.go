@@ -150,7 +150,7 @@ func (r *Record) Due(_ context.Context, partitions []int32, at time.Time, most i
 	defer r.mu.Unlock()
 	var due []processor.Due
 	for ref, h := range r.holdings {
-		if !h.ExpiresAt.IsZero() && h.Due(at) && slices.Contains(partitions, h.Partition) {
+		if !h.ExpiresAt.IsZero() && h.Asked(at) && slices.Contains(partitions, h.Partition) {
 			due = append(due, processor.Due{Partition: h.Partition, Ref: ref, ClaimID: h.ClaimID, ExpiresAt: h.ExpiresAt})
 		}
 	}

@@ -53,6 +53,8 @@ const (
 	ExtendRequested     ClaimType = "ExtendRequested"
 	ReactivateRequested ClaimType = "ReactivateRequested"
 	ReleaseRequested    ClaimType = "ReleaseRequested"
+	SignupRequested     ClaimType = "SignupRequested"
+	SignupVoted         ClaimType = "SignupVoted"
 	TransferRequested   ClaimType = "TransferRequested"
 	UnblockRequested    ClaimType = "UnblockRequested"
 	UsernameClaimed     ClaimType = "UsernameClaimed"
@@ -75,6 +77,10 @@ func (e ClaimType) Valid() bool {
 	case ReactivateRequested:
 		return true
 	case ReleaseRequested:
+		return true
+	case SignupRequested:
+		return true
+	case SignupVoted:
 		return true
 	case TransferRequested:
 		return true
@@ -311,6 +317,54 @@ func (e RejectionReason) Valid() bool {
 	case RejectionReasonWithdrawn:
 		return true
 	case RejectionReasonWrongState:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SignupState.
+const (
+	SignupStateAccepted SignupState = "accepted"
+	SignupStatePending  SignupState = "pending"
+	SignupStateRejected SignupState = "rejected"
+)
+
+// Valid indicates whether the value is a known member of the SignupState enum.
+func (e SignupState) Valid() bool {
+	switch e {
+	case SignupStateAccepted:
+		return true
+	case SignupStatePending:
+		return true
+	case SignupStateRejected:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SignupNameState.
+const (
+	SignupNameStatePending    SignupNameState = "pending"
+	SignupNameStateRegistered SignupNameState = "registered"
+	SignupNameStateRejected   SignupNameState = "rejected"
+	SignupNameStateReleased   SignupNameState = "released"
+	SignupNameStateReserved   SignupNameState = "reserved"
+)
+
+// Valid indicates whether the value is a known member of the SignupNameState enum.
+func (e SignupNameState) Valid() bool {
+	switch e {
+	case SignupNameStatePending:
+		return true
+	case SignupNameStateRegistered:
+		return true
+	case SignupNameStateRejected:
+		return true
+	case SignupNameStateReleased:
+		return true
+	case SignupNameStateReserved:
 		return true
 	default:
 		return false
@@ -799,6 +853,67 @@ type Replaces struct {
 	Version *int64 `json:"version,omitempty"`
 }
 
+// Signup defines model for Signup.
+type Signup struct {
+	DecidedAt *time.Time `json:"decided_at,omitempty"`
+	Detail    *string    `json:"detail,omitempty"`
+
+	// ExpiresAt When it is given up unless it is decided before.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	LogEpoch  int64      `json:"log_epoch"`
+
+	// Names As far as they are known. Of a sign-up that was rejected at once there are none.
+	Names     []SignupName `json:"names"`
+	Offset    int64        `json:"offset"`
+	Owner     *string      `json:"owner,omitempty"`
+	Partition int32        `json:"partition"`
+
+	// Reason Why the log rejects a claim. The list is closed.
+	Reason   *RejectionReason `json:"reason,omitempty"`
+	SignupID string           `json:"signup_id"`
+
+	// State What the log said of it, once and for all; `pending` before that.
+	State SignupState `json:"state"`
+}
+
+// SignupState What the log said of it, once and for all; `pending` before that.
+type SignupState string
+
+// SignupName defines model for SignupName.
+type SignupName struct {
+	// ClaimID Of the claim that the sign-up makes of the name.
+	ClaimID string `json:"claim_id"`
+
+	// Key The canonical form.
+	Key string `json:"key"`
+
+	// Name As typed.
+	Name string `json:"name"`
+
+	// Reason Why the log rejects a claim. The list is closed.
+	Reason *RejectionReason `json:"reason,omitempty"`
+	Space  string           `json:"space"`
+
+	// State `pending`: it has not answered. `reserved`: for the sign-up. `rejected`: it was in the way, `reason` says why. `registered` and `released`: what the decision made of it.
+	State SignupNameState `json:"state"`
+}
+
+// SignupNameState `pending`: it has not answered. `reserved`: for the sign-up. `rejected`: it was in the way, `reason` says why. `registered` and `released`: what the decision made of it.
+type SignupNameState string
+
+// SignupRequest defines model for SignupRequest.
+type SignupRequest struct {
+	Names []WantedName `json:"names"`
+
+	// Owner Who holds it, and asks for this.
+	//
+	// Examples: u-17
+	Owner Holder `json:"owner"`
+
+	// TTLSeconds How long the names may take to answer before the sign-up is given up; 60 unless said otherwise.
+	TTLSeconds *int64 `json:"ttl_seconds,omitempty"`
+}
+
 // TransferRequest defines model for TransferRequest.
 type TransferRequest struct {
 	// ExpectedVersion The version that the name must have. Without it any version will do.
@@ -813,6 +928,19 @@ type TransferRequest struct {
 	//
 	// Examples: u-17
 	Owner Holder `json:"owner"`
+}
+
+// WantedName defines model for WantedName.
+type WantedName struct {
+	// Name The name as typed.
+	//
+	// Examples: Alice
+	Name string `json:"name"`
+
+	// Space The family of names; `username` unless said otherwise.
+	//
+	// Examples: username
+	Space *string `json:"space,omitempty"`
 }
 
 // WhyAsked Why it is done, for whoever reads the history; 1 to 500 bytes.
@@ -1171,6 +1299,30 @@ type StreamRegistrationsParams struct {
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
 
+// CreateSignupParams defines parameters for CreateSignup.
+type CreateSignupParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// GetSignupParams defines parameters for GetSignup.
+type GetSignupParams struct {
+	// At Where in the log the sign-up is, `<partition>-<log epoch>-<offset>`.
+	At *string `form:"at,omitempty" json:"at,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+}
+
 // BlockNameJSONRequestBody defines body for BlockName for application/json ContentType.
 type BlockNameJSONRequestBody = AdminRequest
 
@@ -1215,6 +1367,9 @@ type RenameNameJSONRequestBody = RenameRequest
 
 // TransferNameJSONRequestBody defines body for TransferName for application/json ContentType.
 type TransferNameJSONRequestBody = TransferRequest
+
+// CreateSignupJSONRequestBody defines body for CreateSignup for application/json ContentType.
+type CreateSignupJSONRequestBody = SignupRequest
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -1729,6 +1884,51 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/registrations (the `StreamRegistrations` operationId).
 	StreamRegistrations(ctx context.Context, params *StreamRegistrationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateSignupWithBody Take several names at once, or none
+	//
+	// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+	// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+	// way and why.
+	//
+	// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+	// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+	// them alone. When it is accepted, the names may read `reserved` for a moment still.
+	//
+	// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+	// `idempotency_mismatch`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+	CreateSignupWithBody(ctx context.Context, params *CreateSignupParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateSignup Take several names at once, or none
+	//
+	// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+	// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+	// way and why.
+	//
+	// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+	// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+	// them alone. When it is accepted, the names may read `reserved` for a moment still.
+	//
+	// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+	// `idempotency_mismatch`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+	CreateSignup(ctx context.Context, params *CreateSignupParams, body CreateSignupJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSignup Read what became of a sign-up
+	//
+	// From any replica: which of its names have answered, and what was decided. With `Prefer: wait=N` the answer is held
+	// back until it is decided or the wait is over. One that is not known yet reads `pending` if the request says where
+	// in the log it is (`at`, as in the `Location` of a 202), and 404 otherwise.
+	//
+	// Corresponds with GET /v1/signups/{id} (the `GetSignup` operationId).
+	GetSignup(ctx context.Context, id ClaimID, params *GetSignupParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // GetErasure How far an erasure is
@@ -2521,6 +2721,81 @@ func (c *Client) GetOwnerNames(ctx context.Context, owner string, params *GetOwn
 // Corresponds with GET /v1/registrations (the `StreamRegistrations` operationId).
 func (c *Client) StreamRegistrations(ctx context.Context, params *StreamRegistrationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewStreamRegistrationsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateSignupWithBody Take several names at once, or none
+//
+// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+// way and why.
+//
+// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+// them alone. When it is accepted, the names may read `reserved` for a moment still.
+//
+// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+// `idempotency_mismatch`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+func (c *Client) CreateSignupWithBody(ctx context.Context, params *CreateSignupParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateSignupRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateSignup Take several names at once, or none
+//
+// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+// way and why.
+//
+// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+// them alone. When it is accepted, the names may read `reserved` for a moment still.
+//
+// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+// `idempotency_mismatch`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+func (c *Client) CreateSignup(ctx context.Context, params *CreateSignupParams, body CreateSignupJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateSignupRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSignup Read what became of a sign-up
+//
+// From any replica: which of its names have answered, and what was decided. With `Prefer: wait=N` the answer is held
+// back until it is decided or the wait is over. One that is not known yet reads `pending` if the request says where
+// in the log it is (`at`, as in the `Location` of a 202), and 404 otherwise.
+//
+// Corresponds with GET /v1/signups/{id} (the `GetSignup` operationId).
+func (c *Client) GetSignup(ctx context.Context, id ClaimID, params *GetSignupParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetSignupRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -4417,6 +4692,170 @@ func NewStreamRegistrationsRequest(server string, params *StreamRegistrationsPar
 	return req, nil
 }
 
+// NewCreateSignupRequest calls the generic CreateSignup builder with application/json body
+func NewCreateSignupRequest(server string, params *CreateSignupParams, body CreateSignupJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateSignupRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateSignupRequestWithBody constructs an http.Request for the CreateSignup method, with any body, and a specified content type
+func NewCreateSignupRequestWithBody(server string, params *CreateSignupParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/signups")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam2)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam3)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetSignupRequest constructs an http.Request for the GetSignup method
+func NewGetSignupRequest(server string, id ClaimID, params *GetSignupParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/signups/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.At != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "at", *params.At, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.Prefer != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -4912,6 +5351,53 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/registrations (the `StreamRegistrations` operationId).
 	StreamRegistrationsWithResponse(ctx context.Context, params *StreamRegistrationsParams, reqEditors ...RequestEditorFn) (*StreamRegistrationsResponse, error)
+
+	// CreateSignupWithBodyWithResponse Take several names at once, or none
+	//
+	// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+	// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+	// way and why.
+	//
+	// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+	// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+	// them alone. When it is accepted, the names may read `reserved` for a moment still.
+	//
+	// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+	// `idempotency_mismatch`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+	CreateSignupWithBodyWithResponse(ctx context.Context, params *CreateSignupParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateSignupResponse, error)
+
+	// CreateSignupWithResponse Take several names at once, or none
+	//
+	// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+	// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+	// way and why.
+	//
+	// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+	// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+	// them alone. When it is accepted, the names may read `reserved` for a moment still.
+	//
+	// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+	// `idempotency_mismatch`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+	CreateSignupWithResponse(ctx context.Context, params *CreateSignupParams, body CreateSignupJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateSignupResponse, error)
+
+	// GetSignupWithResponse Read what became of a sign-up
+	//
+	// From any replica: which of its names have answered, and what was decided. With `Prefer: wait=N` the answer is held
+	// back until it is decided or the wait is over. One that is not known yet reads `pending` if the request says where
+	// in the log it is (`at`, as in the `Location` of a 202), and 404 otherwise.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/signups/{id} (the `GetSignup` operationId).
+	GetSignupWithResponse(ctx context.Context, id ClaimID, params *GetSignupParams, reqEditors ...RequestEditorFn) (*GetSignupResponse, error)
 }
 
 // GetErasureResponse401Headers the declared response headers of an HTTP 401 response for GetErasure
@@ -8713,6 +9199,331 @@ func (r StreamRegistrationsResponse) ContentType() string {
 	return ""
 }
 
+// CreateSignupResponse201Headers the declared response headers of an HTTP 201 response for CreateSignup
+type CreateSignupResponse201Headers struct {
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// CreateSignupResponse202Headers the declared response headers of an HTTP 202 response for CreateSignup
+type CreateSignupResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// CreateSignupResponse401Headers the declared response headers of an HTTP 401 response for CreateSignup
+type CreateSignupResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// CreateSignupResponse403Headers the declared response headers of an HTTP 403 response for CreateSignup
+type CreateSignupResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// CreateSignupResponse404Headers the declared response headers of an HTTP 404 response for CreateSignup
+type CreateSignupResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// CreateSignupResponse409Headers the declared response headers of an HTTP 409 response for CreateSignup
+type CreateSignupResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// CreateSignupResponse429Headers the declared response headers of an HTTP 429 response for CreateSignup
+type CreateSignupResponse429Headers struct {
+	RetryAfter int
+}
+
+// CreateSignupResponse503Headers the declared response headers of an HTTP 503 response for CreateSignup
+type CreateSignupResponse503Headers struct {
+	RetryAfter int
+}
+
+type CreateSignupResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Signup
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Signup
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateSignupResponse201Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *CreateSignupResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *CreateSignupResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *CreateSignupResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *CreateSignupResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *CreateSignupResponse409Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *CreateSignupResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *CreateSignupResponse503Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateSignupResponse) GetJSON201() *Signup {
+	return r.JSON201
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CreateSignupResponse) GetJSON202() *Signup {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateSignupResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateSignupResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateSignupResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateSignupResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetSignupResponse200Headers the declared response headers of an HTTP 200 response for GetSignup
+type GetSignupResponse200Headers struct {
+	PreferenceApplied *string
+	RetryAfter        *int
+}
+
+// GetSignupResponse401Headers the declared response headers of an HTTP 401 response for GetSignup
+type GetSignupResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// GetSignupResponse403Headers the declared response headers of an HTTP 403 response for GetSignup
+type GetSignupResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// GetSignupResponse404Headers the declared response headers of an HTTP 404 response for GetSignup
+type GetSignupResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// GetSignupResponse429Headers the declared response headers of an HTTP 429 response for GetSignup
+type GetSignupResponse429Headers struct {
+	RetryAfter int
+}
+
+// GetSignupResponse503Headers the declared response headers of an HTTP 503 response for GetSignup
+type GetSignupResponse503Headers struct {
+	RetryAfter int
+}
+
+type GetSignupResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Signup
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetSignupResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetSignupResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *GetSignupResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *GetSignupResponse404Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *GetSignupResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *GetSignupResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetSignupResponse) GetJSON200() *Signup {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetSignupResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetSignupResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetSignupResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetSignupResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // GetErasureWithResponse How far an erasure is
 //
 // Looks again for what is recorded of the owner, asks for what is found to be erased, and reports how far that is.
@@ -9379,6 +10190,71 @@ func (c *ClientWithResponses) StreamRegistrationsWithResponse(ctx context.Contex
 		return nil, err
 	}
 	return ParseStreamRegistrationsResponse(rsp)
+}
+
+// CreateSignupWithBodyWithResponse Take several names at once, or none
+//
+// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+// way and why.
+//
+// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+// them alone. When it is accepted, the names may read `reserved` for a moment still.
+//
+// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+// `idempotency_mismatch`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+func (c *ClientWithResponses) CreateSignupWithBodyWithResponse(ctx context.Context, params *CreateSignupParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateSignupResponse, error) {
+	rsp, err := c.CreateSignupWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateSignupResponse(rsp)
+}
+
+// CreateSignupWithResponse Take several names at once, or none
+//
+// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+// way and why.
+//
+// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+// them alone. When it is accepted, the names may read `reserved` for a moment still.
+//
+// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+// `idempotency_mismatch`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+func (c *ClientWithResponses) CreateSignupWithResponse(ctx context.Context, params *CreateSignupParams, body CreateSignupJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateSignupResponse, error) {
+	rsp, err := c.CreateSignup(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateSignupResponse(rsp)
+}
+
+// GetSignupWithResponse Read what became of a sign-up
+//
+// From any replica: which of its names have answered, and what was decided. With `Prefer: wait=N` the answer is held
+// back until it is decided or the wait is over. One that is not known yet reads `pending` if the request says where
+// in the log it is (`at`, as in the `Location` of a 202), and 404 otherwise.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/signups/{id} (the `GetSignup` operationId).
+func (c *ClientWithResponses) GetSignupWithResponse(ctx context.Context, id ClaimID, params *GetSignupParams, reqEditors ...RequestEditorFn) (*GetSignupResponse, error) {
+	rsp, err := c.GetSignup(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetSignupResponse(rsp)
 }
 
 // ParseGetErasureResponse parses an HTTP response from a GetErasureWithResponse call
@@ -14301,6 +15177,421 @@ func ParseStreamRegistrationsResponse(rsp *http.Response) (*StreamRegistrationsR
 		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers StreamRegistrationsResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCreateSignupResponse parses an HTTP response from a CreateSignupWithResponse call
+func ParseCreateSignupResponse(rsp *http.Response) (*CreateSignupResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateSignupResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Signup
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Signup
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateSignupResponse201Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers201 = &headers
+	case rsp.StatusCode == 202:
+		var headers CreateSignupResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers CreateSignupResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers CreateSignupResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers CreateSignupResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers CreateSignupResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 429:
+		var headers CreateSignupResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers CreateSignupResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetSignupResponse parses an HTTP response from a GetSignupWithResponse call
+func ParseGetSignupResponse(rsp *http.Response) (*GetSignupResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetSignupResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Signup
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetSignupResponse200Headers
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers GetSignupResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers GetSignupResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers GetSignupResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 429:
+		var headers GetSignupResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers GetSignupResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {

@@ -71,7 +71,7 @@ CREATE FUNCTION move_names(
     _was bigint[], _versions bigint[], _sinces timestamptz[], _partitions integer[], _policy_versions integer[],
     _states "char"[], _claim_ids uuid[], _spaces text[], _keys text[], _names text[], _owners text[],
     _expires timestamptz[], _settled boolean[], _previous text[], _replaces text[], _replaces_versions bigint[],
-    _erased boolean[], _others text[]
+    _signups uuid[], _ballots text[], _erased boolean[], _others text[]
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     changed bigint;
@@ -79,12 +79,13 @@ BEGIN
     UPDATE names n SET
         version = c.version, since = c.since, policy_version = c.policy_version, state = c.state,
         claim_id = c.claim_id, name = c.name, owner = c.owner, expires_at = c.expires_at, settled = c.settled,
-        previous = c.previous, replaces = c.replaces, replaces_version = c.replaces_version, key = c.key, erased = c.erased,
+        previous = c.previous, replaces = c.replaces, replaces_version = c.replaces_version,
+        signup = c.signup, ballot = c.ballot, key = c.key, erased = c.erased,
         first_claim = coalesce(n.first_claim, CASE WHEN n.claim_id IS DISTINCT FROM c.claim_id THEN n.claim_id END)
     FROM unnest(_was, _versions, _sinces, _partitions, _policy_versions, _states, _claim_ids, _spaces, _keys, _names, _owners,
-            _expires, _settled, _previous, _replaces, _replaces_versions, _erased, _others)
+            _expires, _settled, _previous, _replaces, _replaces_versions, _signups, _ballots, _erased, _others)
         AS c (was, version, since, partition, policy_version, state, claim_id, space, key, name, owner,
-            expires_at, settled, previous, replaces, replaces_version, erased, other)
+            expires_at, settled, previous, replaces, replaces_version, signup, ballot, erased, other)
     CROSS JOIN LATERAL (
         (SELECT r.ctid FROM names r
         WHERE r.space = c.space AND r.key = c.key AND r.version = c.was AND r.partition = c.partition)
