@@ -76,6 +76,11 @@ func (d *Deployment) applySpaces(ctx context.Context, policies []*names.Policy, 
 	if err != nil {
 		return err
 	}
+	for _, c := range plan.Changes { // before it is said what is published
+		if err := d.keepsKeys(ctx, c); err != nil {
+			return err
+		}
+	}
 	if o.Planned != nil {
 		o.Planned(plan)
 	}
@@ -84,11 +89,6 @@ func (d *Deployment) applySpaces(ctx context.Context, policies []*names.Policy, 
 	}
 	if plan.Dropped && !o.DropSignatures && !plan.Done() {
 		return fmt.Errorf("%w: every request must be signed now, and security.require_signatures is %s: set it to all, or with --drop-signatures that is what is meant", ErrDrops, plan.Signatures())
-	}
-	for _, c := range plan.Changes {
-		if err := d.keepsKeys(ctx, c); err != nil {
-			return err
-		}
 	}
 	if o.DryRun || plan.Done() {
 		return nil

@@ -85,8 +85,14 @@ func (p *Policy) isKey(word Key) bool {
 		key, err := p.HeldKey(string(word))
 		return err == nil && key == word
 	}
+	if word == "" || len(word) > MaxKey {
+		return false
+	}
+	if p.KeepsLookalikesApart() { // it may have capitals, which no canonical form has: 0 looks like O
+		return p.Skeleton(word) == word
+	}
 	_, ok := p.ReservedKeys(string(word))[word]
-	return ok && word != "" && len(word) <= MaxKey
+	return ok
 }
 
 // AppendJSON appends what the policy asks of names: all of it, in one order, without space and version. Two policies that

@@ -109,7 +109,7 @@ func (p *Policy) Skeleton(canonical Key) Key {
 func (p *Policy) Same(a, b string) bool { return a == b || p.fold(a) == p.fold(b) }
 
 // ReservedKeys returns the keys that words stand for, for Policy.Reserved. A word need not be a name: one that is too
-// short keeps its look-alikes from those who may be longer. The keys of keys are themselves.
+// short keeps its look-alikes from those who may be longer.
 func (p *Policy) ReservedKeys(words ...string) map[Key]struct{} {
 	m := make(map[Key]struct{}, len(words))
 	for _, word := range words {
