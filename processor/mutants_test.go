@@ -248,6 +248,14 @@ var mutants = []mutant{
 	{"claim of a look-alike taken for its copy", []edit{{"../claims/fields.go", "if p != nil && !f.byKey {", "if false {"}}},
 	{"key of dibs' own request taken for a name", []edit{{"../claims/requests.go", "if ref.Key.Plain() {", "if true {"}}},
 	{"key in place of a name for everybody", []edit{{"decide.go", "body != nil && !r.own && claims.KeyOf(body)", "false && body != nil && !r.own && claims.KeyOf(body)"}}},
+	// Private spaces.
+	{"name in a private space hashed into a key of its own", []edit{{"decide.go", "r.nameErr = errNotPrivate\n\t\treturn false", "r.Ref = names.Ref{Space: space, Key: names.Key(name)}\n\t\treturn true"}}},
+	{"private key of another pepper claimed", []edit{{"../names/lookalike.go", "canonical, err := p.Canonical(name)", "if p.Private != nil {\nreturn p.HeldKey(name)\n}\ncanonical, err := p.Canonical(name)"}}},
+	{"private key of another pepper locked out", []edit{{"../names/lookalike.go", "key, _, err := privateKey(name)\n\t\treturn key, err", "return p.activeKey(name)"}}},
+	{"private key not looked at", []edit{{"decide.go", "default:\n\t\tname = string(key)\n\t}", "default:\n\t\tr.Ref = names.Ref{Space: space, Key: key}\n\t\treturn true\n\t}"}}},
+	{"key of a private space for dibs alone", []edit{{"decide.go", "return p != nil && p.Private == nil", "return p != nil"}}},
+	{"name replaced in a private space", []edit{{"answer.go", "case private && c.Replaces.Key == \"\":", "case false:"}}},
+	{"request for a key repeated before its space taken for another", []edit{{"decide.go", "key, err := p.HeldKey(claims.Asked(body))", "_, spelling := body.Name()\n\tkey, err := p.HeldKey(spelling)"}}},
 	{"holder of a name that looks like an outgrown one found by it", []edit{{"answer.go", "a.held.Version == 0 || a.onlyAlike())", "a.held.Version == 0)"}}},
 	{"policy forwarded", []edit{{"decide.go", "if r.activation != nil {\n\t\td.activate(r)", "if r.activation != nil && claims.Partition(string(r.Key), d.Rules.Partitions) != d.Partition {\n\t\td.forward(r)\n\t\treturn\n\t}\n\tif r.activation != nil {\n\t\td.activate(r)"}}},
 }
