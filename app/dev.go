@@ -165,7 +165,7 @@ func devPolicy(ctx context.Context, o DevOptions) (*names.Policy, error) {
 			return err
 		}
 		for _, row := range rows {
-			if holds := row.InForce.Over(d.Policies)[devEmail]; holds != nil && !(holds.Version == 1 && holds.SameAs(with)) {
+			if holds := row.InForce.Over(d.Policies)[devEmail]; holds != nil && (holds.Version > 1 || !holds.SameAs(with)) {
 				email = nil
 			}
 		}

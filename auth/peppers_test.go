@@ -56,7 +56,7 @@ func TestPeppersThatCannotBeUsed(t *testing.T) {
 		"readable by others": {good, 0o644, "chmod 0640"},
 		"empty":              {"", 0o600, "there are no peppers"},
 		"a typo":             {"pepers: []\n", 0o600, "pepers"},
-		"a typo within":      {strings.Replace(good, "version", "verison", 1), 0o600, "verison"},
+		"a typo within":      {strings.Replace(good, "version", "vershun", 1), 0o600, "vershun"},
 		"twice":              {good + strings.TrimPrefix(good, "peppers:\n"), 0o600, "entry 2"},
 		"version 0":          {strings.Replace(good, "1", "0", 1), 0o600, "version: must be"},
 		"no space":           {strings.Replace(good, "email", "E Mail", 1), 0o600, "space: is not spelt"},

@@ -96,7 +96,7 @@ func (r *Received) MustBeSigned() bool { return r.toSign }
 func namesOnly(body claims.Body, policies names.Policies) bool {
 	space, _ := body.Name()
 	p := policies[space]
-	return p != nil && p.Private == nil
+	return space == claims.Signup || p != nil && p.Private == nil
 }
 
 // unnamed stands for what is asked for where that has no key: it is the name as typed, under the record's own key. NUL

@@ -279,6 +279,14 @@ var mutants = []mutant{
 	{"sign-up's name blocked", []edit{{"answer.go", "if !a.promised() {\n\t\t\ta.block()", "if true {\n\t\t\ta.block()"}}},
 	{"sign-up not asked again", []edit{{"answer.go", "if a.voteAgain(b) {", "if false {"}}},
 	{"sign-up's vote lost with its writer", []edit{{"publish.go", "outputs = l.outputs(outputs, q.at, q.rows)", "outputs = l.outputs(outputs, q.at, q.rows)\nfor i := range q.rows {\nif r := &q.rows[i]; r.Kind == KindSent && r.Sent.Request == sentVote && l.clock.Now().UnixMilli()%16 == 0 {\noutputs = outputs[:len(outputs)-1]\n}\n}"}}},
+	// Private spaces.
+	{"name in a private space hashed into a key of its own", []edit{{"decide.go", "r.nameErr = errNotPrivate\n\t\treturn false", "r.Ref = names.Ref{Space: space, Key: names.Key(name)}\n\t\treturn true"}}},
+	{"private key of another pepper claimed", []edit{{"../names/lookalike.go", "canonical, err := p.Canonical(name)", "if p.Private != nil {\nreturn p.HeldKey(name)\n}\ncanonical, err := p.Canonical(name)"}}},
+	{"private key of another pepper locked out", []edit{{"../names/lookalike.go", "key, _, err := privateKey(name)\n\t\treturn key, err", "return p.activeKey(name)"}}},
+	{"private key not looked at", []edit{{"decide.go", "default:\n\t\tname = string(key)\n\t}", "default:\n\t\tr.Ref = names.Ref{Space: space, Key: key}\n\t\treturn true\n\t}"}}},
+	{"key of a private space for dibs alone", []edit{{"decide.go", "p != nil && p.Private == nil", "p != nil"}}},
+	{"name replaced in a private space", []edit{{"answer.go", "case private && c.Replaces.Key == \"\":", "case false:"}}},
+	{"request for a key repeated before its space taken for another", []edit{{"decide.go", "key, err := p.HeldKey(claims.Asked(body))", "_, spelling := body.Name()\n\tkey, err := p.HeldKey(spelling)"}}},
 	{"policy forwarded", []edit{{"decide.go", "if r.activation != nil {\n\t\td.activate(r)", "if r.activation != nil && claims.Partition(string(r.Key), d.Rules.Partitions) != d.Partition {\n\t\td.forward(r)\n\t\treturn\n\t}\n\tif r.activation != nil {\n\t\td.activate(r)"}}},
 }
 

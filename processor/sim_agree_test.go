@@ -113,5 +113,5 @@ func plainClaim(kind string, q *claims.Request) bool {
 		return false
 	}
 	b, ok := q.Body.(*claims.UsernameClaimed)
-	return !ok || b.Mode != claims.ModeReserve && b.Replaces == nil && b.Space != spaceHandle && b.Space != spaceVanity && b.Space != spaceAlike
+	return !ok || b.Mode != claims.ModeReserve && b.Replaces == nil && b.Space != spaceHandle && b.Space != spaceVanity && b.Space != spaceAlike && b.Space != spaceSecret
 }

@@ -223,6 +223,9 @@ func (w *world) policies() (all []checker.Policy) {
 			Unicode:  map[bool]string{true: "as in simForm"}[p.Form != nil],
 			CoolDown: p.CoolDown, PreviousMayReturn: p.PreviousMayReturn, UniqueAmong: string(p.UniqueAmong),
 		}
+		if p.Private != nil {
+			q.Pepper = p.Private.Pepper
+		}
 		for word := range p.Reserved {
 			q.Reserved = append(q.Reserved, string(word))
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/processor/memory"
+	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
 )
 
@@ -417,6 +418,7 @@ func (d *database) wrote(batches []processor.Batch) {
 			if row.FollowUp != nil {
 				d.w.sometimes("a follow-up")
 			}
+			d.countPrivate(&row)
 			d.checkRename(&row)
 			at := position{b.Partition, b.LogEpoch, row.Offset}
 			if row.Seq == 0 {
@@ -432,6 +434,24 @@ func (d *database) wrote(batches []processor.Batch) {
 			}
 			d.rows[at] = prints
 		}
+	}
+}
+
+// countPrivate counts what becomes of the keys of a private space.
+func (d *database) countPrivate(row *processor.Row) {
+	o := &row.Outcome
+	switch {
+	case row.Kind == processor.KindForwarded && strings.HasPrefix(string(row.Raw.Key), string(spaceSecret)+"/h"):
+		d.w.sometimes("private: forwarded")
+	case row.Kind != processor.KindOutcome || o.Ref.Space != spaceSecret || !names.IsPrivateKey(string(o.Ref.Key)):
+		return
+	case o.Type == registrations.Rejected:
+		d.w.sometimes("private: " + string(o.Reason))
+	default:
+		d.w.sometimes("private: " + string(o.Type))
+	}
+	if row.FollowUp != nil {
+		d.w.sometimes("private: a follow-up")
 	}
 }
 

@@ -21,7 +21,7 @@ func (c *clients) activate(sent) {
 		w.sometimes("asked: a policy of a version that holds")
 		return
 	}
-	a := c.nextPolicy(one(w, names.Username, names.Username, spaceHandle, spaceVanity, spaceAlike, spaceInvoice))
+	a := c.nextPolicy(one(w, names.Username, names.Username, spaceHandle, spaceVanity, spaceAlike, spaceSecret, spaceInvoice))
 	key := simSigning
 	if w.r.IntN(3) == 0 { // which holds or not, by what was activated before
 		key = claims.SigningKey{ID: "k2", Secret: simKeys["k2"]}
@@ -98,6 +98,11 @@ func (c *clients) nextPolicy(space names.Space) *claims.PolicyActivated {
 		for _, word := range words {
 			maps.Copy(p.Reserved, p.ReservedKeys(string(word)))
 		}
+	}
+	if p.Private != nil {
+		private := *p.Private
+		private.Pepper = one(w, 1, 1, 2)
+		p.Reserved, p.Private = nil, &private
 	}
 	p.CoolDown = time.Duration(w.r.IntN(4)) * time.Second
 	p.PreviousMayReturn = w.r.IntN(2) == 0

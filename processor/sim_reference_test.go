@@ -3,7 +3,9 @@ package processor_test
 import (
 	"errors"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -145,8 +147,11 @@ func (y *reference) next(m processor.Message) []want {
 	var p *names.Policy
 	key, named, allowed, spelling := names.Key(""), false, false, ""
 	own := q.ID.Version() == 8
-	if asked := claims.KeyOf(q.Body); q.Body != nil && asked != "" && !own {
-		q.Body, row.asked = nil, nil // only dibs knows names by their keys
+	if q.Body != nil && claims.KeyOf(q.Body) != "" && !own {
+		space, _ := q.Body.Name()
+		if p := y.policy(space); space == claims.Signup || p != nil && p.Private == nil {
+			q.Body, row.asked = nil, nil // only dibs knows names by their keys
+		}
 	}
 	if !ofSignup(q, own) {
 		q.Body, row.asked = nil, nil
@@ -156,20 +161,30 @@ func (y *reference) next(m processor.Message) []want {
 		row.policy = p.Version
 		_, spelling = q.Body.Name()
 	} else if q.Body != nil {
-		var space names.Space
-		if space, spelling = q.Body.Name(); y.policy(space) == nil && own && asksToErase(q.Body) && claims.KeyOf(q.Body) != "" {
+		space, _ := q.Body.Name()
+		if spelling = claims.Asked(q.Body); y.policy(space) == nil && own && asksToErase(q.Body) && claims.KeyOf(q.Body) != "" {
 			p, key, allowed, named = &names.Policy{Space: space}, claims.KeyOf(q.Body), true, true // of a space that there never was
 		} else if y.policy(space) != nil {
 			p = y.policy(space)
 			row.policy = p.Version
-			_, err := p.Key(spelling)
-			allowed = err == nil
-			key, err = p.HeldKey(spelling)
-			if asked := claims.KeyOf(q.Body); asked != "" {
-				key, err, allowed = asked, nil, true
+			asked := claims.KeyOf(q.Body)
+			var fits bool
+			switch {
+			case asked != "" && own:
+				key, fits, allowed = asked, true, true
+			case p.Private != nil:
+				form := privateKey.FindStringSubmatch(string(asked))
+				if key, fits = asked, form != nil; fits {
+					allowed = form[1] == strconv.Itoa(p.Private.Pepper)
+				}
+			default:
+				_, err := p.Key(spelling)
+				allowed = err == nil
+				key, err = p.HeldKey(spelling)
+				fits = err == nil
 			}
 			_, isClaim := q.Body.(*claims.UsernameClaimed)
-			named = err == nil && (allowed || !isClaim)
+			named = fits && (allowed || !isClaim)
 		}
 	}
 	if named {
@@ -226,6 +241,9 @@ func (y *reference) next(m processor.Message) []want {
 	y.said[q.ID] = said{print, rows[len(rows)-1]}
 	return rows
 }
+
+// privateKey is how a key of a private space is spelt.
+var privateKey = regexp.MustCompile(`^h([1-9][0-9]{0,8}):[0-9a-f]{64}$`)
 
 // another reports whether a request is about a name that nobody has, and that only looks like the one that is held.
 func (y *reference) another(n *life, p *names.Policy, q claims.Request) bool {
@@ -397,7 +415,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		var old names.Key
 		again := false
 		if b.Replaces != nil {
-			old, _ = p.HeldKey(b.Replaces.Name)
+			old, _ = p.HeldKey(b.Replaces.Asked())
 			again = old == row.ref.Key && p.Same(b.Replaces.Name, b.Spelling)
 		}
 		mine := n.state == "registered" && n.owner == b.Owner && !another
@@ -637,7 +655,10 @@ func (y *reference) sensible(c *claims.UsernameClaimed, p *names.Policy, ref nam
 	if c.Replaces == nil {
 		return true
 	}
-	old, err := p.HeldKey(c.Replaces.Name)
+	if (c.Replaces.Key != "") != (p.Private != nil) {
+		return false
+	}
+	old, err := p.HeldKey(c.Replaces.Asked())
 	return err == nil && (old != ref.Key || c.Mode != claims.ModeReserve || !p.Same(c.Replaces.Name, c.Spelling))
 }
 

@@ -134,7 +134,17 @@ asked: a policy of a version that holds
 asked: a policy, not signed as one
 asked: a policy that cannot be stored
 asked: a policy that cannot be read
-asked: by a key that is no name`), "\n")
+asked: by a key that is no name
+asked: by its name in a private space
+asked: by a key of another pepper
+private: forwarded
+private: a follow-up
+private: Accepted
+private: Confirmed
+private: Expired
+private: invalid_name
+private: reservation_expired
+private: taken`), "\n")
 
 // TestSimulation runs the lane through many small worlds full of faults, and has an independent checker judge each.
 func TestSimulation(t *testing.T) {

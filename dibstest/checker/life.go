@@ -150,7 +150,7 @@ func (d *decision) early() bool {
 		d.rows = append(d.rows, Decision{Kind: KindMark, RequestID: q.claimID, Owner: q.owner})
 	}
 	o := d.row(KindOutcome, "Withdrawn")
-	o.ClaimID, o.Name, o.Owner = q.claimID, q.name, q.owner
+	o.ClaimID, o.Name, o.Owner = q.claimID, q.told(), q.owner
 	return true
 }
 
@@ -211,7 +211,7 @@ func (d *decision) claim() {
 	q, p := d.q, &d.p
 	old, again := "", false
 	if q.replaces != nil {
-		form, _ := d.laws.form(q.space, q.replaces.name)
+		form, _ := d.laws.form(q.space, q.replaces.asked())
 		old, again = form.Key, form.Canonical == q.canonical
 	}
 	alike := d.alike()

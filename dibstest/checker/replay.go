@@ -200,7 +200,7 @@ func (d *decision) reject(reason string) *Outcome {
 		o.ClaimID = d.q.claimID
 	}
 	if reason != "malformed" && d.q.kind != typeErase {
-		o.Name, o.Owner = d.q.name, d.q.owner
+		o.Name, o.Owner = d.q.told(), d.q.owner
 	}
 	if reason == "version_conflict" {
 		o.CurrentVersion = d.h.version

@@ -52,7 +52,15 @@ type asked struct {
 
 type replaces struct {
 	name    string
+	key     string // in place of a name
 	version int64
+}
+
+func (r *replaces) asked() string {
+	if r.key != "" {
+		return r.key
+	}
+	return r.name
 }
 
 // The types of requests.
@@ -136,20 +144,25 @@ func read(r *Record, l *laws) request {
 	if q.principal != "" && !printable(q.principal) {
 		q.principal, q.malformed = "", true
 	}
-	q.malformed = q.malformed || q.byKey && q.id[14] != '8' || !q.signupFits()
+	policy, known := l.policies[q.space]
+	own, asked := q.id[14] == '8', q.name
+	if q.byKey {
+		asked = q.key
+	}
+	q.malformed = q.malformed || q.byKey && !own && (q.ofSignup() || known && !policy.Private()) || !q.signupFits()
 	if q.ofSignup() && !q.malformed {
 		if !q.byKey {
 			q.key = q.name
 		}
 		id, ok := uuidOf(q.key)
 		q.nameOK = ok && id == q.key
-	} else if _, known := l.policies[q.space]; !q.malformed && q.byKey && (known || q.kind == typeErase) {
+	} else if !q.malformed && q.byKey && own && (known || q.kind == typeErase) {
 		q.nameOK = true
-	} else if !q.malformed && !q.byKey {
+	} else if !q.malformed && q.byKey == policy.Private() {
 		var form Form
-		form, q.nameOK = l.canonical(q.space, q.name)
+		form, q.nameOK = l.canonical(q.space, asked)
 		if known && !q.nameOK && q.kind != typeClaim {
-			form, q.nameOK = l.form(q.space, q.name)
+			form, q.nameOK = l.form(q.space, asked)
 			q.outgrown = q.nameOK
 		}
 		q.key, q.canonical = form.Key, form.Canonical
@@ -164,9 +177,9 @@ func read(r *Record, l *laws) request {
 	case q.malformed:
 		q.print = strings.Join([]string{"unread", kind, principal, string(r.Key), string(r.Value)}, "\x00")
 	default:
-		typed := strings.Join([]string{"unnamed", q.requestHash(string(r.Key)), q.name}, "\x00")
+		typed := strings.Join([]string{"unnamed", q.requestHash(string(r.Key)), asked}, "\x00")
 		q.print, q.also = typed, nil
-		if form, ok := l.form(q.space, q.name); ok && !q.byKey {
+		if form, ok := l.form(q.space, asked); ok && (!q.byKey || policy.Private()) {
 			q.also = []string{q.requestHash(q.space + "/" + form.Key), typed}
 		}
 		if q.nameOK { // else there is no key that could stand for the name
@@ -178,6 +191,14 @@ func read(r *Record, l *laws) request {
 		}
 	}
 	return q
+}
+
+// told is the name as outcomes repeat it: of a private space there is none, whatever somebody has put into the record.
+func (q *request) told() string {
+	if p := q.laws.policies[q.space]; p.Private() {
+		return ""
+	}
+	return q.name
 }
 
 // recordKey is the key under which the request is decided.
@@ -262,7 +283,10 @@ func (q *request) invalidClaim(l *laws) bool {
 		}
 	}
 	if r := q.replaces; r != nil {
-		form, ok := l.form(q.space, r.name)
+		if (r.key != "") != policy.Private() {
+			return true
+		}
+		form, ok := l.form(q.space, r.asked())
 		return !ok || r.version < 1 || form.Key == q.key && form.Canonical == q.canonical && q.mode == "reserve"
 	}
 	return false

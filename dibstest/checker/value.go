@@ -50,7 +50,7 @@ func (q *request) value(text []byte) bool {
 		}
 		delete(missing, m.name)
 	}
-	if key, _ := v.member("key"); missing["name"] && key.kind == '"' && 0 < len(key.text) && len(key.text) <= maxKey && q.kind != typeClaim {
+	if key, _ := v.member("key"); missing["name"] && key.kind == '"' && 0 < len(key.text) && len(key.text) <= maxKey {
 		q.key, q.byKey = key.text, true
 		delete(missing, "name")
 	}
@@ -162,6 +162,7 @@ func (v value) strings() (map[string]string, bool) {
 func (v value) replaces() (*replaces, bool) {
 	var r replaces
 	var name, version bool
+	key, _ := v.member("key")
 	for _, m := range v.members {
 		switch {
 		case m.value.kind == 'n':
@@ -176,6 +177,9 @@ func (v value) replaces() (*replaces, bool) {
 			}
 			r.version, version = *n, true
 		}
+	}
+	if !name && key.kind == '"' && 0 < len(key.text) && len(key.text) <= maxKey {
+		r.key, name = key.text, true
 	}
 	return &r, v.kind == '{' && name && version
 }
@@ -210,7 +214,7 @@ func (q *request) requestHash(recordKey string) string {
 		asked["metadata"] = string(canonicalStrings(nil, q.metadata))
 	}
 	if r := q.replaces; r != nil {
-		old := r.name
+		old := r.asked()
 		if form, ok := q.laws.form(q.space, old); ok {
 			old = form.Canonical
 		}
