@@ -182,3 +182,101 @@ func TestErasure(t *testing.T) {
 		t.Errorf("verify: %+v", v)
 	}
 }
+
+// TestErasureUnderCrashes: API and processor are killed while an owner is erased. Whatever API is asked next goes on with it; and
+// what was to be wiped when the processor died, its next one wipes. What retention has taken from claims afterwards is verified by
+// what is left of it in the rows.
+func TestErasureUnderCrashes(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, 3)
+	processor, api := d.start("processor").ready(), d.start("api").ready()
+	d.assigned(30*time.Second, processor)
+	const owner = "u-to-be-erased"
+	for i := range 30 {
+		name := fmt.Sprintf("erased-%d", i)
+		if a := d.claim(api, asked{name: name, owner: owner}); a.status != http.StatusCreated {
+			t.Fatal(a)
+		}
+		if i%3 == 0 {
+			if a := d.post(api, "/v1/names/username/"+name+"/release", `{"owner":"`+owner+`"}`); a.status != http.StatusOK {
+				t.Fatal(a)
+			}
+		}
+		if i%6 == 0 {
+			if a := d.claim(api, asked{name: name, owner: "u-else"}); a.status != http.StatusCreated {
+				t.Fatal(a)
+			}
+		}
+	}
+	// They die when the requests are written and cannot be decided.
+	release := d.hold(`LOCK TABLE erasures IN ACCESS EXCLUSIVE MODE`)
+	a := d.post(api, "/v1/admin/owners/"+owner+"/erase", `{"actor":"ada","reason":"request 4711"}`)
+	if a.status != http.StatusServiceUnavailable && a.status != http.StatusAccepted {
+		t.Fatal(a)
+	}
+	processor.kill()
+	api.kill()
+	release()
+	api = d.start("api").ready()
+	a = d.post(api, "/v1/admin/owners/"+owner+"/erase", `{"actor":"ada","reason":"request 4711"}`)
+	location := a.header.Get("Location")
+	if a.status != http.StatusAccepted || location == "" {
+		t.Fatal(a)
+	}
+	if again := d.post(api, "/v1/admin/owners/"+owner+"/erase", `{"actor":"ada","reason":"request 4711"}`); again.header.Get("Location") != location {
+		t.Errorf("the same erasure is at %s and %s", location, again.header.Get("Location"))
+	}
+	// They die when everything is decided and nothing can be wiped.
+	d.exec(`CREATE FUNCTION unwiped() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'nothing is wiped now'; END $$;
+		CREATE TRIGGER unwiped BEFORE UPDATE ON decisions EXECUTE FUNCTION unwiped()`)
+	processor = d.start("processor").ready()
+	const pending = `SELECT count(*) FROM erasures WHERE done_at IS NULL`
+	eventually(t, 30*time.Second, func() error {
+		if n := value[int64](d, pending); n < 30 {
+			return fmt.Errorf("%d erasures are decided", n)
+		}
+		return nil
+	})
+	processor.kill()
+	api.kill()
+	if n := value[int64](d, pending); n < 30 || len(d.traces(owner)) < 40 {
+		t.Errorf("%d erasures are to be done, and %d rows name the owner", n, len(d.traces(owner)))
+	}
+	d.exec(`DROP TRIGGER unwiped ON decisions`)
+	d.start("processor").ready()
+	api = d.start("api").ready()
+	eventually(t, 60*time.Second, func() error {
+		if a := d.look(api, location, ""); !strings.Contains(string(a.body), `"state":"done"`) {
+			return fmt.Errorf("not done: %s", a)
+		}
+		return nil
+	})
+	d.settled(30 * time.Second)
+	var traces []string
+	for i := range 30 {
+		if i%6 != 0 {
+			traces = append(traces, fmt.Sprintf("erased-%d,", i), fmt.Sprintf("erased-%d\"", i))
+		}
+	}
+	for _, trace := range d.traces(append(traces, owner)...) {
+		t.Errorf("left: %s", trace)
+	}
+	whole := d.verify(0)
+	if whole.Erased == 0 || whole.Trusted != 0 {
+		t.Errorf("verify: %+v", whole)
+	}
+
+	// Retention takes the first half of the log: what was wiped of it is trusted, and what was published of it was its outcome.
+	for _, s := range d.standings() {
+		d.topic.cut(s.Partition, s.Next/2)
+	}
+	for i := range 10 {
+		if a := d.claim(api, asked{name: fmt.Sprintf("erased-%d", i), owner: "u-next"}); a.status != http.StatusCreated && a.status != http.StatusConflict {
+			t.Error(a)
+		}
+	}
+	d.settled(30 * time.Second)
+	if v := d.verify(0); v.Trusted == 0 || v.Erased == 0 {
+		t.Errorf("verify, once retention has taken half of the log: %+v", v)
+	}
+}

@@ -139,20 +139,24 @@ func (r *Record) wipeIn(ctx context.Context, tx pgx.Tx, e *erasure) (bool, error
 		return false, err
 	}
 	letters, later, err := r.wipeRaw(ctx, tx, e)
-	if err != nil || later {
+	if err != nil {
 		return false, err
 	}
+	set := `done_at = now(), space = NULL, key = NULL, owner = NULL,`
+	if later {
+		set = ""
+	}
 	_, err = tx.Exec(ctx, `
-		UPDATE erasures SET done_at = now(), space = NULL, key = NULL, owner = NULL, decisions = $4, dead_letters = $5
+		UPDATE erasures SET `+set+` decisions = coalesce(decisions, 0) + $4, dead_letters = coalesce(dead_letters, 0) + $5
 		WHERE partition = $1 AND log_epoch = $2 AND "offset" = $3`, append(at, wiped, letters)...)
-	return err == nil, err
+	return err == nil && !later, err
 }
 
-// position is that of a row of decisions.
+// position is that of a row of decisions within its partition.
 type position struct {
-	partition, logEpoch int32
-	offset              int64
-	seq                 int16
+	logEpoch int32
+	offset   int64
+	seq      int16
 }
 
 // wipeDecisions wipes the partition's rows of the owner and the name, and those of the name that are nobody's; and the marks of

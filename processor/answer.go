@@ -41,7 +41,7 @@ func (a *answering) answer() {
 	case a.unsigned(r):
 		a.reject(registrations.NotAllowed, "")
 		return
-	case r.Policy == nil && !(r.named && r.erases()):
+	case r.Policy == nil && (!r.named || !r.erases()):
 		a.reject(registrations.UnknownSpace, "")
 		return
 	case !until.IsZero() && a.LogTime.After(until):

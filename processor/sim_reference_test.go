@@ -596,26 +596,17 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		return yes("Unblocked", life{})
 
 	case *claims.ErasureRequested:
-		wiped := func(next life) []want {
-			next.erased = true
-			all := yes("Erased", next)
-			all[len(all)-1].owner = ""
-			return all
-		}
-		switch was := *n; {
-		case promised && n.owner == b.Owner:
+		mine := held && !another && n.owner == b.Owner
+		if promised && n.owner == b.Owner {
 			return no("wrong_state")
-		case held && !another && n.owner == b.Owner:
-			if p.CoolDown > 0 && n.state != "reserved" {
-				return wiped(life{state: "cooling", claim: was.claim, until: y.now.Add(p.CoolDown)})
-			}
-			return wiped(life{})
-		case n.state == "cooling" && n.previous == b.Owner:
-			return wiped(life{state: "cooling", claim: was.claim, until: was.until})
-		case free && n.version > 0 && n.erased && n.previous == "":
+		}
+		switch next, what := y.erased(n, b.Owner, mine, p); what {
+		case "changed":
+			all := yes("Erased", next)
+			all[len(all)-1].owner = "" // whose it was is not said
+			return all
+		case "same":
 			return same("Erased")
-		case free && n.version > 0 && (n.previous == "" || n.previous == b.Owner):
-			return wiped(life{})
 		}
 		row.kindOf, row.owner, row.anyOwner, row.seq = "Erased", "", false, len(before)
 		return append(before, row)
@@ -667,28 +658,4 @@ func ttlOf(c *claims.UsernameClaimed, p *names.Policy) time.Duration {
 		return p.TTL
 	}
 	return time.Duration(*c.TTLSeconds) * time.Second
-}
-
-// needsSignature lists the requests that not everybody who may write may make.
-func needsSignature(body claims.Body) bool {
-	switch b := body.(type) {
-	case *claims.BlockRequested, *claims.UnblockRequested, *claims.ExpiryDue, *claims.ErasureRequested, *claims.SignupVoted:
-		return true
-	case *claims.ReleaseRequested:
-		return b.Actor != ""
-	case *claims.TransferRequested:
-		return b.Actor != ""
-	}
-	return false
-}
-
-func asksToErase(body claims.Body) bool {
-	_, is := body.(*claims.ErasureRequested)
-	return is
-}
-
-// ownerOf is whom a request speaks for.
-func ownerOf(body claims.Body) string {
-	owner, _ := field(body, "Owner").(string)
-	return owner
 }
