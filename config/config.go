@@ -68,10 +68,11 @@ type Ops struct {
 	Addr string `mapstructure:"addr"`
 }
 
-// Security is what privileged requests are trusted by.
+// Security is what privileged requests are trusted by, and what the keys of private spaces are made with.
 type Security struct {
 	RequestKeysFile   string `mapstructure:"request_keys_file"`
 	RequireSignatures string `mapstructure:"require_signatures"`
+	PeppersFile       string `mapstructure:"peppers_file"`
 }
 
 // What security.require_signatures may be: what an actor or dibs itself asks must be signed, or every request.
@@ -130,6 +131,7 @@ var keys = []key{
 	{name: "ops.addr", value: ":8081", help: "address of /livez, /readyz and /metrics"},
 	{name: "security.request_keys_file", value: "", help: "file of the keys that dibs' own and privileged requests are signed with; dibs keys request makes one"},
 	{name: "security.require_signatures", value: "privileged", help: "privileged: what an actor or dibs itself asks must be signed; all: every request, which dibs spaces apply makes hold"},
+	{name: "security.peppers_file", value: "", help: "file of the secrets that the keys of private spaces are made with; dibs keys pepper makes one"},
 	{name: "processor.group", value: "dibs", help: "consumer group that deals out the partitions"},
 	{name: "processor.lanes", value: 0, help: "pipelines that the owned partitions are spread over; 0: one per core"},
 	{name: "processor.batch_max", value: 8000, help: "records decided in one transaction, at most"},

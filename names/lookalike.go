@@ -24,6 +24,10 @@ func (p *Policy) Key(name string) (Key, error) {
 // when a later policy does not allow its length, its scripts or its characters any more, and its holder can still give it
 // up. Of a name that Key has a key for it is that.
 func (p *Policy) HeldKey(name string) (Key, error) {
+	if p.Private != nil { // it may be held since an earlier pepper
+		key, _, err := privateKey(name)
+		return key, err
+	}
 	if p.Form == nil || p.Form.chars == CharactersASCII {
 		canonical, err := asciiKey(name, 1, MaxKey)
 		if err != nil {
@@ -39,7 +43,7 @@ func (p *Policy) HeldKey(name string) (Key, error) {
 }
 
 func (p *Policy) keyOf(canonical Key) (Key, error) {
-	if p.Form == nil {
+	if p.Form == nil || p.Private != nil {
 		return canonical, nil
 	}
 	key := p.Skeleton(canonical)
@@ -51,13 +55,15 @@ func (p *Policy) keyOf(canonical Key) (Key, error) {
 
 // KeepsLookalikesApart reports whether a key may stand for several names that look alike.
 func (p *Policy) KeepsLookalikesApart() bool {
-	return p.Form != nil && p.Form.confusables != ConfusablesAllowed
+	return p.Private == nil && p.Form != nil && p.Form.confusables != ConfusablesAllowed
 }
 
 // KeyAfter returns the key that a name gets under this policy which has the given one under another; typed is how its
 // holder wrote it, empty where nobody has it. The error says that it is no name any more.
 func (p *Policy) KeyAfter(key Key, typed string) (Key, error) {
 	switch {
+	case p.Private != nil:
+		return p.Key(string(key))
 	case typed != "":
 		return p.HeldKey(typed)
 	case p.isKey(key):
@@ -79,6 +85,8 @@ func (p *Policy) MayMoveKeys(next *Policy) bool {
 		return p.Form.confusables
 	}
 	switch {
+	case p.Private != nil || next.Private != nil:
+		return !p.SameKeys(next)
 	case looks(p) != looks(next), !ascii(p) && ascii(next):
 		return true
 	case ascii(p) && looks(p) == ConfusablesAllowed: // RFC 8265 makes the same of ASCII, in all versions
