@@ -216,6 +216,7 @@ func (l *lane) done(r run, b Batch) {
 	}
 	l.mu.Unlock()
 	l.metrics.decided(b)
+	l.warn(r, b)
 	signal(l.committed)
 }
 

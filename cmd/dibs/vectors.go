@@ -25,7 +25,12 @@ func newVectors() *cobra.Command {
 on: one line for each name, space and number of partitions. No server is asked.
 
 The names are those given, or those of a file, a name on each line, or else a list of spellings that producers get wrong.
+Several fields together are an object: {"tenant":"acme","email":"ada@example.com"}.
+
 The spaces are the built-in ones, and those of a file as dibs spaces apply takes it, in place of a built-in one too.
+
+Keys of private spaces are made with a pepper that is published, to test on: the bytes 00 01 02 ... 1f, as version 1 unless
+the file says another. With yours they are others, which are looked up (POST /v1/lookups).
 
 A given name that is none in a space is left out there, and told on standard error.
 
@@ -57,14 +62,40 @@ type vectors struct {
 	given        []string // names
 }
 
-// vector is one line.
+// vector is one line. It has a name or fields.
 type vector struct {
-	Space      names.Space `json:"space"`
-	Name       string      `json:"name"`
-	Key        names.Key   `json:"key"`
-	RecordKey  string      `json:"record_key"`
-	Partitions int         `json:"partitions"`
-	Partition  int32       `json:"partition"`
+	Space      names.Space       `json:"space"`
+	Name       string            `json:"name,omitempty"`
+	Fields     map[string]string `json:"fields,omitempty"`
+	Key        names.Key         `json:"key"`
+	RecordKey  string            `json:"record_key"`
+	Partitions int               `json:"partitions"`
+	Partition  int32             `json:"partition"`
+
+	text string // as it was given
+}
+
+// testPepper is published: nobody has a secret from it.
+var testPepper = func() []byte {
+	secret := make([]byte, 32)
+	for i := range secret {
+		secret[i] = byte(i)
+	}
+	return secret
+}()
+
+// vectorOf is what is asked for, with its key.
+func vectorOf(p *names.Policy, text string) (v vector, err error) {
+	v = vector{Space: p.Space, Name: text, text: text}
+	if p.Private == nil {
+		v.Key, err = p.Key(text)
+		return v, err
+	}
+	if len(p.Private.Fields) > 0 && json.Unmarshal([]byte(text), &v.Fields) == nil {
+		v.Name = ""
+	}
+	v.Key, err = p.PrivateKey(testPepper, names.Value{Name: v.Name, Fields: v.Fields})
+	return v, err
 }
 
 func (v *vectors) run() error {
@@ -94,14 +125,15 @@ func (v *vectors) run() error {
 	for _, name := range asked {
 		var why []string
 		for _, p := range policies {
-			key, err := p.Key(name)
+			line, err := vectorOf(p, name)
 			if err != nil {
 				why = append(why, fmt.Sprintf("%.64q in the space %s: %v", name, p.Space, err))
 				continue
 			}
-			record := names.Ref{Space: p.Space, Key: key}.RecordKey()
+			line.RecordKey = names.Ref{Space: p.Space, Key: line.Key}.RecordKey()
 			for _, n := range v.partitions {
-				if err := write(vector{p.Space, name, key, record, n, claims.Partition(record, n)}); err != nil {
+				line.Partitions, line.Partition = n, claims.Partition(line.RecordKey, n)
+				if err := write(line); err != nil {
 					return fmt.Errorf("write vectors: %w", err)
 				}
 			}
@@ -134,6 +166,9 @@ func (v *vectors) policies() ([]*names.Policy, error) {
 			return nil, err
 		}
 		for _, p := range of {
+			if p.Private != nil {
+				p = p.WithPepper(max(p.Private.Pepper, 1), testPepper)
+			}
 			all = all.With(p)
 		}
 	}
@@ -209,7 +244,7 @@ func printVectors(to io.Writer, asJSON bool) (write func(vector) error, end func
 	tw := tabwriter.NewWriter(to, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, "SPACE\tNAME\tRECORD KEY\tPARTITION\tOF") // an error comes back from Flush
 	return func(v vector) error {
-		_, err := fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%d\n", v.Space, v.Name, v.RecordKey, v.Partition, v.Partitions)
+		_, err := fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%d\n", v.Space, v.text, v.RecordKey, v.Partition, v.Partitions)
 		return err
 	}, tw.Flush
 }

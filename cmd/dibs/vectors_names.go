@@ -23,4 +23,10 @@ var tryingNames = []string{
 	"\U00020000\U00020001\U0002a6d6", "\U00010400\U00010401\U00010402", "\U00010428\U00010429\U0001042a", "𠮷野家",
 	// Look-alikes, where they are kept apart one name.
 	"paypal", "paypa1", "PayPaI", "modern", "rnodern", "some0ne", "SomeOne", "scope", "ѕсоре", "l1I",
+	// E-mail addresses: the domain is the same in capitals, nothing else is.
+	"ada@example.com", "Ada@Example.COM", "ada@EXAMPLE.com", "a.d.a+news@example.com", "Jürgen@example.org", "ju\u0308rgen@example.org",
+	"o'neil@mail.example.co.uk", "x@xn--bcher-kva.example", "用户@example.cn",
+	// Several fields together, that are not the same when they are joined otherwise.
+	`{"tenant":"acme","email":"ada@example.com"}`, `{"email":"ada@Example.com","tenant":"ACME"}`, `{"tenant":"acmea","email":"da@example.com"}`,
+	`{"tenant":"north.wind","email":"Jürgen@example.org"}`,
 }
