@@ -17,6 +17,7 @@ import java.util.UUID;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.stream.Stream;
 import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -62,13 +63,12 @@ public class Claim {
     }
     // </key>
 
-    // <private>
     /** The key of a value, or of several together, in a private space. */
     static String privateKey(byte[] pepper, int version, String space, String... values)
             throws GeneralSecurityException, IOException {
         var bytes = new ByteArrayOutputStream();
         var text = new DataOutputStream(bytes);
-        for (String part : concat(List.of("key", space), List.of(values))) {
+        for (String part : Stream.concat(Stream.of("key", space), Stream.of(values)).toList()) {
             byte[] utf8 = part.getBytes(StandardCharsets.UTF_8);
             text.writeInt(utf8.length); // big-endian
             text.write(utf8);
@@ -82,11 +82,6 @@ public class Claim {
     static String email(String address) {
         int at = address.indexOf('@');
         return address.substring(0, at) + address.substring(at).toLowerCase(Locale.ROOT);
-    }
-    // </private>
-
-    static List<String> concat(List<String> first, List<String> second) {
-        return java.util.stream.Stream.concat(first.stream(), second.stream()).toList();
     }
 
     // <claim>
@@ -136,7 +131,6 @@ public class Claim {
     }
     // </claim>
 
-    // <vectors>
     /** Computes what each line says by itself, where it can. */
     static int vectors(Path file) throws Exception {
         byte[] pepper = new byte[32]; // the published one, for tests only
@@ -168,7 +162,6 @@ public class Claim {
         System.out.println(lines + " partitions and " + keys + " keys computed, " + wrong + " differ");
         return wrong == 0 && lines > 0 ? 0 : 1;
     }
-    // </vectors>
 
     public static void main(String[] args) throws Exception {
         if (args.length == 2 && args[0].equals("vectors")) {

@@ -46,7 +46,6 @@ function murmur2(data) {
 }
 // </key>
 
-// <private>
 // The key of a value, or of several together, in a private space.
 function privateKey(pepper, version, space, ...values) {
   const hash = createHmac('sha256', pepper);
@@ -63,18 +62,18 @@ function email(address) {
   const [local, domain] = address.split('@');
   return `${local}@${domain.toLowerCase()}`;
 }
-// </private>
 
 // <clients>
 // Both put a key where the Java client puts it, and have the same calls; how they are set up differs.
 function clients(group) {
   try {
-    const { Kafka } = require('@confluentinc/kafka-javascript').KafkaJS;
-    const kafka = new Kafka({ kafkaJS: { brokers } });
+    const { Kafka, logLevel } = require('@confluentinc/kafka-javascript').KafkaJS;
+    const kafka = new Kafka({ kafkaJS: { brokers, logLevel: logLevel.ERROR } });
     return {
       admin: kafka.admin(),
       producer: kafka.producer({ partitioner: 'murmur2_random', acks: -1, 'enable.idempotence': true, 'linger.ms': 0 }),
       consumer: kafka.consumer({ 'group.id': group, 'enable.auto.commit': false }),
+      options: {},
     };
   } catch (error) {
     if (error.code !== 'MODULE_NOT_FOUND') throw error;
@@ -83,8 +82,9 @@ function clients(group) {
   const kafka = new Kafka({ brokers, logLevel: logLevel.ERROR });
   return {
     admin: kafka.admin(),
-    producer: kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner, idempotent: true }), // idempotent: acks of all
+    producer: kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner, idempotent: true }), // so acks are of all
     consumer: kafka.consumer({ groupId: group }),
+    options: { autoCommit: false },
   };
 }
 // </clients>
@@ -92,22 +92,21 @@ function clients(group) {
 // <claim>
 async function claim(name, owner, requestId) {
   const key = 'username/' + username(name);
-  const { admin, producer, consumer } = clients('claim-' + requestId); // of our own: each waiter reads all outcomes
+  const { admin, producer, consumer, options } = clients('claim-' + requestId); // of our own: each waiter reads all outcomes
   try {
     // Where the outcomes end now, before asking. The one we wait for comes behind that.
     await admin.connect();
     const ends = await admin.fetchTopicOffsets(registrations);
     await consumer.connect();
     await consumer.subscribe({ topics: [registrations] });
-    const answer = new Promise((resolve, reject) => {
-      const eachMessage = async ({ message }) => {
-        const outcome = JSON.parse(message.value);
-        if (outcome.request_id === requestId) resolve(outcome); // a fact has a cause instead
-      };
-      consumer.run({ eachMessage, autoCommit: false }).then(() => {
-        for (const { partition, high } of ends) consumer.seek({ topic: registrations, partition, offset: high });
-      }).catch(reject);
-    });
+    let answered;
+    const answer = new Promise((resolve) => { answered = resolve; });
+    const eachMessage = async ({ message }) => {
+      const outcome = JSON.parse(message.value);
+      if (outcome.request_id === requestId) answered(outcome); // a fact has a cause instead
+    };
+    await consumer.run({ ...options, eachMessage });
+    for (const { partition, high } of ends) consumer.seek({ topic: registrations, partition, offset: high });
 
     await producer.connect();
     await producer.send({
@@ -136,7 +135,6 @@ function within(ms, promise) {
 }
 // </claim>
 
-// <vectors>
 // Computes what each line says by itself, where it can.
 function vectors(path) {
   const pepper = Buffer.from(Array.from({ length: 32 }, (_, i) => i)); // the published one, for tests only
@@ -161,7 +159,6 @@ function vectors(path) {
   console.log(`${lines.length} partitions and ${keys} keys computed, ${wrong} differ`);
   return wrong === 0 ? 0 : 1;
 }
-// </vectors>
 
 async function main([mode, ...args]) {
   if (mode === 'vectors' && args.length === 1) return vectors(args[0]);

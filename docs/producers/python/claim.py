@@ -113,7 +113,6 @@ def send(key, request, request_id):
 
 
 # </claim>
-# <vectors>
 def vectors(path):
     """Computes what each line says by itself, where it can."""
     pepper, keys, wrong = bytes(range(32)), 0, 0  # the published one, for tests only
@@ -136,7 +135,6 @@ def vectors(path):
     return 1 if wrong or not lines else 0
 
 
-# </vectors>
 def main(arguments):
     match arguments:
         case ["vectors", path]:
