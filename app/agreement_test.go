@@ -248,7 +248,6 @@ func (d *deployment) byAPI(t *testing.T, api *process, all []spelling) {
 			t.Errorf("%s: %v", s, err)
 		default:
 			s.agreed(t, "the API, asked to claim,", "")
-			ids[i] = ""
 		}
 	})
 	d.onTopic(t, "the API", all, ids)
@@ -275,16 +274,11 @@ func (d *deployment) byImport(t *testing.T, all []spelling) {
 		t.Fatal(err)
 	}
 	d.mustRun("import", path)
-	for i, s := range all {
-		if s.key == "" {
-			ids[i] = ""
-		}
-	}
 	d.onTopic(t, "dibs import", all, ids)
 }
 
-// onTopic fails the test unless the requests of these ids, and no others of these spellings, are on the topic under their
-// keys, and were decided under them.
+// onTopic fails the test unless the requests of these ids, where they are for a name, are on the topic under its key, and
+// were decided under that; the others are not there.
 func (d *deployment) onTopic(t *testing.T, who string, all []spelling, ids []string) {
 	t.Helper()
 	d.settled(time.Minute)
@@ -301,15 +295,21 @@ func (d *deployment) onTopic(t *testing.T, who string, all []spelling, ids []str
 	}
 	asked := 0
 	for i, s := range all {
-		if ids[i] == "" {
+		r := records[ids[i]]
+		switch {
+		case ids[i] == "":
+			continue
+		case s.key == "":
+			if r != nil {
+				t.Errorf("%s has put %s on the topic under %.80q", who, s, r.Key)
+			}
+			continue
+		case r == nil:
+			t.Errorf("%s has not put %s on the topic", who, s)
 			continue
 		}
 		asked++
-		if r := records[ids[i]]; r == nil {
-			t.Errorf("%s has not put %s on the topic", who, s)
-		} else {
-			s.agreed(t, who, strings.TrimPrefix(string(r.Key), s.space+"/"))
-		}
+		s.agreed(t, who, strings.TrimPrefix(string(r.Key), s.space+"/"))
 		s.agreed(t, "the processor, of a record of "+who+",", decided[ids[i]].Key)
 	}
 	t.Logf("%s has put %d spellings on the topic", who, asked)
