@@ -223,6 +223,16 @@ func (d *deployment) byAPI(t *testing.T, api *process, all []spelling) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, space := range []string{"handle", "anyone", "nickname"} { // an API hears of spaces a little later
+		eventually(t, 10*time.Second, func() error {
+			_, err := dibs.Name(t.Context(), space, "alice")
+			return err
+		})
+	}
+	none := func(err error) bool {
+		problem := new(client.Problem)
+		return errors.As(err, &problem) && slices.Contains([]int{400, 413, 422, 431}, problem.Status)
+	}
 	ids := make([]string, len(all))
 	each(32, len(all), func(i int) {
 		s := all[i]
@@ -230,7 +240,7 @@ func (d *deployment) byAPI(t *testing.T, api *process, all []spelling) {
 		switch known, err := dibs.Name(t.Context(), s.space, s.name); {
 		case err == nil:
 			key = known.Key
-		case !errors.As(err, new(*client.Problem)):
+		case !none(err):
 			t.Errorf("%s: %v", s, err)
 			return
 		}
@@ -240,11 +250,11 @@ func (d *deployment) byAPI(t *testing.T, api *process, all []spelling) {
 		}
 		ids[i] = uuid.NewString()
 		r, err := dibs.Claim(t.Context(), client.Claim{Space: s.space, Name: s.name, Owner: fmt.Sprintf("u-%d", i), ID: ids[i]})
-		switch problem := new(client.Problem); {
+		switch {
 		case err == nil && r.State == client.Rejected && r.Reason != "invalid_name": // which says no key: the topic does
 		case err == nil:
 			s.agreed(t, "the API, asked to claim,", r.Key)
-		case !errors.As(err, &problem) || !slices.Contains([]int{400, 413, 422}, problem.Status):
+		case !none(err):
 			t.Errorf("%s: %v", s, err)
 		default:
 			s.agreed(t, "the API, asked to claim,", "")
