@@ -32,6 +32,8 @@ type deployment struct {
 	more       []string // environment of all processes
 	// calm fails the test for everything that a process calls an error: nothing may halt, and nothing be dead.
 	calm bool
+	// program is another build of dibs than that which is tested, to start from now on.
+	program string
 
 	mu      sync.Mutex
 	started map[string]int
@@ -87,7 +89,12 @@ func (d *deployment) start(args ...string) *process {
 	d.started[args[0]]++
 	name := fmt.Sprintf("%s-%d", args[0], d.started[args[0]])
 	d.mu.Unlock()
-	p := start(d.t, name, d.env(name), args...)
+	var p *process
+	if d.program == "" {
+		p = start(d.t, name, d.env(name), args...)
+	} else {
+		p = startProgram(d.t, d.program, name, d.env(name), args...)
+	}
 	if d.calm {
 		p.never = append(p.never, `"level":"ERROR"`)
 	}

@@ -220,6 +220,7 @@ func (l *lane) done(r run, b Batch) {
 	}
 	l.mu.Unlock()
 	l.metrics.decided(b, l.rules.Keys)
+	l.warn(r, b)
 	signal(l.committed)
 }
 

@@ -34,6 +34,8 @@ type lane struct {
 	retry    map[int32]*backoff // partitions to be taken over, after a failed attempt or a lost fence
 	lookedAt time.Time          // when the rows were last looked at without a reason
 	sweeper  sweeper
+	// misrouted are the records that were forwarded, and not spoken of yet.
+	misrouted misrouted
 
 	// beside runs a function beside the decide stage, which waits for it before it ends. A simulation has its own.
 	beside  func(func())

@@ -18,6 +18,7 @@
 //	dibs import FILE             claim the names of a file through Kafka
 //	dibs partitions              how far each partition is; resume one that is halted
 //	dibs verify                  replay the log, and compare what is stored and published with it
+//	dibs vectors                 names with their keys and partitions, for producers in other languages
 //	dibs keys new                make an API key
 //	dibs bench                   claims per second, against a direct INSERT
 //	dibs config print | check    what the settings are, and where they come from

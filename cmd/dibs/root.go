@@ -26,7 +26,7 @@ func newRoot() *cobra.Command {
 		newMigrate(), newTopics(), newPartitions(), newSpaces(), newVerify(), newKeys(),
 		newClaim(), newConfirm(), newExtend(), newWithdraw(), newRelease(), newRename(), newTransfer(),
 		newDeactivate(), newReactivate(), newNames(), newHistory(), newLookup(), newAdmin(), newWatch(),
-		newImport(), newBench(), newConfig(), newVersion(),
+		newImport(), newVectors(), newBench(), newConfig(), newVersion(),
 	)
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd()
