@@ -109,7 +109,7 @@ func TestGoldenRequests(t *testing.T) {
 		})
 	}
 	kept, err := filepath.Glob("testdata/*_*.json")
-	if err != nil || len(kept) != len(requests)+9 {
+	if err != nil || len(kept) != len(requests)+12 {
 		t.Errorf("%d golden files for %d requests, three by key, four claims, three policies and two of a sign-up, %v", len(kept), len(requests), err)
 	}
 }

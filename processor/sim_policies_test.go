@@ -111,7 +111,7 @@ func (c *clients) nextPolicy(space names.Space) *claims.PolicyActivated {
 	a := &claims.PolicyActivated{
 		Space: space, Version: p.Version, Policy: &p, Rules: claims.Rules, Keys: one(w, []string{"k1"}, []string{"k1", "k2"}, []string{"k1", "k2"}), SignedOnly: w.r.IntN(15) == 0,
 	}
-	if p.Form == nil && w.r.IntN(2) == 0 {
+	if p.Form == nil && p.Private == nil && w.r.IntN(2) == 0 {
 		a.Rules = 1
 	}
 	if w.r.IntN(12) == 0 {
