@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +31,7 @@ type deployment struct {
 	topic      *topics
 	keys       string   // file
 	more       []string // environment of all processes
+	secrets    []string // which no process may say
 	// calm fails the test for everything that a process calls an error: nothing may halt, and nothing be dead.
 	calm bool
 
@@ -55,7 +58,27 @@ func prepare(t testing.TB, kafka *dibstest.Broker, database *dibstest.Database, 
 	if err := auth.MakeRequestKeys(d.keys, "k1"); err != nil {
 		t.Fatal(err)
 	}
+	text, err := os.ReadFile(d.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.secret(string(text))
 	return d
+}
+
+// secretForm is a secret in a file of keys or peppers.
+var secretForm = regexp.MustCompile(`secret: ?"?([0-9a-f]{64})`)
+
+// secret takes note of the secrets of a file: no process may ever say them.
+func (d *deployment) secret(file string) {
+	d.t.Helper()
+	found := secretForm.FindAllStringSubmatch(file, -1)
+	for _, s := range found {
+		d.secrets = append(d.secrets, s[1])
+	}
+	if len(found) == 0 {
+		d.t.Fatal("there is no secret in the file")
+	}
 }
 
 // env is the environment of a process, which Postgres knows by its name.
@@ -83,6 +106,7 @@ func (d *deployment) start(args ...string) *process {
 	name := fmt.Sprintf("%s-%d", args[0], d.started[args[0]])
 	d.mu.Unlock()
 	p := start(d.t, name, d.env(name), args...)
+	p.never = append(append(p.never, canary), d.secrets...)
 	if d.calm {
 		p.never = append(p.never, `"level":"ERROR"`)
 	}
