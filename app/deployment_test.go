@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,8 +30,9 @@ type deployment struct {
 	partitions int
 	topic      *topics
 	keys       string   // file
-	secret     string   // file
+	eraser     string   // file of the erasure secret
 	more       []string // environment of all processes
+	secrets    []string // which no process may say
 	// calm fails the test for everything that a process calls an error: nothing may halt, and nothing be dead.
 	calm bool
 	// program is another build of dibs than that which is tested, to start from now on.
@@ -58,11 +61,33 @@ func prepare(t testing.TB, kafka *dibstest.Broker, database *dibstest.Database, 
 	if err := auth.MakeRequestKeys(d.keys, "k1"); err != nil {
 		t.Fatal(err)
 	}
-	d.secret = filepath.Join(t.TempDir(), "erasure-secret")
-	if err := auth.MakeErasureSecret(d.secret); err != nil {
+	d.eraser = filepath.Join(t.TempDir(), "erasure-secret")
+	if err := auth.MakeErasureSecret(d.eraser); err != nil {
 		t.Fatal(err)
 	}
+	for _, file := range []string{d.keys, d.eraser} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.secret(string(text))
+	}
 	return d
+}
+
+// secretForm is a secret in a file of keys or peppers.
+var secretForm = regexp.MustCompile(`secret: ?"?([0-9a-f]{64})`)
+
+// secret takes note of the secrets of a file: no process may ever say them.
+func (d *deployment) secret(file string) {
+	d.t.Helper()
+	found := secretForm.FindAllStringSubmatch(file, -1)
+	for _, s := range found {
+		d.secrets = append(d.secrets, s[1])
+	}
+	if len(found) == 0 {
+		d.t.Fatal("there is no secret in the file")
+	}
 }
 
 // env is the environment of a process, which Postgres knows by its name.
@@ -78,7 +103,7 @@ func (d *deployment) env(name string) []string {
 		"DIBS_KAFKA_BROKERS=" + strings.Join(d.kafka.Addrs, ","), "DIBS_KAFKA_TOPIC_PREFIX=" + d.kafka.Prefix,
 		"DIBS_POSTGRES_DSN=" + dsn.String(), "DIBS_POSTGRES_SCHEMA=" + d.database.Schema,
 		"DIBS_API_ADDR=127.0.0.1:0", "DIBS_API_AUTH=none", "DIBS_OPS_ADDR=127.0.0.1:0", "DIBS_LOG_FORMAT=json",
-		"DIBS_SECURITY_REQUEST_KEYS_FILE=" + d.keys, "DIBS_SECURITY_ERASURE_SECRET_FILE=" + d.secret,
+		"DIBS_SECURITY_REQUEST_KEYS_FILE=" + d.keys, "DIBS_SECURITY_ERASURE_SECRET_FILE=" + d.eraser,
 	}, d.more...)
 }
 
@@ -95,6 +120,7 @@ func (d *deployment) start(args ...string) *process {
 	} else {
 		p = startProgram(d.t, d.program, name, d.env(name), args...)
 	}
+	p.never = append(append(p.never, canary), d.secrets...)
 	if d.calm {
 		p.never = append(p.never, `"level":"ERROR"`)
 	}

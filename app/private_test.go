@@ -213,6 +213,8 @@ spaces:
 	right := claims.Partition("email/"+carol, d.partitions)
 	produce("email/"+carol, `{"space":"email","key":"`+carol+`","owner":"u-8","mode":"register"}`, (right+1)%4)
 	produce("email/"+other, `{"space":"email","key":"`+other+`","owner":"u-8","mode":"register"}`, claims.Partition("email/"+other, d.partitions))
+	const mistake = "mistake7f3a91" // on the topic it is, whatever we do; nothing of ours repeats it
+	produce("email/x", `{"space":"email","name":"`+mistake+`@example.com","owner":"u-8","mode":"register"}`, claims.Partition("email/x", d.partitions))
 	eventually(t, 15*time.Second, func() error { // the reservation that nobody confirms
 		if n := value[int](d, `SELECT count(*) FROM names WHERE key = $1 AND state = 'f'`, bob); n != 1 {
 			return fmt.Errorf("claim %s holds on to its name", short.claim.ClaimID)
@@ -220,6 +222,18 @@ spaces:
 		return nil
 	})
 	d.settled(time.Minute)
+
+	for _, r := range d.topic.read(d.topic.registrations) {
+		if bytes.Contains(recordBytes(r), []byte(mistake)) {
+			t.Errorf("a name in a private space is repeated: %s", r.Value)
+		}
+	}
+	if n := value[int](d, `SELECT count(*) FROM decisions d WHERE d::text LIKE '%`+mistake+`%'`); n > 0 || strings.Contains(p.errors(), mistake) {
+		t.Errorf("a name in a private space is in %d rows, or in the log", n)
+	}
+	if n := value[int](d, `SELECT count(*) FROM decisions WHERE space = 'email' AND key = 'x'`); n != 1 {
+		t.Errorf("it has %d answers", n)
+	}
 
 	// Who comes later finds the same, with another pepper nothing, and a processor needs none.
 	if verified, code := d.run("verify"); code != 0 {
@@ -254,6 +268,7 @@ func (d *deployment) withPeppers(spaces ...string) {
 		}
 		text += entry
 	}
+	d.secret(text)
 	path := filepath.Join(d.t.(*testing.T).TempDir(), "peppers.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		d.t.Fatal(err)

@@ -161,6 +161,9 @@ func (p *process) bury() {
 	p.kill()
 	text := p.errors()
 	for _, never := range p.never {
+		if strings.Contains(p.output(), never) {
+			p.t.Errorf("%s said %s", p.name, never)
+		}
 		if at := strings.Index(text, never); at >= 0 {
 			line := strings.LastIndexByte(text[:at], '\n') + 1
 			p.t.Errorf("%s said: %.4000s", p.name, text[line:])
