@@ -109,7 +109,9 @@ func TestEraseOwner(t *testing.T) {
 		if w.published(10); len(asked) != 4 {
 			t.Errorf("what is new is asked under an old id: there are %d", len(asked))
 		}
-		r.set(func(r *recorded) { r.named, r.erased = nil, api.Erased{Done: 4, Decisions: 12, DeadLetters: 1, Last: last} })
+		r.set(func(r *recorded) {
+			r.named, r.erased = nil, api.Erased{Done: 4, Decisions: 12, DeadLetters: 1, Last: last}
+		})
 		w.get(location).is(200, "").has("state", "done", "found", 0, "done", 4, "decisions_wiped", 12, "records_wiped", 1)
 
 		// What was not searched is not done.
@@ -121,7 +123,7 @@ func TestEraseOwner(t *testing.T) {
 
 		w.get("/v1/admin/erasures/x").is(404, "not_found")
 		w.get(location[:len(location)-1]).is(404, "not_found")
-		w.get("/v1/admin/erasures/" + strings.Repeat("A", 80)).is(404, "not_found")
+		w.get("/v1/admin/erasures/"+strings.Repeat("A", 80)).is(404, "not_found")
 		w.post("/v1/admin/owners/%C3%A4/erase", byAda).is(422, "invalid_request").names("owner")
 		w.post(eraseU17, `{"actor":"ada","reason":""}`).is(422, "invalid_request").names("reason")
 		w.post(eraseU17, `{"actor":"ada"}`).is(422, "invalid_request").names("reason")
