@@ -244,6 +244,12 @@ func TestErasureUnderCrashes(t *testing.T) {
 	}
 	d.exec(`DROP TRIGGER unwiped ON decisions`)
 	d.start("processor").ready()
+	eventually(t, 30*time.Second, func() error { // nobody asks
+		if n := value[int64](d, pending); n > 0 {
+			return fmt.Errorf("%d erasures are left", n)
+		}
+		return nil
+	})
 	api = d.start("api").ready()
 	eventually(t, 60*time.Second, func() error {
 		if a := d.look(api, location, ""); !strings.Contains(string(a.body), `"state":"done"`) {
