@@ -127,7 +127,23 @@ asked: a policy of a version that holds
 asked: a policy, not signed as one
 asked: a policy that cannot be stored
 asked: a policy that cannot be read
-asked: by a key that is no name`), "\n")
+asked: by a key that is no name
+asked: a sign-up
+a sign-up is under way
+sent
+sent SignupVoted
+sent ConfirmRequested
+sent WithdrawRequested
+fact Begun
+fact Abandoned
+outcome Voted
+sign-up: all
+sign-up: none
+decided outcome SignupRequested Accepted
+decided outcome SignupRequested Rejected deadline_passed
+decided pending SignupRequested
+decided duplicate SignupRequested Accepted
+decided fact SignupRequested Accepted`), "\n")
 
 // TestSimulation runs the lane through many small worlds full of faults, and has an independent checker judge each.
 func TestSimulation(t *testing.T) {
