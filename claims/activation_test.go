@@ -75,6 +75,7 @@ func TestActivationRefused(t *testing.T) {
 		good[:len(good)-1]:                      "the value is not valid JSON in UTF-8, or repeats a field",
 		change(`"space":"username",`, ``):       "space is missing",
 		change(`"username"`, `"User"`):          "space is not spelt as one",
+		change(`"username"`, `"signup"`):        "space is that of sign-ups, which have no policy",
 		change(`"username"`, `7`):               "space is not a string",
 		change(`"version":2`, `"version":0`):    "version must be 1 to 2147483647",
 		change(`"version":2`, `"version":-1`):   "version must be 1 to 2147483647",
