@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -65,13 +66,16 @@ func prepare(t testing.TB, kafka *dibstest.Broker, database *dibstest.Database, 
 	if err := auth.MakeErasureSecret(d.eraser); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{d.keys, d.eraser} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d.secret(string(text))
+	text, err := os.ReadFile(d.keys)
+	if err != nil {
+		t.Fatal(err)
 	}
+	d.secret(string(text))
+	secret, err := auth.ReadErasureSecret(d.eraser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.secrets = append(d.secrets, hex.EncodeToString(secret))
 	return d
 }
 

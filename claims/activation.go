@@ -115,6 +115,8 @@ func (a *PolicyActivated) validFrame() error {
 	switch {
 	case !a.Space.Valid():
 		return &InvalidError{"space", "is not spelt as one"}
+	case a.Space == Signup:
+		return &InvalidError{"space", "is that of sign-ups, which have no policy"}
 	case a.Version < 1 || a.Version > names.MaxVersion:
 		return &InvalidError{"version", fmt.Sprintf("must be 1 to %d", names.MaxVersion)}
 	case a.Rules < 1:

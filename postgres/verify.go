@@ -67,7 +67,6 @@ var (
 	atSpace, atKey, atClaim, atFirst = placeOf(storedNameColumns, "space"), placeOf(storedNameColumns, "key"),
 		placeOf(storedNameColumns, "claim_id"), placeOf(storedNameColumns, "first_claim")
 	atReplaces, atReplacesVersion = placeOf(storedNameColumns, "replaces"), placeOf(storedNameColumns, "replaces_version")
-	atBallot                      = placeOf(storedNameColumns, "ballot")
 )
 
 func placeOf[T any](columns []column[T], name string) int {
@@ -435,7 +434,7 @@ func (s *snapshot) Names(ctx context.Context, each func(verify.StoredName) error
 		wire = appendFields(wire[:0], f)
 		return each(verify.StoredName{
 			Ref: names.Ref{Space: names.Space(f.text(atSpace)), Key: names.Key(f.text(atKey))}, ClaimID: f.uuid(atClaim), First: f.uuid(atFirst),
-			Replaces: names.Key(f.text(atReplaces)), ReplacesVersion: f.int8(atReplacesVersion), Ballot: f.text(atBallot), Bytes: wire,
+			Replaces: names.Key(f.text(atReplaces)), ReplacesVersion: f.int8(atReplacesVersion), Bytes: wire,
 		})
 	}}, step{statement: byIndex})
 	if err != nil {

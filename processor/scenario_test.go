@@ -37,6 +37,7 @@ var updateScripts = flag.Bool("update", false, "write what the scripts of testda
 //	10:00:00.000  e1: dibs asks about alice, by claim c1, due 10:15:00      what a sweeper asks; signed, but for: unsigned
 //	10:00:00.000  c2: sends hello        a record whose value is just that
 //	    and of both: keyed username/bob · on partition 3 · typed dibs.Other.v1 · rerouted
+//	10:00:00.000  s1: u-1 signs up Alice and bob     several names at once
 //	restart                              whoever decides from here on knows only what is recorded
 //	then                                 what was sent so far is decided before the rest is sent, follow-ups and all
 //	policy cool-down 3600 seconds        of the space; also: previous owner may not return · unique among active ·
@@ -212,6 +213,10 @@ var (
 
 // send puts a record on the topic: where its key leads, or where the script says.
 func (s *stage) send(line string) {
+	if m := signupLine.FindStringSubmatch(line); m != nil {
+		s.signUp(m)
+		return
+	}
 	m := s.match(sentLine, line)
 	a := asking{id: m[2], at: s.time(m[1]).Sub(tenOClock), owner: m[4], name: s.text(m[6])}
 	s.id(m[2])
@@ -373,6 +378,9 @@ func (s *stage) decide(p int32, messages []processor.Message) {
 	at := processor.Fence{Partition: p, LogEpoch: l.LogEpoch}
 	for i := range d.Rows {
 		row := &d.Rows[i]
+		if r := row.Sent; r != nil {
+			s.labels[row.RequestID] = s.sent(r)
+		}
 		s.lines[p] = append(s.lines[p], s.describe(p, *row))
 		if row.FollowUp != nil {
 			s.labels[claims.ReleaseID(row.FollowUp.Claim, row.Outcome.Ref)] = "follow-up of " + s.labels[row.FollowUp.Claim]
@@ -413,6 +421,10 @@ func (s *stage) describe(p int32, row processor.Row) string {
 		what = fmt.Sprintf("again (offset %d): %s", o.Offset, s.outcome(o))
 	case processor.KindForwarded:
 		what = fmt.Sprintf("forwarded to partition %d as %s", claims.Partition(string(row.Raw.Key), s.rules.Partitions), row.Raw.Key)
+	case processor.KindPending:
+		what = "under way"
+	case processor.KindSent:
+		what = "is sent"
 	case processor.KindDead:
 		what = "dead letter: " + row.Detail
 	}
@@ -432,6 +444,8 @@ func (s *stage) outcome(o registrations.Outcome) string {
 	switch {
 	case o.Type == registrations.Rejected:
 		return fmt.Sprintf("%s  Rejected %s: %s: %s", at, o.Ref.RecordKey(), o.Reason, o.FullDetail())
+	case o.Type == registrations.Unchanged && o.Ref.Space == claims.Signup:
+		return fmt.Sprintf("%s  counted", at)
 	case o.Type == registrations.Unchanged:
 		return fmt.Sprintf("%s  Unchanged %s: nothing to do, nothing is published", at, o.Ref)
 	case o.Type == registrations.Erased && o.State == "":
@@ -482,6 +496,9 @@ func (s *stage) print() string {
 			if h.Erased {
 				line += ", erased"
 			}
+			if h.Signup != uuid.Nil {
+				line += ", promised to " + s.labels[h.Signup]
+			}
 			if h.Replaces != "" {
 				line += fmt.Sprintf(", in place of %s at version %d", h.Replaces, h.ReplacesVersion)
 			}
@@ -496,7 +513,11 @@ func (s *stage) print() string {
 	for _, line := range held {
 		b.WriteString(line + "\n")
 	}
-	return b.String()
+	text := b.String()
+	for id, label := range s.labels {
+		text = strings.ReplaceAll(text, id.String(), label) // a sign-up has it for its name
+	}
+	return text
 }
 
 func (s *stage) match(form *regexp.Regexp, line string) []string {

@@ -196,13 +196,20 @@ func (a *answering) begin(q *claims.SignupRequested) {
 		State: registrations.Reserved, Name: a.o.Name, Owner: q.Owner, ClaimID: id, Version: 1, PolicyVersion: a.received.Policy.Version,
 		ExpiresAt: a.after(q.TTL()), Ballot: b.Text(),
 	})
-	a.fact(registrations.Begun, a.held, q.Owner)
+	a.note(registrations.Begun, a.held)
 	for i := range b.Names {
 		c := &b.Names[i]
 		claim := claims.SignupClaimID(id, c.Ref)
 		a.send(claim, Sent{Request: sentClaim, Ref: c.Ref, Name: c.Name, Owner: q.Owner, Claim: claim, Signup: id})
 	}
 	a.underWay = true
+}
+
+// note adds the fact of what became of a sign-up on its way. It keeps the ballot: from the rows alone one can tell how it
+// went.
+func (a *answering) note(what registrations.Type, was registrations.Holding) {
+	a.fact(what, was, was.Owner)
+	a.rows[len(a.rows)-1].Outcome.Detail = a.held.Ballot
 }
 
 // count takes a vote in. It decides the sign-up where it is against it, or the last one for it. A vote for one that is
@@ -238,6 +245,7 @@ func (a *answering) count(v *claims.SignupVoted, b *registrations.Ballot) {
 		next.Version, next.Ballot = next.Version+1, b.Text()
 		a.o.Owner = next.Owner
 		a.keep(registrations.Voted, next)
+		a.o.Detail = next.Ballot
 	}
 }
 
@@ -272,7 +280,7 @@ func (a *answering) abandon(b *registrations.Ballot, why registrations.Reason, d
 	next := freed(was)
 	next.Ballot = b.Text()
 	a.write(next)
-	a.fact(registrations.Abandoned, was, was.Owner)
+	a.note(registrations.Abandoned, was)
 	for i := range b.Names {
 		if c := &b.Names[i]; c.Vote == "" || c.Vote == registrations.VoteYes {
 			a.carry(sentWithdraw, was.ClaimID, c.Ref, was.Owner, claims.SignupClaimID(was.ClaimID, c.Ref))

@@ -433,8 +433,8 @@ func (w *world) logs(p int32) []*topicLog {
 // withdrawals: a claim that was withdrawn holds nothing.
 func (j *judge) withdrawals() {
 	holders := make(map[uuid.UUID][]registrations.Holding)
-	for _, h := range j.db.mem.Names() {
-		if h.Held() {
+	for ref, h := range j.db.mem.Names() {
+		if h.Held() && ref.Space != claims.Signup {
 			holders[h.ClaimID] = append(holders[h.ClaimID], h)
 		}
 	}

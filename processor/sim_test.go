@@ -144,7 +144,23 @@ private: Confirmed
 private: Expired
 private: invalid_name
 private: reservation_expired
-private: taken`), "\n")
+private: taken
+asked: a sign-up
+a sign-up is under way
+sent
+sent SignupVoted
+sent ConfirmRequested
+sent WithdrawRequested
+fact Begun
+fact Abandoned
+outcome Voted
+sign-up: all
+sign-up: none
+decided outcome SignupRequested Accepted
+decided outcome SignupRequested Rejected deadline_passed
+decided pending SignupRequested
+decided duplicate SignupRequested Accepted
+decided fact SignupRequested Accepted`), "\n")
 
 // TestSimulation runs the lane through many small worlds full of faults, and has an independent checker judge each.
 func TestSimulation(t *testing.T) {

@@ -267,7 +267,7 @@ func (s *fakeSnapshot) Names(_ context.Context, each func(verify.StoredName) err
 		if err != nil {
 			return err
 		}
-		if err := each(verify.StoredName{Ref: ref, ClaimID: h.ClaimID, Replaces: h.Replaces, ReplacesVersion: h.ReplacesVersion, Ballot: h.Ballot, Bytes: b}); err != nil {
+		if err := each(verify.StoredName{Ref: ref, ClaimID: h.ClaimID, Replaces: h.Replaces, ReplacesVersion: h.ReplacesVersion, Bytes: b}); err != nil {
 			return err
 		}
 	}

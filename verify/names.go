@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
@@ -68,9 +67,6 @@ func (c *checking) sameName(h registrations.Holding, stored *StoredName) error {
 	// A reservation from before the start of the log: what it replaces only its row says.
 	if claim, ok := c.state.unsure[stored.Ref]; ok && h.State == registrations.Reserved && h.ClaimID == claim {
 		h.Replaces, h.ReplacesVersion = stored.Replaces, stored.ReplacesVersion
-	}
-	if stored.Ref.Space == claims.Signup && h.Ballot == "" { // no row has it
-		h.Ballot = stored.Ballot
 	}
 	first, other := c.state.first[stored.Ref]
 	if other && first == uuid.Nil {

@@ -90,7 +90,6 @@ type StoredName struct {
 	First           uuid.UUID // the first claim that held it, where that is another one; zero for none
 	Replaces        names.Key
 	ReplacesVersion int64
-	Ballot          string
 	Bytes           []byte
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/registrations"
@@ -30,6 +31,8 @@ type state struct {
 	first map[names.Ref]uuid.UUID
 	// unsure are reservations that are folded, by their claim: what they replace is in no row of decisions.
 	unsure map[names.Ref]uuid.UUID
+	// promised has the sign-ups that claims have voted for, of folded rows.
+	promised map[uuid.UUID]uuid.UUID
 	// timeUnsure: log time is at least logTime. Records that were forwarded or dead moved it too, and do not say so.
 	timeUnsure bool
 	// plain has the names that forms stand for, as far as they are known. formsFolded: there are rows of which only the form is.
@@ -43,6 +46,7 @@ func newState(partition int32, base processor.Rules) state {
 		partition: partition, base: base, regime: regime, lastOffset: -1,
 		holdings: make(map[names.Ref]registrations.Holding), marks: make(map[processor.Mark]struct{}),
 		first: make(map[names.Ref]uuid.UUID), unsure: make(map[names.Ref]uuid.UUID),
+		promised: make(map[uuid.UUID]uuid.UUID),
 	}
 }
 
@@ -143,9 +147,8 @@ func (s *state) fold(row *processor.Row) {
 	}
 	switch row.Kind {
 	case processor.KindSent:
-		if h, ok := s.holdings[row.Sent.Ref]; ok && row.Sent.Yes() && h.ClaimID == row.Sent.Claim {
-			h.Signup = row.Sent.Signup
-			s.holdings[row.Sent.Ref] = h
+		if row.Sent.Yes() { // it comes before the outcome of the claim
+			s.promised[row.Sent.Claim] = row.Sent.Signup
 		}
 		return
 	case processor.KindMark:
@@ -170,7 +173,12 @@ func (s *state) fold(row *processor.Row) {
 		return // a rejection, or an answer with what stands
 	}
 	next := folded(was, row)
-	next.Partition = s.partition
+	if next.Partition = s.partition; next.State == registrations.Reserved {
+		next.Signup = s.promised[next.ClaimID]
+	}
+	if ref.Space == claims.Signup {
+		next.Ballot = ballotOf(was.Ballot, o)
+	}
 	s.put(ref, next, uuid.Nil)
 	switch {
 	case next.State != registrations.Reserved:
@@ -215,6 +223,22 @@ func (s *state) reveal(received []processor.Received) {
 	}
 }
 
+// ballotOf is what a row makes of a sign-up's ballot. The rows on the way have it whole; the last vote of an accepted one is
+// in no row.
+func ballotOf(was string, o *registrations.Outcome) string {
+	if o.Type != registrations.Accepted {
+		return o.Detail
+	}
+	b, err := registrations.ReadBallot(was)
+	if err != nil {
+		return was // it will differ
+	}
+	for i := range b.Names {
+		b.Names[i].Vote = registrations.VoteYes
+	}
+	return b.Text()
+}
+
 // folded is what a row makes of a holding: all but what a reservation replaces, which the row does not say.
 func folded(was registrations.Holding, row *processor.Row) registrations.Holding {
 	o := &row.Outcome
@@ -236,7 +260,7 @@ func folded(was registrations.Holding, row *processor.Row) registrations.Holding
 	case registrations.Transferred, registrations.Reactivated:
 		next.Settled = true
 	case registrations.Extended:
-		next.Settled, next.Signup = was.Settled, was.Signup
+		next.Settled = was.Settled
 	case registrations.Deactivated:
 		if o.State == registrations.Free {
 			next.Previous = o.Owner

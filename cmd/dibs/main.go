@@ -7,6 +7,7 @@
 //	dibs serve                   HTTP API and processor in one process
 //	dibs api | dibs processor    one of the two
 //	dibs claim NAME --owner ID   claim a name over HTTP, or reserve it
+//	dibs signup NAME … --owner ID   take several names at once, or none
 //	dibs confirm | extend CLAIM  make a registration of a reservation; let it hold for longer
 //	dibs withdraw CLAIM          undo a claim
 //	dibs release | rename | transfer NAME …   give a name up, for another one, to another owner

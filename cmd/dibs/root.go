@@ -24,7 +24,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newDev(), newServe(), newAPI(), newProcessor(),
 		newMigrate(), newTopics(), newPartitions(), newSpaces(), newVerify(), newKeys(),
-		newClaim(), newConfirm(), newExtend(), newWithdraw(), newRelease(), newRename(), newTransfer(),
+		newClaim(), newSignup(), newConfirm(), newExtend(), newWithdraw(), newRelease(), newRename(), newTransfer(),
 		newDeactivate(), newReactivate(), newNames(), newHistory(), newLookup(), newAdmin(), newWatch(),
 		newImport(), newVectors(), newBench(), newConfig(), newVersion(),
 	)

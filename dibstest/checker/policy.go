@@ -217,7 +217,7 @@ func (l *laws) activated(text []byte) (a activation, ok bool) {
 	for i, id := range a.keys {
 		good = good && printable(id) && len(id) <= 64 && !slices.Contains(a.keys[:i], id)
 	}
-	good = good && validSpace(p.Space) && p.Version > 0 && 1 <= p.MinLength && p.MinLength <= p.MaxLength && p.MaxLength <= maxKey &&
+	good = good && validSpace(p.Space) && p.Space != spaceSignup && p.Version > 0 && 1 <= p.MinLength && p.MinLength <= p.MaxLength && p.MaxLength <= maxKey &&
 		p.TTL > 0 && p.ShortestTTL <= p.TTL && p.TTL <= p.LongestTTL && (p.UniqueAmong == "all" || p.UniqueAmong == "active") &&
 		a.rules > 0 && (p.Unicode == "" && !p.Private() || a.rules > 1) && len(a.keys) > 0 && len(a.keys) <= 32 && (a.all || signatures == "privileged")
 	return a, good

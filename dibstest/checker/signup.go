@@ -454,13 +454,14 @@ func (j *judge) ofSignup(r *Record, owed map[string][]*Decision, there map[strin
 	q.id = id
 	fits := q.value(r.Value)
 	key := s.Space + "/" + s.Key
-	if s.Request == typeVote {
+	switch s.Request {
+	case typeVote:
 		fits = fits && q.of == [2]string{s.Space, s.Key} && q.claimID == s.ClaimID && q.reason == s.Reason
 		key = spaceSignup + "/" + s.Signup
-	} else if s.Request == "" {
+	case "":
 		fits = fits && q.name == s.Name && q.mode == "reserve" && q.signup == s.Signup
 		kind = ""
-	} else {
+	default:
 		fits = fits && q.claimID == s.ClaimID
 	}
 	if !fits || kind != s.Request || q.owner != s.Owner || string(r.Key) != key || r.Partition != partitionOf(key, j.Partitions) {
