@@ -156,8 +156,8 @@ func (r *Received) compute(policies names.Policies) bool {
 		return false
 	}
 	space, name := r.Request.Body.Name()
-	if space == claims.Signup {
-		return r.computeSignup()
+	if space == claims.Signup && r.computeSignup() {
+		return true
 	}
 	key := claims.KeyOf(r.Request.Body)
 	if r.Policy = policies[space]; r.Policy == nil {

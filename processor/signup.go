@@ -137,14 +137,22 @@ func (a *answering) signup(body claims.Body) {
 	}
 	if a.held.Due(a.LogTime) {
 		a.abandon(&b, registrations.DeadlinePassed, "not all of the names have answered in time")
-		a.o.Name, a.o.Owner, a.o.Type = "", "", registrations.Unchanged // of a vote too: it is answered by that
-		return
+		if !a.received.erases() {
+			a.o.Name, a.o.Owner, a.o.Type = "", "", registrations.Unchanged // of a vote too: it is answered by that
+			return
+		}
 	}
 	switch q := body.(type) {
 	case *claims.SignupRequested:
 		a.begin(q)
 	case *claims.SignupVoted:
 		a.count(q, &b)
+	case *claims.ErasureRequested:
+		if a.held.State == registrations.Reserved && a.held.Owner == q.Owner {
+			a.reject(registrations.WrongState, "the sign-up is not decided yet") // it is asked for again until nothing is left
+			return
+		}
+		a.wipe(q)
 	default:
 		a.o.Name, a.o.Owner, a.o.Type = "", "", registrations.Unchanged
 	}
@@ -338,7 +346,7 @@ func (r *Received) asOfSignup() {
 // computeSignup finds the sign-up that a readable record is about, and reports whether it is about one.
 func (r *Received) computeSignup() bool {
 	switch r.Request.Body.(type) {
-	case *claims.SignupRequested, *claims.SignupVoted, *claims.ExpiryDue:
+	case *claims.SignupRequested, *claims.SignupVoted, *claims.ExpiryDue, *claims.ErasureRequested:
 	default:
 		return false
 	}

@@ -307,7 +307,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 	case isClaim && slices.Contains(y.marks[q.ID], claim.Owner):
 		return no("withdrawn")
 	case p == simSignups:
-		return y.signup(row, q)
+		return y.signup(row, q, p)
 	case !isName:
 		return no("invalid_name")
 	}

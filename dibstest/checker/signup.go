@@ -105,6 +105,10 @@ func (q *request) laterField(name string, v value) bool {
 
 // ofSignup reports whether a request is about a sign-up.
 func (q *request) ofSignup() bool {
+	if q.kind == typeErase {
+		id, ok := uuidOf(q.subject())
+		return q.space == spaceSignup && ok && id == q.subject()
+	}
 	return q.space == spaceSignup && (q.kind == typeSignup || q.kind == typeVote || q.kind == typeExpiry)
 }
 
@@ -207,14 +211,30 @@ func (d *decision) signup() {
 		q.kind == typeSignup && q.ttl != nil && (*q.ttl < 1 || *q.ttl > 3600):
 		d.reject("invalid_request")
 	case b != nil && b.open && !d.logTime.Before(d.h.expires):
-		d.giveUp(b, "deadline_passed")
+		if d.giveUp(b, "deadline_passed"); q.kind == typeErase {
+			d.eraseSignup()
+			return
+		}
 		d.nothing()
+	case q.kind == typeErase:
+		d.eraseSignup()
 	case q.kind == typeSignup:
 		d.begin()
 	case q.kind == typeVote:
 		d.count(b)
 	default:
 		d.nothing()
+	}
+}
+
+// eraseSignup forgets who asked for what; while it is not decided, it does not.
+func (d *decision) eraseSignup() {
+	if d.h.state == "reserved" && d.h.owner == d.q.owner {
+		d.reject("wrong_state")
+		return
+	}
+	if d.erase(); d.h.erased {
+		delete(d.ballots, d.ref[1])
 	}
 }
 
