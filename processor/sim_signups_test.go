@@ -145,12 +145,13 @@ func (y *reference) signup(row want, q claims.Request, p *names.Policy) []want {
 			if p == nil {
 				return done("Rejected", "unknown_space")
 			}
-			key, err := p.Key(asked.Spelling)
+			text := asked.Spelling + string(asked.Key)
+			key, err := p.Key(text)
 			ref := names.Ref{Space: asked.Space, Key: key}
 			switch {
-			case asked.Key != "":
+			case p.Private == nil && asked.Key != "":
 				return done("Rejected", "invalid_request")
-			case err != nil:
+			case p.Private != nil && asked.Key == "", err != nil:
 				return done("Rejected", "invalid_name")
 			case p.IsReserved(key):
 				return done("Rejected", "reserved_word")
@@ -252,6 +253,10 @@ func (c *clients) signup() sent {
 	for len(b.Names) < n {
 		space := c.space()
 		n := claims.SignupName{Space: space, Spelling: c.named(space, c.spelling())}
+		if space == spaceSecret && w.r.IntN(12) > 0 {
+			n = claims.SignupName{Space: space, Key: c.secret(n.Spelling)}
+			w.sometimes("asked: a sign-up with a private name")
+		}
 		if w.r.IntN(2) == 0 {
 			n = claims.SignupName{Space: names.Username, Spelling: fmt.Sprintf("guest%d", w.r.IntN(20))}
 		}

@@ -153,7 +153,7 @@ func read(r *Record, l *laws) request {
 		}
 		id, ok := uuidOf(q.key)
 		q.nameOK = ok && id == q.key
-	} else if !q.malformed && q.byKey && own && (known || q.kind == typeErase) {
+	} else if !q.malformed && q.byKey && own && q.kind != typeClaim && (known || q.kind == typeErase) {
 		q.nameOK = true
 	} else if !q.malformed && q.byKey == policy.Private() {
 		var form Form

@@ -251,14 +251,14 @@ func (d *decision) begin() {
 	b := &ballot{id: q.id, owner: q.owner, principal: q.principal, hash: q.hash, open: true}
 	for _, w := range q.names {
 		p, known := d.laws.policies[w.space]
-		form, valid := d.laws.canonical(w.space, w.name)
+		form, valid := d.laws.canonical(w.space, w.name+w.key)
 		var why string
 		switch {
 		case !known:
 			why = "unknown_space"
-		case w.key != "":
+		case !p.Private() && w.key != "":
 			why = "invalid_request"
-		case !valid:
+		case !valid, p.Private() && w.key == "":
 			why = "invalid_name"
 		case p.isReserved(form.Key):
 			why = "reserved_word"
@@ -479,7 +479,11 @@ func (j *judge) ofSignup(r *Record, owed map[string][]*Decision, there map[strin
 		fits = fits && q.of == [2]string{s.Space, s.Key} && q.claimID == s.ClaimID && q.reason == s.Reason
 		key = spaceSignup + "/" + s.Signup
 	case "":
-		fits = fits && q.name == s.Name && q.mode == "reserve" && q.signup == s.Signup
+		given := q.name == s.Name
+		if s.Name == "" { // in a private space
+			given = q.byKey && q.key == s.Key
+		}
+		fits = fits && given && q.mode == "reserve" && q.signup == s.Signup
 		kind = ""
 	default:
 		fits = fits && q.claimID == s.ClaimID
