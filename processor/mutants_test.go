@@ -279,6 +279,11 @@ var mutants = []mutant{
 	{"sign-up's name blocked", []edit{{"answer.go", "if !a.promised() {\n\t\t\ta.block()", "if true {\n\t\t\ta.block()"}}},
 	{"sign-up not asked again", []edit{{"answer.go", "if a.voteAgain(b) {", "if false {"}}},
 	{"sign-up's vote lost with its writer", []edit{{"publish.go", "outputs = l.outputs(outputs, q.at, q.rows)", "outputs = l.outputs(outputs, q.at, q.rows)\nfor i := range q.rows {\nif r := &q.rows[i]; r.Kind == KindSent && r.Sent.Request == sentVote && l.clock.Now().UnixMilli()%16 == 0 {\noutputs = outputs[:len(outputs)-1]\n}\n}"}}},
+	{"sign-up erased while it is under way", []edit{{"signup.go", "if a.held.State == registrations.Reserved && a.held.Owner == q.Owner {", "if false {"}}},
+	{"sign-up erased is not given up first", []edit{{"signup.go", "if !a.received.erases() {", "if true {"}}},
+	{"sign-up's name erased", []edit{{"answer.go", "if a.held.Owner != b.Owner || !a.promised() {", "if true {"}}},
+	{"sign-up's private name claimed without its key", []edit{{"signup.go", "c.Key = s.Ref.Key\n", "_ = c\n"}}},
+	{"sign-up's private key not looked at", []edit{{"decide.go", "key != \"\" && r.own && !isClaim:", "key != \"\" && r.own:"}}},
 	// Private spaces.
 	{"name in a private space hashed into a key of its own", []edit{{"decide.go", "r.nameErr = errNotPrivate\n\t\treturn false", "r.Ref = names.Ref{Space: space, Key: names.Key(name)}\n\t\treturn true"}}},
 	{"private key of another pepper claimed", []edit{{"../names/lookalike.go", "canonical, err := p.Canonical(name)", "if p.Private != nil {\nreturn p.HeldKey(name)\n}\ncanonical, err := p.Canonical(name)"}}},

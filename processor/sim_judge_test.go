@@ -157,6 +157,9 @@ func (j *judge) inForce() {
 // expect notes what a row has to publish, and to lead to.
 func (j *judge) expect(at position, x want) {
 	j.sometimes(strings.TrimSpace("decided " + string(x.kind) + " " + kindOf(x.asked) + " " + x.kindOf + " " + x.reason))
+	if asksToErase(x.asked) && x.kind == processor.KindOutcome && x.ref.Space == claims.Signup {
+		j.sometimes("erasure of a sign-up: " + strings.TrimSpace(x.kindOf+" "+x.reason+" "+x.state))
+	}
 	if c, ok := x.asked.(*claims.UsernameClaimed); ok && c.Replaces != nil && c.OnConflict != "" && x.kind == processor.KindOutcome {
 		j.sometimes("a rename or what exists: " + strings.TrimSpace(x.kindOf+" "+x.reason))
 	}

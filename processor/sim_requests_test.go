@@ -358,6 +358,11 @@ func (c *clients) privileged(h lookedUp, about claims.About) sent {
 				h.Owner = c.owner()
 			}
 		}
+		if all := c.names(func(h registrations.Holding) bool { return h.Ballot != "" }); len(all) > 0 && w.r.IntN(3) == 0 {
+			h = one(w, all...)
+			about = c.about(claims.Signup, string(h.ref.Key))
+			h.Owner = cmp.Or(h.Owner, c.owner())
+		}
 		q = c.new(&claims.ErasureRequested{About: about, Owner: h.Owner, Actor: "root", Reason: "asked for"})
 		if w.r.IntN(3) == 0 { // as an API asks: by its key
 			q.id = w.newID(8)

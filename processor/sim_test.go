@@ -161,7 +161,10 @@ decided outcome SignupRequested Accepted
 decided outcome SignupRequested Rejected deadline_passed
 decided pending SignupRequested
 decided duplicate SignupRequested Accepted
-decided fact SignupRequested Accepted`), "\n")
+decided fact SignupRequested Accepted
+erasure of a sign-up: Erased
+erasure of a sign-up: Erased  free
+erasure of a sign-up: Rejected wrong_state`), "\n")
 
 // TestSimulation runs the lane through many small worlds full of faults, and has an independent checker judge each.
 func TestSimulation(t *testing.T) {

@@ -88,7 +88,7 @@ var (
 	}
 	types = map[string]string{
 		"A": "Accepted", "R": "Rejected", "C": "Confirmed", "X": "Extended", "L": "Released", "W": "Withdrawn", "D": "Deactivated",
-		"V": "Reactivated", "T": "Transferred", "B": "Blocked", "U": "Unblocked", "E": "Expired", "N": "Unchanged", "G": "Begun", "O": "Voted", "Z": "Abandoned",
+		"V": "Reactivated", "T": "Transferred", "B": "Blocked", "U": "Unblocked", "E": "Expired", "N": "Unchanged", "G": "Begun", "O": "Voted", "Y": "Abandoned", "Z": "Erased",
 	}
 	// What changes nothing leaves no state.
 	states = map[string]string{
