@@ -51,6 +51,9 @@ func problemOf(err error) (Problem, http.Header) {
 	if refused.ClaimID != uuid.Nil {
 		p.ClaimID, p.RequestID = new(refused.ClaimID.String()), new(refused.ClaimID.String())
 		p.Instance = new(claimPath(refused.ClaimID, nil))
+		if refused.Signup {
+			p.Instance = new(signupPath(refused.ClaimID, nil))
+		}
 	}
 	if refused.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(retryAfter(refused.RetryAfter)))

@@ -117,13 +117,26 @@ func (c *Claimer) SignUp(ctx context.Context, principal string, s SignUp, wait t
 		principal: principal, body: body, ref: claims.SignupRef(id), id: id, repeatable: s.IdempotencyKey != "", trace: s.Trace,
 	}, wait)
 	if err != nil {
-		return SignupResult{}, err
+		return SignupResult{}, aboutSignup(err)
 	}
 	r := SignupResult{Result: result, Ballot: registrations.Ballot{Names: wanted}}
 	if o := result.Outcome; o != nil && o.Type == registrations.Accepted {
 		r.State = registrations.Registered
 	}
 	return r, nil
+}
+
+// aboutSignup says of a refusal that the request in the log is a sign-up.
+func aboutSignup(err error) error {
+	var refused *Refused
+	if !errors.As(err, &refused) || refused.ClaimID == uuid.Nil {
+		return err
+	}
+	refused.Signup = true
+	if refused.Reason == IdempotencyMismatch {
+		refused.Detail = "An earlier sign-up had the same Idempotency-Key, but asked for other names, or was of another owner or ttl_seconds. That one stands. Use a new Idempotency-Key."
+	}
+	return err
 }
 
 // FindSignup reads what became of a sign-up, and waits for its outcome at most that long. at is where the request was

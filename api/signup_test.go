@@ -90,7 +90,8 @@ func TestSignupIsRepeated(t *testing.T) {
 		first := w.signUp(both, key).is(201, "").heads("Idempotent-Replayed", "")
 		again := w.signUp(both, key).is(201, "").heads("Idempotent-Replayed", "true")
 		again.has("signup_id", first.body["signup_id"])
-		w.signUp(`{"owner":"u-17","names":[{"name":"Alice"}]}`, key).is(422, "idempotency_mismatch")
+		w.signUp(`{"owner":"u-17","names":[{"name":"Alice"}]}`, key).is(422, "idempotency_mismatch").
+			has("claim_id", first.body["signup_id"], "instance", "/v1/signups/"+first.body["signup_id"].(string))
 		w.signUp(both, "Idempotency-Key: other").is(409, "taken")
 		w.signUp(both, "Idempotency-Key: other").is(409, "taken").heads("Idempotent-Replayed", "true")
 	})

@@ -9,12 +9,14 @@ import (
 	"github.com/dibs-hq/dibs/client/internal/wire"
 )
 
-// Erasure is how far the erasure of an owner is.
+// Erasure is how far the erasure of an owner is. As JSON it is the API's own report.
 type Erasure struct {
 	ID    string `json:"id"` // what AdminErasure takes
 	Owner string `json:"owner"`
 	// Done: nothing was found that names the owner, and everything that was asked for is wiped.
-	Done bool `json:"done"`
+	Done bool `json:"-"`
+	// State is "running", or "done" as Done says.
+	State string `json:"state"`
 	// Searched is false where the search through all decisions took too long: only names that the owner has were found.
 	Searched bool `json:"searched"`
 	// Found names were recorded with the owner; of those, Requested were asked to be erased just now.
@@ -22,10 +24,10 @@ type Erasure struct {
 	Requested int `json:"requested"`
 	// Of all requests for this owner: Pending are not wiped behind yet, Wiped are.
 	Pending int `json:"pending"`
-	Wiped   int `json:"wiped"`
+	Wiped   int `json:"done"`
 	// Rows of the history, and forwarded records and dead letters, that name neither owner nor name any more.
-	Decisions int64 `json:"decisions"`
-	Records   int64 `json:"records"`
+	Decisions int64 `json:"decisions_wiped"`
+	Records   int64 `json:"records_wiped"`
 	// Remains is what the topics keep.
 	Remains []Remains `json:"remains"`
 }
@@ -63,7 +65,7 @@ func (c *Client) AdminErasure(ctx context.Context, id string) (Erasure, error) {
 
 func erasureOf(r *wire.ErasureReport) Erasure {
 	e := Erasure{
-		ID: r.ID, Owner: r.Owner, Done: r.State == wire.ErasureReportStateDone, Searched: r.Searched, Found: r.Found, Requested: r.Requested,
+		ID: r.ID, Owner: r.Owner, Done: r.State == wire.ErasureReportStateDone, State: string(r.State), Searched: r.Searched, Found: r.Found, Requested: r.Requested,
 		Pending: r.Pending, Wiped: r.Done, Decisions: r.DecisionsWiped, Records: r.RecordsWiped, Remains: []Remains{},
 	}
 	for _, t := range r.Remains {

@@ -280,7 +280,7 @@ func privateKey(text string) (key Key, pepper int, err error) {
 		ok = err == nil && pepper <= MaxVersion
 	}
 	if !ok {
-		return "", 0, invalid("is no key: this space is private, and a key of it is h, the version of its pepper, : and 64 digits of 0 to 9 and a to f")
+		return "", 0, invalid("is no key: this space is private, and a key of it is h, the version of its pepper, : and 64 digits of 0 to 9 and a to f; POST /v1/lookups tells it")
 	}
 	return Key(text), pepper, nil
 }

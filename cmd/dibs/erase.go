@@ -64,7 +64,7 @@ func erasureText(e client.Erasure) string {
 	} else {
 		fmt.Fprintf(&b, "%s is not erased yet: %d names found, %d requests not wiped behind, %d wiped; run it again to go on", e.Owner, e.Found, e.Pending, e.Wiped)
 		if !e.Searched {
-			b.WriteString("\nthe search through all decisions takes too long: see the operations page for an index that ends that")
+			b.WriteString("\nthe search through all decisions takes too long: docs/erasure.md has an index that ends that")
 		}
 	}
 	for _, r := range e.Remains {

@@ -30,7 +30,7 @@ func newSignup() *cobra.Command {
 		}
 		switch {
 		case len(args) == 0:
-			return usage("signup takes the names")
+			return usage("%s takes names; see %s --help", cmd.CommandPath(), cmd.CommandPath())
 		case s.Owner == "":
 			return usage("--owner is needed: who is to have the names?")
 		case cmd.Flags().Changed("ttl") && s.TTL < time.Second:
@@ -50,7 +50,11 @@ func newSignup() *cobra.Command {
 		}
 		r, err := c.SignUp(cmd.Context(), s)
 		if err != nil {
-			return asExit(address, err)
+			known, foreseen := rejection(client.Result{State: r.State}, err)
+			if !foreseen {
+				return asExit(address, err)
+			}
+			r.State, r.Reason, r.Detail = known.State, known.Reason, known.Detail
 		}
 		return tellSignup(cmd, &r, asJSON)
 	}
@@ -76,7 +80,11 @@ func tellSignup(cmd *cobra.Command, r *client.SignUpResult, asJSON bool) error {
 		if r.Detail != "" {
 			text += ": " + r.Detail
 		}
-		fmt.Fprintf(out, "rejected: %s (sign-up %s)\n", text, r.ID)
+		about := "nothing was published"
+		if r.ID != "" {
+			about = "sign-up " + r.ID
+		}
+		fmt.Fprintf(out, "rejected: %s (%s)\n", text, about)
 	}
 	if r.State != client.Accepted {
 		return &exitError{code: exitRejected}

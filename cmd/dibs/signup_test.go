@@ -38,6 +38,14 @@ func TestSignupTellsTheOutcome(t *testing.T) {
 	if code, stdout, _ := dibs(t, args...); code != exitRejected || !strings.Contains(stdout, "rejected: taken: the detail (sign-up "+claimID+")") {
 		t.Errorf("exit %d, %q", code, stdout)
 	}
+	api.status, api.answer = http.StatusUnprocessableEntity, refusal(http.StatusUnprocessableEntity, "reserved_word", `,"errors":[{"field":"names[1].name","detail":"is reserved"}]`)
+	if code, stdout, stderr := dibs(t, args...); code != exitRejected || stdout != "rejected: reserved_word: names[1].name is reserved (nothing was published)\n" || stderr != "" {
+		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+	}
+	api.answer = refusal(http.StatusUnprocessableEntity, "invalid_request", "") // another name would not help
+	if code, _, _ := dibs(t, args...); code != exitFailure {
+		t.Errorf("exit %d", code)
+	}
 	for _, wrong := range [][]string{{"signup", "--owner=u"}, {"signup", "alice"}, {"signup", "alice", "--owner=u", "--ttl=1ms"}} {
 		if code, _, _ := dibs(t, wrong...); code != exitUsage {
 			t.Errorf("%v: exit %d", wrong, code)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dibs-hq/dibs/app"
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/config"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
@@ -250,6 +251,11 @@ func readSpaces(path string) ([]*names.Policy, error) {
 	policies, err := config.ReadSpaces(path)
 	if err != nil {
 		return nil, &exitError{exitUsage, err.Error()}
+	}
+	for _, p := range policies {
+		if p.Space == claims.Signup {
+			return nil, usage("spaces: %s: spaces.%s is the space of sign-ups, which have no policy: call yours otherwise", path, p.Space)
+		}
 	}
 	return policies, nil
 }

@@ -174,7 +174,7 @@ func (v *vectors) policies() ([]*names.Policy, error) {
 	}
 	for _, space := range v.only {
 		if all[names.Space(space)] == nil {
-			return nil, usage("--space is %.64q: there are %s", space, spaced(all))
+			return nil, usage("--space is %.64q, of which no policy is known: there is %s; others come from --spaces FILE", space, spaced(all))
 		}
 	}
 	var policies []*names.Policy

@@ -106,7 +106,7 @@ func TestVectors(t *testing.T) {
 		{[]string{"\xff", "Alice"}, exitFailure, alice, `"\xff"` + noASCII + "dibs: names without a key in any space: 1 of 2\n"},
 		{[]string{"--spaces=" + producers + "spaces.yaml", "--space=username,handle", "éé"}, exitOK,
 			`{"space":"handle","name":"éé","key":"éé","record_key":"handle/éé","partitions":12,"partition":8}` + "\n", `"éé"` + noASCII},
-		{[]string{"--space=email", "Alice"}, exitUsage, "", "dibs: --space is \"email\": there are username\n"},
+		{[]string{"--space=email", "Alice"}, exitUsage, "", "dibs: --space is \"email\", of which no policy is known: there is username; others come from --spaces FILE\n"},
 		{[]string{"--spaces=" + broken}, exitUsage, "", "precise"},
 		{[]string{"--partitions=0"}, exitUsage, "", "dibs: --partitions is 0: at least 1\n"},
 		{[]string{"--partitions=some"}, exitUsage, "", "invalid argument"},
