@@ -126,17 +126,24 @@ func grow(t *testing.T, c *pgx.Conn, rows int) {
 func TestNoTableIsReadWhole(t *testing.T) {
 	for _, mode := range modes {
 		for _, emptied := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/vacuumed=%t", mode, emptied), func(t *testing.T) {
-				t.Parallel()
-				testNoTableIsReadWhole(t, mode, emptied)
-			})
+			for _, erased := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s/vacuumed=%t/erased=%t", mode, emptied, erased), func(t *testing.T) {
+					t.Parallel()
+					testNoTableIsReadWhole(t, mode, emptied, erased)
+				})
+			}
 		}
 	}
 }
 
-func testNoTableIsReadWhole(t *testing.T, mode string, emptied bool) {
+// erased: something was in the partition, so that names are looked for and written in two forms.
+func testNoTableIsReadWhole(t *testing.T, mode string, emptied, erased bool) {
 	cfg := configure(t)
 	c := connect(t, cfg)
+	if cfg.Eraser = eraser; erased {
+		exec(t, c, `INSERT INTO erasures (partition, log_epoch, "offset", at, done_at, whole, request_id)
+			VALUES (0, 0, 0, now(), now(), true, gen_random_uuid())`)
+	}
 	for _, table := range []string{"names", "decisions", "dead_letters"} {
 		exec(t, c, `ALTER TABLE `+table+` SET (autovacuum_enabled = off)`)
 		if emptied {
