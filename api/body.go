@@ -138,7 +138,7 @@ func fieldAt(p jsontext.Pointer) string {
 			b.WriteByte('.')
 		}
 		b.WriteString(shownField(name))
-		if b.String() == "fields" {
+		if name == "fields" {
 			break
 		}
 	}

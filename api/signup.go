@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,12 +16,18 @@ import (
 // SignUp is a sign-up as a caller asks for it.
 type SignUp struct {
 	Owner      string
-	Names      []claims.SignupName
+	Names      []SignupWanted
 	TTLSeconds *int64
 	// IdempotencyKey is what the id is derived from. Without it the sign-up cannot be repeated.
 	IdempotencyKey string
 	// Trace is passed through as headers of the record.
 	Trace []cloudevents.Header
+}
+
+// SignupWanted is one of the names of a sign-up, as a caller asks for it.
+type SignupWanted struct {
+	Space names.Space
+	names.Value
 }
 
 // operationSignup is what an Idempotency-Key of a sign-up is for.
@@ -34,14 +41,46 @@ type SignupResult struct {
 	ExpiresAt time.Time
 }
 
-// check says what is wrong with a sign-up, all of it at once, and finds its names. The error is a *Refused.
-func (s *SignUp) check(policies names.Policies) ([]registrations.Candidate, error) {
+// concealAll makes of the names of a sign-up what is asked for: of a private one the key. What is wrong with one is kept in its
+// place, to be told with everything else; the error is a *Refused that is told alone.
+func (c *Claimer) concealAll(policies names.Policies, wanted []SignupWanted) ([]claims.SignupName, []*Refused, error) {
+	all, unfit := make([]claims.SignupName, len(wanted)), make([]*Refused, len(wanted))
+	for i := range wanted {
+		n := &wanted[i]
+		asked, err := c.concealed(policies, n.Space, n.Value)
+		if errors.As(err, &unfit[i]) && unfit[i].Reason == NotConfigured {
+			return nil, nil, err
+		}
+		all[i] = claims.SignupName{Space: n.Space, Spelling: asked}
+		if p := policies[n.Space]; p != nil && p.Private != nil {
+			all[i].Spelling, all[i].Key = "", names.Key(asked)
+		}
+	}
+	return all, unfit, nil
+}
+
+// checkSignUp says what is wrong with a sign-up, all of it at once, and finds its names. The error is a *Refused.
+func (c *Claimer) checkSignUp(s *SignUp) (*claims.SignupRequested, []registrations.Candidate, error) {
+	policies := c.Policies()
 	found := newFindings()
+	wanted, unfit, err := c.concealAll(policies, s.Names)
+	if err != nil {
+		return nil, nil, err
+	}
+	body := &claims.SignupRequested{Owner: s.Owner, Names: wanted, TTLSeconds: s.TTLSeconds}
 	var all []registrations.Candidate
-	for i := range s.Names {
-		n := &s.Names[i]
+	for i := range wanted {
+		n := &wanted[i]
 		one := newFindings()
-		ref, policy := one.name(policies, n.Space, n.Spelling)
+		if no := unfit[i]; no != nil {
+			for _, e := range no.Errors {
+				found.reason = no.Reason
+				found.add(fmt.Sprintf("names[%d].%s", i, e.Field), e.Detail)
+			}
+			all = append(all, registrations.Candidate{})
+			continue
+		}
+		ref, policy := one.name(policies, n.Space, n.Spelling+string(n.Key))
 		switch {
 		case len(one.errors) > 0:
 		case policy.IsReserved(ref.Key):
@@ -59,13 +98,13 @@ func (s *SignUp) check(policies names.Policies) ([]registrations.Candidate, erro
 		}
 		all = append(all, registrations.Candidate{Ref: ref, Name: n.Spelling})
 	}
-	found.invalid((&claims.SignupRequested{Owner: s.Owner, Names: s.Names, TTLSeconds: s.TTLSeconds}).Validate())
-	return all, found.refused()
+	found.invalid(body.Validate())
+	return body, all, found.refused()
 }
 
 // SignUp publishes a sign-up and waits for its outcome, as Claim does.
 func (c *Claimer) SignUp(ctx context.Context, principal string, s SignUp, wait time.Duration) (SignupResult, error) {
-	wanted, err := s.check(c.Policies())
+	body, wanted, err := c.checkSignUp(&s)
 	if err != nil {
 		return SignupResult{}, err
 	}
@@ -73,9 +112,7 @@ func (c *Claimer) SignUp(ctx context.Context, principal string, s SignUp, wait t
 	if s.IdempotencyKey != "" {
 		id = derivedID(principal, operationSignup, "", names.Ref{Space: claims.Signup}, s.IdempotencyKey)
 	}
-	body := &claims.SignupRequested{
-		About: claims.About{Space: claims.Signup, Spelling: id.String()}, Owner: s.Owner, Names: s.Names, TTLSeconds: s.TTLSeconds,
-	}
+	body.About = claims.About{Space: claims.Signup, Spelling: id.String()}
 	result, err := c.ask(ctx, &asking{
 		principal: principal, body: body, ref: claims.SignupRef(id), id: id, repeatable: s.IdempotencyKey != "", trace: s.Trace,
 	}, wait)
@@ -152,7 +189,9 @@ func (c *Claimer) readSignup(ctx context.Context, id uuid.UUID) (SignupResult, b
 		return r, false, unavailable(err)
 	}
 	for i := range outcomes {
-		if o := &outcomes[i]; o.Ref == r.Ref && typeOf(o) == claims.TypeSignupRequested {
+		o := &outcomes[i]
+		its := o.Ref == r.Ref || o.Erased && o.Ref.Space == claims.Signup
+		if its && typeOf(o) == claims.TypeSignupRequested {
 			r.Result = resultOf(o)
 		}
 	}
@@ -187,7 +226,7 @@ func (h *handlers) CreateSignup(ctx context.Context, r CreateSignupRequestObject
 		if err := allowed(principal, string(space), s.Owner); err != nil {
 			return nil, err
 		}
-		s.Names = append(s.Names, claims.SignupName{Space: space, Spelling: n.Name})
+		s.Names = append(s.Names, SignupWanted{Space: space, Value: valueOf(n.Name, n.Fields)})
 	}
 	result, err := h.claimer.SignUp(ctx, principal.Name, s, prefer.wait)
 	switch {
@@ -267,7 +306,7 @@ func signupOf(r *SignupResult) Signup {
 	}
 	for _, c := range r.Ballot.Names {
 		n := SignupName{
-			Space: string(c.Ref.Space), Name: c.Name, Key: string(c.Ref.Key), ClaimID: claims.SignupClaimID(r.RequestID, c.Ref).String(),
+			Space: string(c.Ref.Space), Name: optional(c.Name), Key: string(c.Ref.Key), ClaimID: claims.SignupClaimID(r.RequestID, c.Ref).String(),
 			State: SignupNameStatePending,
 		}
 		switch {

@@ -88,6 +88,12 @@ func (d *deployment) eraseStory(api *process, owner string) (traces []string) {
 	claim("somebody", owner) // which is taken
 	claim("erased-passed-on", owner)
 	result(c.Transfer(ctx, "username", "erased-passed-on", owner, "u-heir"))
+	for second, want := range map[string]client.State{"erased-second": client.Accepted, "somebody": client.Rejected} {
+		wanted := []client.WantedName{{Name: "erased-signed-up-" + string(want)}, {Name: second}}
+		if s, err := c.SignUp(ctx, client.SignUp{Owner: owner, Names: wanted, IdempotencyKey: string(want)}); err != nil || s.State != want {
+			d.t.Fatalf("a sign-up is %+v, %v, want %s", s, err, want)
+		}
+	}
 
 	// What is malformed, what is for another partition, what is dead, and a withdrawal of what never came.
 	k := d.asker()
@@ -108,7 +114,7 @@ func (d *deployment) eraseStory(api *process, owner string) (traces []string) {
 	produce(k.record(uuid.New(), &claims.UsernameClaimed{Space: "nowhere", Spelling: "erased-nowhere", Owner: owner, Mode: claims.ModeRegister}, false))
 	d.settled(30 * time.Second)
 	return []string{
-		owner, "erased-held", "erased-reserved", "erased-released", "erased-renamed", "erased-new", "erased-left", "erased-stray", "erased-twice", "erased name", "erased-nowhere",
+		owner, "erased-held", "erased-reserved", "erased-released", "erased-renamed", "erased-new", "erased-left", "erased-signed-up-accepted", "erased-signed-up-rejected", "erased-second", "erased-stray", "erased-twice", "erased name", "erased-nowhere",
 	}
 }
 
@@ -157,13 +163,31 @@ func TestErasure(t *testing.T) {
 		t.Errorf("GET of an erased claim is %s", read)
 	}
 
+	// A sign-up is what it was, of whom and of what it does not say; and what it asked for can be asked for again.
+	wanted := []client.WantedName{{Name: "erased-signed-up-accepted"}, {Name: "erased-second"}}
+	c, err := client.New("http://" + api.apiAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	signup, err := c.SignUp(t.Context(), client.SignUp{Owner: owner, Names: wanted, IdempotencyKey: "accepted"})
+	if err != nil || signup.State != client.Accepted || !signup.Replayed {
+		t.Errorf("an old sign-up is answered %+v, %v", signup, err)
+	}
+	shown := d.look(api, "/v1/signups/"+signup.ID, "")
+	if shown.status != http.StatusOK || !strings.Contains(string(shown.body), `"state":"accepted"`) || strings.Contains(string(shown.body), "erased-") || strings.Contains(string(shown.body), owner) {
+		t.Errorf("GET of an erased sign-up is %s", shown)
+	}
+	if s, err := c.SignUp(t.Context(), client.SignUp{Owner: "u-next", Names: wanted[:1]}); err != nil || s.State != client.Accepted {
+		t.Errorf("what an erased sign-up had is signed up for: %+v, %v", s, err)
+	}
+
 	// Names of others are as they were; the erased ones go to whoever comes, and go on.
 	for name, want := range map[string]string{"somebody": "u-else", "erased-passed-on": "u-heir"} {
 		if says := d.mustRun("names", name, "--url=http://"+api.apiAddr()); !strings.Contains(says, "registered by "+want) {
 			t.Errorf("dibs names %s says %s", name, says)
 		}
 	}
-	for name, version := range map[string]int64{"erased-held": 3, "erased-released": 4, "erased-left": 4} {
+	for name, version := range map[string]int64{"erased-second": 4, "erased-held": 3, "erased-released": 4, "erased-left": 4} {
 		a := d.claim(api, asked{name: name, owner: "u-next"})
 		if a.status != http.StatusCreated || a.claim.Version != version {
 			t.Errorf("%s is claimed: %s, want version %d", name, a, version)

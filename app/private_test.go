@@ -130,6 +130,11 @@ spaces:
 	post(200, "/v1/admin/names/email/"+bob+"/unblock", `{"actor":"ops","reason":"test"}`)
 	post(201, "/v1/claims", `{"space":"member","fields":{"tenant":"`+canary+`","email":"`+canaryA+`"},"owner":"u-1"}`)
 	post(409, "/v1/claims", `{"space":"member","fields":{"tenant":"`+strings.ToUpper(canary)+`","email":"`+canaryA+`"},"owner":"u-2"}`)
+	signup := post(201, "/v1/signups", `{"owner":"u-4","names":[{"name":"dora"},{"space":"email","name":"Dora.`+canaryA+`"},{"space":"member","fields":{"tenant":"`+canary+`","email":"`+canaryC+`"}}]}`)
+	if !strings.Contains(string(signup.body), `"key":"h1:`) || value[int](d, `SELECT count(*) FROM names WHERE owner = 'u-4' AND state = 'r' AND space <> 'signup'`) != 3 {
+		t.Errorf("a sign-up of private names: %s", signup.body)
+	}
+	post(409, "/v1/signups", `{"owner":"u-5","names":[{"name":"emil"},{"space":"email","name":"`+canaryA+`"}]}`)
 	short := post(201, "/v1/claims", email(canaryB, "u-9", `,"mode":"reserve","ttl_seconds":2`))
 
 	// What does not.
@@ -155,6 +160,13 @@ spaces:
 		post(400, "/v1/claims", body)
 		post(400, "/v1/lookups", body)
 	}
+	for _, name := range []string{
+		`{"space":"email","name":"` + canary + `"}`, `{"space":"email","fields":{"` + canary + `":"` + canaryA + `"}}`, `{"space":"nope","name":"` + canaryA + `"}`,
+		`{"space":"member","fields":{"tenant":"` + canary + `"}}`,
+	} {
+		post(422, "/v1/signups", `{"owner":"u-1","names":[`+name+`]}`)
+	}
+	post(400, "/v1/signups", `{"owner":"u-1","names":[{"space":"member","fields":{"`+canary+`":7}}]}`)
 	post(413, "/v1/claims", email(strings.Repeat(canaryA, 200), "u-1", ""))
 	raw := "/v1/names/email/" + url.PathEscape(canaryA)
 	ask(422, http.MethodGet, raw, "")

@@ -61,7 +61,7 @@ var foreigners = []foreign{
 	{
 		language: "node", tools: []string{"node", "npm"}, manifest: "package.json", program: "claim.js",
 		install: func(string) [][]string {
-			return [][]string{{"npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"}}
+			return [][]string{{"npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error", "--fetch-retry-mintimeout=1000"}}
 		},
 		run: func(dir, program string) (command, env []string) {
 			return []string{"node", program}, []string{"NODE_PATH=" + filepath.Join(dir, "node_modules")}

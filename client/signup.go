@@ -27,6 +27,8 @@ type SignUp struct {
 type WantedName struct {
 	Space string // "username" if left out
 	Name  string
+	// Fields are what is unique together, in a private space of several fields, in place of a name.
+	Fields map[string]string
 }
 
 // SignUpResult is what was asked, and what became of it. As JSON it reads like the API's own.
@@ -51,7 +53,7 @@ type SignUpResult struct {
 // SignUpName is what one of the names has said.
 type SignUpName struct {
 	Space   string `json:"space"`
-	Name    string `json:"name"`
+	Name    string `json:"name,omitempty"` // none in a private space
 	Key     string `json:"key"`
 	ClaimID string `json:"claim_id"`
 	// State is pending, reserved or rejected before the decision, and registered, released or rejected behind it.
@@ -69,7 +71,11 @@ func (c *Client) SignUp(ctx context.Context, s SignUp) (SignUpResult, error) {
 	}
 	body := wire.SignupRequest{Owner: s.Owner, TTLSeconds: optional(int64(s.TTL / time.Second)), Names: []wire.WantedName{}}
 	for _, n := range s.Names {
-		body.Names = append(body.Names, wire.WantedName{Space: optional(n.Space), Name: n.Name})
+		wanted := wire.WantedName{Space: optional(n.Space), Name: &n.Name}
+		if n.Fields != nil {
+			wanted.Name, wanted.Fields = optional(n.Name), (*wire.Fields)(&n.Fields)
+		}
+		body.Names = append(body.Names, wanted)
 	}
 	known := SignUpResult{Owner: s.Owner}
 	answer, err := c.try(ctx, request{waits: true, publishes: true, do: func(ctx context.Context, wait time.Duration) (*http.Response, error) {
@@ -169,7 +175,7 @@ func (a *answer) signUp() (SignUpResult, error) {
 		ExpiresAt: value(s.ExpiresAt), DecidedAt: value(s.DecidedAt), Position: fmt.Sprintf("%d-%d-%d", s.Partition, s.LogEpoch, s.Offset), Replayed: replayed,
 	}
 	for _, n := range s.Names {
-		r.Names = append(r.Names, SignUpName{Space: n.Space, Name: n.Name, Key: n.Key, ClaimID: n.ClaimID, State: string(n.State), Reason: string(value(n.Reason))})
+		r.Names = append(r.Names, SignUpName{Space: n.Space, Name: value(n.Name), Key: n.Key, ClaimID: n.ClaimID, State: string(n.State), Reason: string(value(n.Reason))})
 	}
 	return r, nil
 }

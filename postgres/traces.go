@@ -30,7 +30,7 @@ func (r *Record) Held(ctx context.Context, owner string) (all []api.Trace, err e
 const mostTraces = 10_000
 
 // Named implements api.Traces. No index that every claim would pay for has decisions by their owner: all of them are read, unless
-// somebody has made one.
+// somebody has made one. What a sign-up asks for is recorded with the sign-up, not with the name.
 func (r *Record) Named(ctx context.Context, owner string) (all []api.Trace, err error) {
 	conn, err := r.reading.acquire(ctx)
 	if err != nil {
@@ -44,9 +44,13 @@ func (r *Record) Named(ctx context.Context, owner string) (all []api.Trace, err 
 			}
 		}
 		rows, _ := tx.Query(ctx, `
-			SELECT coalesce(space, ''), coalesce(key, ''), log_epoch, max("offset") FROM decisions
-			WHERE owner = $1 AND kind IN ('o', 'f') AND key IS NOT NULL
-			GROUP BY space, key, log_epoch ORDER BY space, key, log_epoch LIMIT $2`, owner, mostTraces)
+			SELECT coalesce(n.space, ''), n.key, log_epoch, max("offset")
+			FROM decisions d CROSS JOIN LATERAL (
+				SELECT d.space, d.key WHERE d.kind <> 's' OR d.request = 'SignupVoted'
+				UNION ALL SELECT 'signup', d.signup::text WHERE d.kind = 's' AND d.request IS DISTINCT FROM 'SignupVoted'
+			) n (space, key)
+			WHERE owner = $1 AND kind IN ('o', 'f', 's') AND n.key IS NOT NULL
+			GROUP BY 1, 2, log_epoch ORDER BY 1, 2, log_epoch LIMIT $2`, owner, mostTraces)
 		var t api.Trace
 		all = nil
 		_, err := pgx.ForEachRow(rows, []any{&t.Space, &t.Key, &t.LogEpoch, &t.Offset}, func() error {

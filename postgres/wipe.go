@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -26,7 +28,7 @@ func (d *decision) wipe(e *names.Eraser) {
 		o.Owner = e.Owner(o.Owner)
 		d.Outcome, d.principal = &o, ""
 		return
-	case 'w', 'x':
+	case 'w', 'x', 'g':
 		d.raw, d.principal = nil, ""
 		return
 	}
@@ -160,15 +162,19 @@ type position struct {
 }
 
 // wipeDecisions wipes the partition's rows of the owner and the name, and those of the name that are nobody's; and the marks of
-// the owner. They are found by reading all.
+// the owner. Of a sign-up it wipes what that led to as well, whatever name it is about. They are found by reading all.
 func (r *Record) wipeDecisions(ctx context.Context, tx pgx.Tx, e *erasure) (int64, error) {
+	var signup *uuid.UUID
+	if id := claims.SignupID(e.Ref); id != uuid.Nil {
+		signup = &id
+	}
 	rows, err := tx.Query(ctx, `
-		SELECT log_epoch, "offset", seq, kind = 'm', coalesce(space, ''), follow_key
+		SELECT log_epoch, "offset", seq, kind = 'm', coalesce(space, ''), key, follow_key
 		FROM decisions
 		WHERE partition = $1 AND (log_epoch, "offset") <= ($2, $3) AND erased IS NULL
-			AND (kind IN ('o', 'f') AND coalesce(key, '') = $5 AND coalesce(space, '') = $4 AND (owner = $6 OR owner IS NULL AND $7)
-				OR kind = 'm' AND owner = $6)`,
-		e.partition, e.logEpoch, e.offset, string(e.Ref.Space), string(e.Ref.Key), e.Owner, e.Whole)
+			AND (kind IN ('o', 'f', 's') AND coalesce(key, '') = $5 AND coalesce(space, '') = $4 AND (owner = $6 OR owner IS NULL AND $7)
+				OR kind = 'm' AND owner = $6 OR kind = 's' AND signup = $8 AND owner = $6 OR kind = 'g' AND request_id = $8)`,
+		e.partition, e.logEpoch, e.offset, string(e.Ref.Space), string(e.Ref.Key), e.Owner, e.Whole, signup)
 	if err != nil {
 		return 0, err
 	}
@@ -176,19 +182,22 @@ func (r *Record) wipeDecisions(ctx context.Context, tx pgx.Tx, e *erasure) (int6
 	var offsets []int64
 	var seqs []int16
 	var marks []bool
-	var follows []*string
+	var keys, follows []*string
 	var mark bool
 	var space string
-	var follow *string
+	var key, follow *string
 	var p position
-	if _, err := pgx.ForEachRow(rows, []any{&p.logEpoch, &p.offset, &p.seq, &mark, &space, &follow}, func() error {
-		epochs, offsets, seqs, marks = append(epochs, p.logEpoch), append(offsets, p.offset), append(seqs, p.seq), append(marks, mark)
-		if follow != nil {
-			form := string(r.cfg.Eraser.Ref(names.Ref{Space: names.Space(space), Key: names.Key(*follow)}).Key)
-			follow = &form
+	form := func(key *string) *string {
+		if key == nil {
+			return nil
 		}
-		follows = append(follows, follow)
-		follow = nil
+		form := string(r.cfg.Eraser.Ref(names.Ref{Space: names.Space(space), Key: names.Key(*key)}).Key)
+		return &form
+	}
+	if _, err := pgx.ForEachRow(rows, []any{&p.logEpoch, &p.offset, &p.seq, &mark, &space, &key, &follow}, func() error {
+		epochs, offsets, seqs, marks = append(epochs, p.logEpoch), append(offsets, p.offset), append(seqs, p.seq), append(marks, mark)
+		keys, follows = append(keys, form(key)), append(follows, form(follow))
+		key, follow = nil, nil
 		return nil
 	}); err != nil {
 		return 0, err
@@ -199,13 +208,13 @@ func (r *Record) wipeDecisions(ctx context.Context, tx pgx.Tx, e *erasure) (int6
 	tag, err := tx.Exec(ctx, `
 		UPDATE decisions d SET
 			erased = true,
-			key = CASE WHEN w.mark THEN d.key ELSE $7::text END, name = NULL, detail = NULL, follow_key = w.follow,
+			key = w.key, name = NULL, detail = NULL, follow_key = w.follow,
 			owner = CASE WHEN w.mark THEN $8::text END,
 			principal = CASE WHEN d.outcome = 'Z' THEN d.principal END,
 			actor = CASE WHEN d.outcome = 'Z' THEN d.actor END, why = CASE WHEN d.outcome = 'Z' THEN d.why END
-		FROM unnest($2::integer[], $3::bigint[], $4::smallint[], $5::boolean[], $6::text[]) AS w (log_epoch, "offset", seq, mark, follow)
+		FROM unnest($2::integer[], $3::bigint[], $4::smallint[], $5::boolean[], $6::text[], $7::text[]) AS w (log_epoch, "offset", seq, mark, key, follow)
 		WHERE d.partition = $1 AND d.log_epoch = w.log_epoch AND d."offset" = w."offset" AND d.seq = w.seq`,
-		e.partition, epochs, offsets, seqs, marks, follows, string(r.cfg.Eraser.Ref(e.Ref).Key), r.cfg.Eraser.Owner(e.Owner))
+		e.partition, epochs, offsets, seqs, marks, keys, follows, r.cfg.Eraser.Owner(e.Owner))
 	return tag.RowsAffected(), err
 }
 

@@ -156,8 +156,8 @@ func (r *Received) compute(policies names.Policies) bool {
 		return false
 	}
 	space, name := r.Request.Body.Name()
-	if space == claims.Signup {
-		return r.computeSignup()
+	if space == claims.Signup && r.computeSignup() {
+		return true
 	}
 	key := claims.KeyOf(r.Request.Body)
 	if r.Policy = policies[space]; r.Policy == nil {
@@ -167,8 +167,9 @@ func (r *Received) compute(policies names.Policies) bool {
 		}
 		return false
 	}
+	_, isClaim := r.Request.Body.(*claims.UsernameClaimed)
 	switch {
-	case key != "" && r.own:
+	case key != "" && r.own && !isClaim:
 		r.Ref = names.Ref{Space: space, Key: key}
 		return true
 	case r.Policy.Private == nil:
@@ -179,7 +180,7 @@ func (r *Received) compute(policies names.Policies) bool {
 		name = string(key)
 	}
 	if key, r.nameErr = r.Policy.Key(name); r.nameErr != nil {
-		if _, isClaim := r.Request.Body.(*claims.UsernameClaimed); isClaim {
+		if isClaim {
 			return false
 		}
 		var err error

@@ -33,7 +33,7 @@ var updateScripts = flag.Bool("update", false, "write what the scripts of testda
 //	    signed with a wrong key
 //	10:00:00.000  r1: u-1 releases alice   also: confirms, extends, withdraws (by claim c1), deactivates, reactivates,
 //	    transfers (to u-2); and by an actor, because "of this", signed:
-//	10:00:00.000  r1: actor ada releases alice, because "of this", signed     also: transfers, blocks, unblocks, erases (of u-1)
+//	10:00:00.000  r1: actor ada releases alice, because "of this", signed     also: transfers, blocks, unblocks, erases (of u-1; also signup/s1)
 //	10:00:00.000  e1: dibs asks about alice, by claim c1, due 10:15:00      what a sweeper asks; signed, but for: unsigned
 //	10:00:00.000  c2: sends hello        a record whose value is just that
 //	    and of both: keyed username/bob · on partition 3 · typed dibs.Other.v1 · rerouted
@@ -303,6 +303,9 @@ func (s *stage) request(verb string, byActor bool, a asking, said map[string]str
 	about, owner, actor := claims.About{Space: names.Username, Spelling: a.name, Deadline: c.Deadline}, a.owner, ""
 	if byActor {
 		owner, actor = "", a.owner
+	}
+	if label, of := strings.CutPrefix(a.name, "signup/"); of {
+		about.Space, about.Spelling = claims.Signup, s.id(label).String()
 	}
 	claim, why := s.id(said["by claim"]), said["because"]
 	q := request{id: idOf(a.id), at: a.at, principal: a.principal}

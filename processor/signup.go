@@ -27,7 +27,7 @@ type Sent struct {
 	// Request is what is asked, as claims.ShortType has it.
 	Request string
 	Ref     names.Ref // the name that it is about
-	Name    string    // as typed, where it is claimed
+	Name    string    // as typed, where it is claimed; in a private space there is none
 	Owner   string
 	Claim   uuid.UUID // of the name
 	Signup  uuid.UUID
@@ -60,9 +60,11 @@ func (s *Sent) Body() (claims.Body, names.Ref) {
 			About: claims.AboutKey(to), ClaimID: s.Claim, Owner: s.Owner, Of: s.Ref, Reason: string(s.Reason), Detail: s.Detail,
 		}, to
 	}
-	return &claims.UsernameClaimed{
-		Space: s.Ref.Space, Spelling: s.Name, Owner: s.Owner, Mode: claims.ModeReserve, Signup: s.Signup,
-	}, s.Ref
+	c := &claims.UsernameClaimed{Space: s.Ref.Space, Spelling: s.Name, Owner: s.Owner, Mode: claims.ModeReserve, Signup: s.Signup}
+	if s.Name == "" { // in a private space
+		c.Key = s.Ref.Key
+	}
+	return c, s.Ref
 }
 
 // undecided reports whether a record repeats a sign-up that is under way, and whether it asks for the same. There is no
@@ -137,14 +139,22 @@ func (a *answering) signup(body claims.Body) {
 	}
 	if a.held.Due(a.LogTime) {
 		a.abandon(&b, registrations.DeadlinePassed, "not all of the names have answered in time")
-		a.o.Name, a.o.Owner, a.o.Type = "", "", registrations.Unchanged // of a vote too: it is answered by that
-		return
+		if !a.received.erases() {
+			a.o.Name, a.o.Owner, a.o.Type = "", "", registrations.Unchanged // of a vote too: it is answered by that
+			return
+		}
 	}
 	switch q := body.(type) {
 	case *claims.SignupRequested:
 		a.begin(q)
 	case *claims.SignupVoted:
 		a.count(q, &b)
+	case *claims.ErasureRequested:
+		if a.held.State == registrations.Reserved && a.held.Owner == q.Owner {
+			a.reject(registrations.WrongState, "the sign-up is not decided yet") // it is asked for again until nothing is left
+			return
+		}
+		a.wipe(q)
 	default:
 		a.o.Name, a.o.Owner, a.o.Type = "", "", registrations.Unchanged
 	}
@@ -169,12 +179,18 @@ func (a *answering) begin(q *claims.SignupRequested) {
 			refuse(registrations.UnknownSpace, "there is no such space")
 			return
 		}
-		if n.Key != "" {
+		asked, private := n.Spelling, p.Private != nil
+		if private {
+			asked = string(n.Key)
+		}
+		key, err := p.Key(asked)
+		switch {
+		case private && n.Key == "":
+			refuse(registrations.InvalidName, "the name "+errNotPrivate.Error())
+			return
+		case !private && n.Key != "":
 			refuse(registrations.InvalidRequest, "this space's names are not given by their keys")
 			return
-		}
-		key, err := p.Key(n.Spelling)
-		switch {
 		case err != nil:
 			refuse(registrations.InvalidName, "the name "+err.Error())
 			return
@@ -338,7 +354,7 @@ func (r *Received) asOfSignup() {
 // computeSignup finds the sign-up that a readable record is about, and reports whether it is about one.
 func (r *Received) computeSignup() bool {
 	switch r.Request.Body.(type) {
-	case *claims.SignupRequested, *claims.SignupVoted, *claims.ExpiryDue:
+	case *claims.SignupRequested, *claims.SignupVoted, *claims.ExpiryDue, *claims.ErasureRequested:
 	default:
 		return false
 	}

@@ -169,8 +169,9 @@ func (y *reference) next(m processor.Message) []want {
 			row.policy = p.Version
 			asked := claims.KeyOf(q.Body)
 			var fits bool
+			_, isClaim := q.Body.(*claims.UsernameClaimed)
 			switch {
-			case asked != "" && own:
+			case asked != "" && own && !isClaim:
 				key, fits, allowed = asked, true, true
 			case p.Private != nil:
 				form := privateKey.FindStringSubmatch(string(asked))
@@ -183,7 +184,6 @@ func (y *reference) next(m processor.Message) []want {
 				key, err = p.HeldKey(spelling)
 				fits = err == nil
 			}
-			_, isClaim := q.Body.(*claims.UsernameClaimed)
 			named = fits && (allowed || !isClaim)
 		}
 	}
@@ -307,7 +307,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 	case isClaim && slices.Contains(y.marks[q.ID], claim.Owner):
 		return no("withdrawn")
 	case p == simSignups:
-		return y.signup(row, q)
+		return y.signup(row, q, p)
 	case !isName:
 		return no("invalid_name")
 	}

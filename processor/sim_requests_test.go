@@ -354,7 +354,9 @@ func (c *clients) privileged(h lookedUp, about claims.About) sent {
 		if left := c.names(func(h registrations.Holding) bool { return !h.Held() && h.State != registrations.StateBlocked }); len(left) > 0 && w.r.IntN(2) == 0 {
 			h = one(w, left...)
 			about = c.about(h.ref.Space, c.typed(h))
-			h.Owner = cmp.Or(h.Previous, c.owner())
+			if h.Owner = h.Previous; h.Owner == "" || w.r.IntN(3) == 0 {
+				h.Owner = c.owner()
+			}
 		}
 		q = c.new(&claims.ErasureRequested{About: about, Owner: h.Owner, Actor: "root", Reason: "asked for"})
 		if w.r.IntN(3) == 0 { // as an API asks: by its key

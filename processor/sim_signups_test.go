@@ -45,7 +45,7 @@ func ofSignup(q claims.Request, own bool) bool {
 // signupOf is the sign-up that a request is about, if it is about one.
 func signupOf(body claims.Body) (ref names.Ref, ok bool) {
 	switch body.(type) {
-	case *claims.SignupRequested, *claims.SignupVoted, *claims.ExpiryDue:
+	case *claims.SignupRequested, *claims.SignupVoted, *claims.ExpiryDue, *claims.ErasureRequested:
 	default:
 		return ref, false
 	}
@@ -70,7 +70,7 @@ func (y *reference) votes(rows []want, c *claims.UsernameClaimed) []want {
 }
 
 // signup decides what is asked of a sign-up.
-func (y *reference) signup(row want, q claims.Request) []want {
+func (y *reference) signup(row want, q claims.Request, p *names.Policy) []want {
 	var rows []want
 	done := func(kindOf, reason string) []want {
 		row.kindOf, row.reason, row.seq = kindOf, reason, len(rows)
@@ -127,8 +127,9 @@ func (y *reference) signup(row want, q claims.Request) []want {
 		said("Rejected", reason)
 	}
 	if s != nil && s.open && !y.now.Before(n.until) {
-		giveUp("deadline_passed")
-		return done("Unchanged", "")
+		if giveUp("deadline_passed"); !asksToErase(q.Body) {
+			return done("Unchanged", "")
+		}
 	}
 	switch b := q.Body.(type) {
 	case *claims.SignupRequested:
@@ -144,12 +145,13 @@ func (y *reference) signup(row want, q claims.Request) []want {
 			if p == nil {
 				return done("Rejected", "unknown_space")
 			}
-			key, err := p.Key(asked.Spelling)
+			text := asked.Spelling + string(asked.Key)
+			key, err := p.Key(text)
 			ref := names.Ref{Space: asked.Space, Key: key}
 			switch {
-			case asked.Key != "":
+			case p.Private == nil && asked.Key != "":
 				return done("Rejected", "invalid_request")
-			case err != nil:
+			case p.Private != nil && asked.Key == "", err != nil:
 				return done("Rejected", "invalid_name")
 			case p.IsReserved(key):
 				return done("Rejected", "reserved_word")
@@ -207,6 +209,25 @@ func (y *reference) signup(row want, q claims.Request) []want {
 			}
 			said("Accepted", "")
 		}
+
+	case *claims.ErasureRequested:
+		mine := n.owner == b.Owner && (n.state == "reserved" || n.state == "registered")
+		if mine && n.state == "reserved" {
+			return done("Rejected", "wrong_state")
+		}
+		next, what := y.erased(n, b.Owner, mine, p)
+		row.owner, row.anyOwner = "", false
+		if what == "changed" {
+			y.signups[row.ref] = nil // there is nothing left to say of it
+			next.version = n.version + 1
+			row.claim = n.claim
+			*n = next
+		}
+		if what != "" {
+			row.state, row.version = "free", n.version
+		}
+		row.kindOf, row.seq = "Erased", len(rows)
+		return append(rows, row)
 	}
 	return done("Unchanged", "")
 }
@@ -232,6 +253,10 @@ func (c *clients) signup() sent {
 	for len(b.Names) < n {
 		space := c.space()
 		n := claims.SignupName{Space: space, Spelling: c.named(space, c.spelling())}
+		if space == spaceSecret && w.r.IntN(12) > 0 {
+			n = claims.SignupName{Space: space, Key: c.secret(n.Spelling)}
+			w.sometimes("asked: a sign-up with a private name")
+		}
 		if w.r.IntN(2) == 0 {
 			n = claims.SignupName{Space: names.Username, Spelling: fmt.Sprintf("guest%d", w.r.IntN(20))}
 		}

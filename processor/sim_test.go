@@ -146,6 +146,7 @@ private: invalid_name
 private: reservation_expired
 private: taken
 asked: a sign-up
+asked: a sign-up with a private name
 a sign-up is under way
 sent
 sent SignupVoted

@@ -145,18 +145,15 @@ func read(r *Record, l *laws) request {
 		q.principal, q.malformed = "", true
 	}
 	policy, known := l.policies[q.space]
-	own, asked := q.id[14] == '8', q.name
-	if q.byKey {
-		asked = q.key
-	}
-	q.malformed = q.malformed || q.byKey && !own && (q.ofSignup() || known && !policy.Private()) || !q.signupFits()
+	own, asked := q.id[14] == '8', q.subject()
+	q.malformed = q.malformed || q.byKey && !own && (q.space == spaceSignup || known && !policy.Private()) || !q.signupFits()
 	if q.ofSignup() && !q.malformed {
 		if !q.byKey {
 			q.key = q.name
 		}
 		id, ok := uuidOf(q.key)
 		q.nameOK = ok && id == q.key
-	} else if !q.malformed && q.byKey && own && (known || q.kind == typeErase) {
+	} else if !q.malformed && q.byKey && own && q.kind != typeClaim && (known || q.kind == typeErase) {
 		q.nameOK = true
 	} else if !q.malformed && q.byKey == policy.Private() {
 		var form Form
@@ -191,6 +188,14 @@ func read(r *Record, l *laws) request {
 		}
 	}
 	return q
+}
+
+// subject is how the request says which name it is about.
+func (q *request) subject() string {
+	if q.byKey {
+		return q.key
+	}
+	return q.name
 }
 
 // told is the name as outcomes repeat it: of a private space there is none, whatever somebody has put into the record.

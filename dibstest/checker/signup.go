@@ -105,6 +105,10 @@ func (q *request) laterField(name string, v value) bool {
 
 // ofSignup reports whether a request is about a sign-up.
 func (q *request) ofSignup() bool {
+	if q.kind == typeErase {
+		id, ok := uuidOf(q.subject())
+		return q.space == spaceSignup && ok && id == q.subject()
+	}
 	return q.space == spaceSignup && (q.kind == typeSignup || q.kind == typeVote || q.kind == typeExpiry)
 }
 
@@ -207,14 +211,30 @@ func (d *decision) signup() {
 		q.kind == typeSignup && q.ttl != nil && (*q.ttl < 1 || *q.ttl > 3600):
 		d.reject("invalid_request")
 	case b != nil && b.open && !d.logTime.Before(d.h.expires):
-		d.giveUp(b, "deadline_passed")
+		if d.giveUp(b, "deadline_passed"); q.kind == typeErase {
+			d.eraseSignup()
+			return
+		}
 		d.nothing()
+	case q.kind == typeErase:
+		d.eraseSignup()
 	case q.kind == typeSignup:
 		d.begin()
 	case q.kind == typeVote:
 		d.count(b)
 	default:
 		d.nothing()
+	}
+}
+
+// eraseSignup forgets who asked for what; while it is not decided, it does not.
+func (d *decision) eraseSignup() {
+	if d.h.state == "reserved" && d.h.owner == d.q.owner {
+		d.reject("wrong_state")
+		return
+	}
+	if d.erase(); d.h.erased {
+		delete(d.ballots, d.ref[1])
 	}
 }
 
@@ -231,14 +251,14 @@ func (d *decision) begin() {
 	b := &ballot{id: q.id, owner: q.owner, principal: q.principal, hash: q.hash, open: true}
 	for _, w := range q.names {
 		p, known := d.laws.policies[w.space]
-		form, valid := d.laws.canonical(w.space, w.name)
+		form, valid := d.laws.canonical(w.space, w.name+w.key)
 		var why string
 		switch {
 		case !known:
 			why = "unknown_space"
-		case w.key != "":
+		case !p.Private() && w.key != "":
 			why = "invalid_request"
-		case !valid:
+		case !valid, p.Private() && w.key == "":
 			why = "invalid_name"
 		case p.isReserved(form.Key):
 			why = "reserved_word"
@@ -459,7 +479,11 @@ func (j *judge) ofSignup(r *Record, owed map[string][]*Decision, there map[strin
 		fits = fits && q.of == [2]string{s.Space, s.Key} && q.claimID == s.ClaimID && q.reason == s.Reason
 		key = spaceSignup + "/" + s.Signup
 	case "":
-		fits = fits && q.name == s.Name && q.mode == "reserve" && q.signup == s.Signup
+		given := q.name == s.Name
+		if s.Name == "" { // in a private space
+			given = q.byKey && q.key == s.Key
+		}
+		fits = fits && given && q.mode == "reserve" && q.signup == s.Signup
 		kind = ""
 	default:
 		fits = fits && q.claimID == s.ClaimID

@@ -887,8 +887,8 @@ type SignupName struct {
 	// Key The canonical form.
 	Key string `json:"key"`
 
-	// Name As typed.
-	Name string `json:"name"`
+	// Name As typed; in a private space there is none.
+	Name *string `json:"name,omitempty"`
 
 	// Reason Why the log rejects a claim. The list is closed.
 	Reason *RejectionReason `json:"reason,omitempty"`
@@ -932,10 +932,15 @@ type TransferRequest struct {
 
 // WantedName defines model for WantedName.
 type WantedName struct {
-	// Name The name as typed.
+	// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+	//
+	// Examples: {"email":"ada@example.com","tenant":"acme"}
+	Fields *Fields `json:"fields,omitempty"`
+
+	// Name The name as typed. In a private space it is the value, which is written nowhere, or the key that stands for it. It is needed, unless there are `fields`.
 	//
 	// Examples: Alice
-	Name string `json:"name"`
+	Name *string `json:"name,omitempty"`
 
 	// Space The family of names; `username` unless said otherwise.
 	//
