@@ -34,6 +34,9 @@ func TestEraser(t *testing.T) {
 			t.Errorf("%q is taken for a form", key)
 		}
 	}
+	if want := names.Key("erased e3b1cf4b0e1d3c2932ef2cb8c46d66c2e817e6bc6d2dbb7be3a1ec3db7addb15"); form.Key != want || e.Ref(alice).Key != want {
+		t.Errorf("the form is %s, want %s, which is in databases", form.Key, want)
+	}
 	if bytes.Equal(e.Check(), other.Check()) || bytes.Equal(e.Derive("a"), e.Derive("b")) || len(e.Derive("a")) != 32 || len(e.Check()) != 8 {
 		t.Error("checks or derived keys are the same")
 	}

@@ -28,9 +28,7 @@ var (
 	anyNames       = newTable("insert_any_names", "names", nameColumns, rareNameColumns, firstClaimColumn, erasedColumn)
 	deadLetters    = newTable("insert_dead_letters", "dead_letters", deadLetterColumns)
 
-	changeNames = &statement{"change_names", `SELECT change_names($1::bigint[], $2::bigint[], $3::timestamptz[], $4::integer[], $5::integer[],
-	$6::"char"[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::boolean[], $14::text[], $15::text[], $16::bigint[],
-	$17::uuid[], $18::text[])`}
+	changeNames = calling("change_names", changeColumns)
 )
 
 var batchColumns = []column[*processor.Batch]{

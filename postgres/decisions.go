@@ -288,16 +288,20 @@ func (t *table[T]) inserting(rows []T) step { return step{t.insert, arrays(t.col
 
 // insert is the statement that writes rows given as one array for each column.
 func insert[T any](name, table string, columns []column[T]) *statement {
-	var b strings.Builder
-	fmt.Fprintf(&b, "INSERT INTO %s (%s) SELECT * FROM unnest(", table, list(columns))
+	return &statement{name, fmt.Sprintf("INSERT INTO %s (%s) SELECT * FROM unnest(%s)", table, list(columns), placeholders(columns))}
+}
+
+// calling is the statement that calls a function with one array for each column.
+func calling[T any](function string, columns []column[T]) *statement {
+	return &statement{function, fmt.Sprintf("SELECT %s(%s)", function, placeholders(columns))}
+}
+
+func placeholders[T any](columns []column[T]) string {
+	all := make([]string, len(columns))
 	for i, c := range columns {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprintf(&b, "$%d::%s", i+1, c.cast)
+		all[i] = fmt.Sprintf("$%d::%s", i+1, c.cast)
 	}
-	b.WriteByte(')')
-	return &statement{name, b.String()}
+	return strings.Join(all, ", ")
 }
 
 // copyFrom is the statement that writes rows given as appendCopy writes them.

@@ -131,8 +131,8 @@ var erasureColumns = []column[erasure]{
 
 var (
 	toErasures  = newTable("insert_erasures", "erasures", erasureColumns)
-	moveNames   = &statement{"move_names", `SELECT move_names($1::bigint[], $2::bigint[], $3::timestamptz[], $4::integer[], $5::integer[], $6::"char"[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::boolean[], $14::text[], $15::text[], $16::bigint[], $17::uuid[], $18::text[], $19::boolean[], $20::text[])`}
-	absentNames = &statement{"absent_names", `SELECT absent_names($1::text[], $2::text[])`}
+	moveNames   = calling("move_names", moveColumns)
+	absentNames = calling("absent_names", otherColumns)
 	keepSecret  = &statement{"keep_erasure_secret", `SELECT keep_erasure_secret($1::bytea)`}
 )
 
