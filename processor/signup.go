@@ -13,7 +13,7 @@ import (
 // A sign-up takes several names, or none. It is decided once, on the partition of its own key (signup/<id>), by what the
 // partitions of the names say: each reserves its name for the sign-up and votes. From then on the name is pledged: nothing but
 // the sign-up's decision ends it, no clock and nobody else. So a decision, once taken, can be carried out wherever and
-// whenever its requests arrive. (docs/adr/0008.)
+// whenever its requests arrive. (docs/adr/0007.)
 
 // pledgedFor is how long a pledged name waits before its partition votes again, to be told the decision once more. It is not
 // needed unless a log was lost.
