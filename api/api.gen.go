@@ -602,6 +602,9 @@ type ErasureReport struct {
 	// Searched `false`: all decisions could not be searched in time, and only the names that the owner has were found.
 	Searched bool `json:"searched"`
 
+	// Signups Of those, how many are about sign-ups.
+	Signups int `json:"signups"`
+
 	// State `done`: nothing was found that names the owner, and everything that was asked for is wiped.
 	State ErasureReportState `json:"state"`
 }

@@ -49,6 +49,7 @@ type Trace struct {
 // Erased is what was erased of an owner so far.
 type Erased struct {
 	Pending, Done          int   // requests that are decided: to be wiped behind, and wiped
+	Signups                int   // of Done, those about sign-ups
 	Decisions, DeadLetters int64 // rows that were wiped
 	// Last is the log time of the last request; zero for none.
 	Last time.Time
@@ -184,7 +185,8 @@ func (c *Claimer) erase(ctx context.Context, principal, id string, e erasing) (E
 	if err != nil {
 		return report, unavailable(err)
 	}
-	report.Pending, report.Done, report.DecisionsWiped, report.RecordsWiped = erased.Pending, erased.Done, erased.Decisions, erased.DeadLetters
+	report.Pending, report.Done, report.Signups = erased.Pending, erased.Done, erased.Signups
+	report.DecisionsWiped, report.RecordsWiped = erased.Decisions, erased.DeadLetters
 	if report.Searched && report.Found == 0 && report.Pending == 0 {
 		report.State = ErasureReportStateDone
 	}

@@ -110,9 +110,9 @@ func TestEraseOwner(t *testing.T) {
 			t.Errorf("what is new is asked under an old id: there are %d", len(asked))
 		}
 		r.set(func(r *recorded) {
-			r.named, r.erased = nil, api.Erased{Done: 4, Decisions: 12, DeadLetters: 1, Last: last}
+			r.named, r.erased = nil, api.Erased{Done: 4, Signups: 2, Decisions: 12, DeadLetters: 1, Last: last}
 		})
-		w.get(location).is(200, "").has("state", "done", "found", 0, "done", 4, "decisions_wiped", 12, "records_wiped", 1)
+		w.get(location).is(200, "").has("state", "done", "found", 0, "done", 4, "signups", 2, "decisions_wiped", 12, "records_wiped", 1)
 
 		// What was not searched is not done.
 		r.set(func(r *recorded) { r.slow = true })

@@ -138,7 +138,7 @@ func TestErasure(t *testing.T) {
 	}
 
 	says := d.mustRun("admin", "erase", owner, "--actor=ada", "--reason=request 4711", "--wait=60s", "--url=http://"+api.apiAddr())
-	if !strings.Contains(says, owner+" is erased") || strings.Count(says, "keeps what names the owner until") != 3 {
+	if !strings.Contains(says, owner+" is erased") || !strings.Contains(says, "(2 about sign-ups)") || strings.Count(says, "keeps what names the owner until") != 3 {
 		t.Errorf("dibs admin erase says %s", says)
 	}
 	d.settled(30 * time.Second)
@@ -232,6 +232,16 @@ func TestErasureUnderCrashes(t *testing.T) {
 			}
 		}
 	}
+	c, err := client.New("http://" + api.apiAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 { // two of them get nothing: erased-0 and erased-1 are taken
+		wanted := []client.WantedName{{Name: fmt.Sprintf("erased-with-%d", i)}, {Name: fmt.Sprintf("erased-%d", []int{0, 1, 100, 101}[i])}}
+		if s, err := c.SignUp(t.Context(), client.SignUp{Owner: owner, Names: wanted}); err != nil || (s.State == client.Accepted) != (i > 1) {
+			t.Fatalf("a sign-up is %+v, %v", s, err)
+		}
+	}
 	// They die when the requests are written and cannot be decided.
 	release := d.hold(`LOCK TABLE erasures IN ACCESS EXCLUSIVE MODE`)
 	a := d.post(api, "/v1/admin/owners/"+owner+"/erase", `{"actor":"ada","reason":"request 4711"}`)
@@ -288,7 +298,7 @@ func TestErasureUnderCrashes(t *testing.T) {
 			traces = append(traces, fmt.Sprintf("erased-%d,", i), fmt.Sprintf("erased-%d\"", i))
 		}
 	}
-	for _, trace := range d.traces(append(traces, owner)...) {
+	for _, trace := range d.traces(append(traces, owner, "erased-with", "erased-100", "erased-101")...) {
 		t.Errorf("left: %s", trace)
 	}
 	whole := d.verify(0)

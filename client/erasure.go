@@ -25,6 +25,8 @@ type Erasure struct {
 	// Of all requests for this owner: Pending are not wiped behind yet, Wiped are.
 	Pending int `json:"pending"`
 	Wiped   int `json:"done"`
+	// Signups are those of Wiped that are about sign-ups.
+	Signups int `json:"signups"`
 	// Rows of the history, and forwarded records and dead letters, that name neither owner nor name any more.
 	Decisions int64 `json:"decisions_wiped"`
 	Records   int64 `json:"records_wiped"`
@@ -66,7 +68,7 @@ func (c *Client) AdminErasure(ctx context.Context, id string) (Erasure, error) {
 func erasureOf(r *wire.ErasureReport) Erasure {
 	e := Erasure{
 		ID: r.ID, Owner: r.Owner, Done: r.State == wire.ErasureReportStateDone, State: string(r.State), Searched: r.Searched, Found: r.Found, Requested: r.Requested,
-		Pending: r.Pending, Wiped: r.Done, Decisions: r.DecisionsWiped, Records: r.RecordsWiped, Remains: []Remains{},
+		Pending: r.Pending, Wiped: r.Done, Signups: r.Signups, Decisions: r.DecisionsWiped, Records: r.RecordsWiped, Remains: []Remains{},
 	}
 	for _, t := range r.Remains {
 		e.Remains = append(e.Remains, Remains{Topic: t.Topic, Until: value(t.Until), Detail: value(t.Detail)})

@@ -78,8 +78,11 @@ func (r *Record) Erased(ctx context.Context, owner string) (e api.Erased, err er
 		var last *time.Time
 		err := c.QueryRow(ctx, `
 			SELECT count(*) FILTER (WHERE done_at IS NULL), count(*) FILTER (WHERE done_at IS NOT NULL),
-				coalesce(sum(decisions), 0)::bigint, coalesce(sum(dead_letters), 0)::bigint, max(at)
-			FROM erasures WHERE subject = $1`, r.cfg.Eraser.Owner(owner)).Scan(&e.Pending, &e.Done, &e.Decisions, &e.DeadLetters, &last)
+				coalesce(sum(decisions), 0)::bigint, coalesce(sum(dead_letters), 0)::bigint, max(at),
+				count(*) FILTER (WHERE done_at IS NOT NULL AND EXISTS (
+					SELECT FROM decisions d
+					WHERE d.partition = e.partition AND d.log_epoch = e.log_epoch AND d."offset" = e."offset" AND d.outcome = 'Z' AND d.space = 'signup'))
+			FROM erasures e WHERE subject = $1`, r.cfg.Eraser.Owner(owner)).Scan(&e.Pending, &e.Done, &e.Decisions, &e.DeadLetters, &last, &e.Signups)
 		if e.Last = (time.Time{}); last != nil {
 			e.Last = last.UTC()
 		}

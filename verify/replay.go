@@ -107,6 +107,7 @@ func (c *checking) batch(ctx context.Context, records []processor.Message, next 
 		if err != nil {
 			return err
 		}
+		c.learnOwners(received, stored)
 		outcomes, err := c.decided(ctx, received, stored)
 		if err != nil {
 			return err
@@ -189,6 +190,35 @@ func (c *checking) learn(records []processor.Message, stored []Stored) {
 			}
 			delete(c.state.unsure, o.Ref)
 		}
+	}
+}
+
+// learnOwners takes from requests to erase whose the names were of which only wiped rows are left: it was, where the stored row
+// says that something changed.
+func (c *checking) learnOwners(received []processor.Received, stored []Stored) {
+	if !c.state.formsFolded {
+		return
+	}
+	c.state.reveal(received)
+	changed := make(map[int64]bool)
+	for i := range stored {
+		if row, err := c.snapshot.Row(stored[i]); err == nil && row.Kind == processor.KindOutcome && row.Outcome.Type == registrations.Erased {
+			changed[row.Offset] = row.Outcome.State != ""
+		}
+	}
+	for i := range received {
+		b, is := received[i].Request.Body.(*claims.ErasureRequested)
+		h, there := c.state.holdings[received[i].Ref]
+		if !is || !there || !changed[received[i].Offset] {
+			continue
+		}
+		switch {
+		case h.Held() && h.Owner == "":
+			h.Owner = b.Owner
+		case h.State == registrations.Cooling && h.Previous == "" && !h.Erased:
+			h.Previous = b.Owner
+		}
+		c.state.holdings[received[i].Ref] = h
 	}
 }
 

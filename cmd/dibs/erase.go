@@ -60,7 +60,8 @@ security.erasure_secret_file. Actor and reason are kept: no personal data belong
 func erasureText(e client.Erasure) string {
 	var b strings.Builder
 	if e.Done {
-		fmt.Fprintf(&b, "%s is erased: %d requests, %d rows of the history and %d records wiped", e.Owner, e.Wiped, e.Decisions, e.Records)
+		fmt.Fprintf(&b, "%s is erased: %d requests (%d about sign-ups), %d rows of the history and %d records wiped",
+			e.Owner, e.Wiped, e.Signups, e.Decisions, e.Records)
 	} else {
 		fmt.Fprintf(&b, "%s is not erased yet: %d names found, %d requests not wiped behind, %d wiped; run it again to go on", e.Owner, e.Found, e.Pending, e.Wiped)
 		if !e.Searched {

@@ -14,12 +14,12 @@ func TestEraseTellsTheReport(t *testing.T) {
 	server := httptest.NewServer(api)
 	defer server.Close()
 	args := []string{"admin", "erase", "u-17", "--actor=ada", "--reason=request 4711", "--url=" + server.URL}
-	const done = `{"id":"e","owner":"u-17","state":"done","searched":true,"found":0,"requested":0,"pending":0,"done":14,"decisions_wiped":31,` +
+	const done = `{"id":"e","owner":"u-17","state":"done","searched":true,"found":0,"requested":0,"pending":0,"done":14,"signups":1,"decisions_wiped":31,` +
 		`"records_wiped":4,"remains":[{"topic":"claims","until":"2026-12-01T10:00:00Z"},{"topic":"claims.dlq","detail":"for ever"}]}`
 
 	api.status, api.answer = http.StatusAccepted, done
 	code, stdout, stderr := dibs(t, args...)
-	const want = "u-17 is erased: 14 requests, 31 rows of the history and 4 records wiped\n" +
+	const want = "u-17 is erased: 14 requests (1 about sign-ups), 31 rows of the history and 4 records wiped\n" +
 		"  claims keeps what names the owner until 2026-12-01T10:00:00Z\n  claims.dlq: for ever\n"
 	if code != exitOK || stdout != want || stderr != "" {
 		t.Errorf("exit %d, %q, %q; want %q", code, stdout, stderr, want)
