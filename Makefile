@@ -69,8 +69,8 @@ mutants: ## build the classic mistakes in, one at a time, and see the simulation
 	DIBS_MUTANTS=1 $(GO) test -timeout 60m -run TestMutants -v ./processor
 
 .PHONY: campaign
-campaign: ## run the long tests of the whole system: kills, pauses, restarts under a large import
-	DIBS_TEST_CAMPAIGN=1 $(GO) run ./dibstest/cmd/with-servers -- $(GO) test -timeout 60m -run Campaign -v ./app
+campaign: ## run the long tests of the whole system: kills, pauses, restarts under a large import, a million names
+	DIBS_TEST_CAMPAIGN=1 $(GO) run ./dibstest/cmd/with-servers -- $(GO) test -timeout 60m -run Campaign -v ./app ./names
 
 .PHONY: generate
 generate: ## make the generated code anew

@@ -60,12 +60,53 @@ func (h *handlers) asAdmin(ctx context.Context, space, name string, params Relea
 	if err != nil {
 		return nil, err
 	}
-	about := claims.About{Space: names.Space(space), Spelling: name, Deadline: h.claimer.deadline(decideWithin)}
+	about := h.claimer.about(names.Space(space), name)
 	reply, err := h.order(ctx, Order{Body: body(about, version), Admin: true}, params)
 	if err != nil {
 		return nil, inPath(err)
 	}
 	return reply, nil
+}
+
+// EraseOwner is POST /v1/admin/owners/{owner}/erase.
+func (h *handlers) EraseOwner(ctx context.Context, r EraseOwnerRequestObject) (EraseOwnerResponseObject, error) {
+	principal, err := mayErase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	report, err := h.claimer.EraseOwner(ctx, principal.Name, r.Owner, r.Body.Actor, r.Body.Reason)
+	if err != nil {
+		return nil, err
+	}
+	return EraseOwner202JSONResponse{Body: report, Headers: EraseOwner202ResponseHeaders{Location: new("/v1/admin/erasures/" + report.ID)}}, nil
+}
+
+// erasurePattern is where the report of an erasure is read, which goes on with it.
+const erasurePattern = "GET /v1/admin/erasures/{id}"
+
+// GetErasure is GET /v1/admin/erasures/{id}.
+func (h *handlers) GetErasure(ctx context.Context, r GetErasureRequestObject) (GetErasureResponseObject, error) {
+	principal, err := mayErase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	report, err := h.claimer.Erasure(ctx, principal.Name, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	return GetErasure200JSONResponse(report), nil
+}
+
+// mayErase: an owner's names are in any space.
+func mayErase(ctx context.Context) (*auth.Principal, error) {
+	switch principal := principalOf(ctx); {
+	case !principal.ForAnyOwner():
+		return nil, notAllowed("owner", "the key is limited to some owners: an admin acts on anybody's names")
+	case principal.Spaces() != nil:
+		return nil, notAllowed("space", "the key is limited to some spaces: an owner is erased in all of them")
+	default:
+		return principal, nil
+	}
 }
 
 // auditRefused notes what somebody was refused at the calls of actors, where that was not noted yet. Who has no key is
@@ -79,7 +120,11 @@ func (s *Server) auditRefused(r *http.Request, refused *Refused, pattern string,
 	if s.policies()[space] == nil {
 		space = ""
 	}
-	s.log.InfoContext(r.Context(), "admin request refused", "principal", principal.Name, "action", path.Base(pattern),
+	action := path.Base(pattern)
+	if pattern == erasurePattern {
+		action = "erase"
+	}
+	s.log.InfoContext(r.Context(), "admin request refused", "principal", principal.Name, "action", action,
 		"space", string(space), "reason", string(refused.Reason))
 }
 

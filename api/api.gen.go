@@ -53,6 +53,8 @@ const (
 	ExtendRequested     ClaimType = "ExtendRequested"
 	ReactivateRequested ClaimType = "ReactivateRequested"
 	ReleaseRequested    ClaimType = "ReleaseRequested"
+	SignupRequested     ClaimType = "SignupRequested"
+	SignupVoted         ClaimType = "SignupVoted"
 	TransferRequested   ClaimType = "TransferRequested"
 	UnblockRequested    ClaimType = "UnblockRequested"
 	UsernameClaimed     ClaimType = "UsernameClaimed"
@@ -75,6 +77,10 @@ func (e ClaimType) Valid() bool {
 	case ReactivateRequested:
 		return true
 	case ReleaseRequested:
+		return true
+	case SignupRequested:
+		return true
+	case SignupVoted:
 		return true
 	case TransferRequested:
 		return true
@@ -131,6 +137,24 @@ const (
 func (e ClaimRequestOnTimeout) Valid() bool {
 	switch e {
 	case ClaimRequestOnTimeoutWithdraw:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ErasureReportState.
+const (
+	ErasureReportStateDone    ErasureReportState = "done"
+	ErasureReportStateRunning ErasureReportState = "running"
+)
+
+// Valid indicates whether the value is a known member of the ErasureReportState enum.
+func (e ErasureReportState) Valid() bool {
+	switch e {
+	case ErasureReportStateDone:
+		return true
+	case ErasureReportStateRunning:
 		return true
 	default:
 		return false
@@ -299,6 +323,54 @@ func (e RejectionReason) Valid() bool {
 	}
 }
 
+// Defines values for SignupState.
+const (
+	SignupStateAccepted SignupState = "accepted"
+	SignupStatePending  SignupState = "pending"
+	SignupStateRejected SignupState = "rejected"
+)
+
+// Valid indicates whether the value is a known member of the SignupState enum.
+func (e SignupState) Valid() bool {
+	switch e {
+	case SignupStateAccepted:
+		return true
+	case SignupStatePending:
+		return true
+	case SignupStateRejected:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SignupNameState.
+const (
+	SignupNameStatePending    SignupNameState = "pending"
+	SignupNameStateRegistered SignupNameState = "registered"
+	SignupNameStateRejected   SignupNameState = "rejected"
+	SignupNameStateReleased   SignupNameState = "released"
+	SignupNameStateReserved   SignupNameState = "reserved"
+)
+
+// Valid indicates whether the value is a known member of the SignupNameState enum.
+func (e SignupNameState) Valid() bool {
+	switch e {
+	case SignupNameStatePending:
+		return true
+	case SignupNameStateRegistered:
+		return true
+	case SignupNameStateRejected:
+		return true
+	case SignupNameStateReleased:
+		return true
+	case SignupNameStateReserved:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetClaimParamsOnTimeout.
 const (
 	GetClaimParamsOnTimeoutWithdraw GetClaimParamsOnTimeout = "withdraw"
@@ -389,7 +461,7 @@ type Claim struct {
 	// FollowUp The release of the name that was given up for this one: of an accepted claim with `replaces`, or of its confirmation. It is a request of dibs' own, which comes behind. Where it is rejected, because the old name was changed meanwhile, the owner has both names.
 	FollowUp *FollowUp `json:"follow_up,omitempty"`
 
-	// Key The canonical form.
+	// Key The canonical form; where look-alikes are kept apart, what it looks like.
 	Key      *string `json:"key,omitempty"`
 	LogEpoch int64   `json:"log_epoch"`
 
@@ -432,16 +504,21 @@ type ClaimRequest struct {
 	// ExpectedVersion The version that the name must have: 0 for never held or free. Without it any version will do.
 	ExpectedVersion *int64 `json:"expected_version,omitempty"`
 
+	// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+	//
+	// Examples: {"email":"ada@example.com","tenant":"acme"}
+	Fields *Fields `json:"fields,omitempty"`
+
 	// Metadata Strings to travel with the claim, at most 1 KiB as JSON.
 	Metadata map[string]string `json:"metadata,omitempty"`
 
 	// Mode `register`, unless said otherwise: the name, at once. `reserve`: the name for a while, unless it is confirmed.
 	Mode *ClaimRequestMode `json:"mode,omitempty"`
 
-	// Name The name as typed. What is unique is its canonical form under the space's policy.
+	// Name The name as typed. What is unique is its canonical form under the space's policy. In a private space it is the value, which is written nowhere, or the key that stands for it. It is needed, unless there are `fields`.
 	//
 	// Examples: Alice
-	Name string `json:"name"`
+	Name *string `json:"name,omitempty"`
 
 	// OnConflict `return_existing`: a name that the owner already holds is accepted with the version and claim_id it has; nothing changes. Without it such a claim is rejected as `taken`. It does not go with `replaces`.
 	OnConflict *ClaimRequestOnConflict `json:"on_conflict,omitempty"`
@@ -485,6 +562,56 @@ type ConfirmRequest struct {
 	Owner Holder `json:"owner"`
 }
 
+// ErasureRemains defines model for ErasureRemains.
+type ErasureRemains struct {
+	// Detail Why there is no such time.
+	Detail *string `json:"detail,omitempty"`
+	Topic  string  `json:"topic"`
+
+	// Until When the last record that can name the owner is deleted: its retention, and a segment that stays open for as long as it may.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// ErasureReport defines model for ErasureReport.
+type ErasureReport struct {
+	// DecisionsWiped Rows of the history that name neither owner nor name any more.
+	DecisionsWiped int64 `json:"decisions_wiped"`
+
+	// Done Requests that are wiped behind, all erasures of this owner together.
+	Done int `json:"done"`
+
+	// Found Names that were found to be recorded together with the owner.
+	Found int `json:"found"`
+
+	// ID The erasure itself, encrypted.
+	ID    string `json:"id"`
+	Owner string `json:"owner"`
+
+	// Pending Requests that are decided, and not wiped behind yet.
+	Pending int `json:"pending"`
+
+	// RecordsWiped Forwarded records and dead letters that were kept in Postgres.
+	RecordsWiped int64 `json:"records_wiped"`
+
+	// Remains What the topics keep of the owner.
+	Remains []ErasureRemains `json:"remains"`
+
+	// Requested Of those, how many were asked to be erased just now. To ask again changes nothing.
+	Requested int `json:"requested"`
+
+	// Searched `false`: all decisions could not be searched in time, and only the names that the owner has were found.
+	Searched bool `json:"searched"`
+
+	// Signups Of those, how many are about sign-ups.
+	Signups int `json:"signups"`
+
+	// State `done`: nothing was found that names the owner, and everything that was asked for is wiped.
+	State ErasureReportState `json:"state"`
+}
+
+// ErasureReportState `done`: nothing was found that names the owner, and everything that was asked for is wiped.
+type ErasureReportState string
+
 // ExpectedVersion The version that the name must have. Without it any version will do.
 type ExpectedVersion = int64
 
@@ -508,6 +635,11 @@ type FieldError struct {
 	// Field The field of the body, the header or the parameter that is wrong.
 	Field string `json:"field"`
 }
+
+// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+//
+// Examples: {"email":"ada@example.com","tenant":"acme"}
+type Fields map[string]string
 
 // FollowUp The release of the name that was given up for this one: of an accepted claim with `replaces`, or of its confirmation. It is a request of dibs' own, which comes behind. Where it is rejected, because the old name was changed meanwhile, the owner has both names.
 type FollowUp struct {
@@ -536,7 +668,7 @@ type FollowUpState string
 type History struct {
 	Entries []HistoryEntry `json:"entries"`
 
-	// Key The canonical form.
+	// Key The canonical form; where look-alikes are kept apart, what it looks like.
 	Key string `json:"key"`
 
 	// Next There is more, from this version on.
@@ -552,7 +684,10 @@ type HistoryEntry struct {
 	// At The log time of the decision.
 	At       time.Time `json:"at"`
 	LogEpoch int64     `json:"log_epoch"`
-	Offset   int64     `json:"offset"`
+
+	// Name The name that it happened to, as it was written. Where look-alikes are kept apart, one history is that of all names that look alike.
+	Name   *string `json:"name,omitempty"`
+	Offset int64   `json:"offset"`
 
 	// Outcome What happened.
 	Outcome HistoryEntryOutcome `json:"outcome"`
@@ -590,6 +725,24 @@ type HolderRequest struct {
 	Owner Holder `json:"owner"`
 }
 
+// LookupRequest defines model for LookupRequest.
+type LookupRequest struct {
+	// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+	//
+	// Examples: {"email":"ada@example.com","tenant":"acme"}
+	Fields *Fields `json:"fields,omitempty"`
+
+	// Name The name as typed, or the value in a private space. It is needed, unless there are `fields`.
+	//
+	// Examples: ada@example.com
+	Name *string `json:"name,omitempty"`
+
+	// Space The family of names; `username` unless said otherwise.
+	//
+	// Examples: email
+	Space *string `json:"space,omitempty"`
+}
+
 // Name defines model for Name.
 type Name struct {
 	// Available Whether a claim made now would be likely to be accepted.
@@ -601,11 +754,11 @@ type Name struct {
 	// ExpiresAt Until when it is reserved, or cools down.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
-	// Key The canonical form.
+	// Key The canonical form; where look-alikes are kept apart, what it looks like.
 	Key string `json:"key"`
 
-	// Name As its holder typed it, or as asked for.
-	Name string `json:"name"`
+	// Name As its holder typed it, or as asked for. In a private space there is none.
+	Name *string `json:"name,omitempty"`
 
 	// Owner Who holds it, where the caller's key covers that owner.
 	Owner *string `json:"owner,omitempty"`
@@ -623,6 +776,19 @@ type Name struct {
 
 // NameState A reservation or a cool-down whose time is over reads `free`, also where that is not recorded yet.
 type NameState string
+
+// NameKey defines model for NameKey.
+type NameKey struct {
+	// Key What is unique.
+	Key string `json:"key"`
+
+	// Partition Where in the topics they belong.
+	Partition int32 `json:"partition"`
+
+	// RecordKey The key of records about it, on both topics.
+	RecordKey string `json:"record_key"`
+	Space     string `json:"space"`
+}
 
 // OwnerNames defines model for OwnerNames.
 type OwnerNames struct {
@@ -673,7 +839,7 @@ type RenameRequest struct {
 	// Examples: u-17
 	Owner Holder `json:"owner"`
 
-	// To The new name, as typed.
+	// To The new name, as typed; in a private space the value, or its key.
 	//
 	// Examples: Alicia
 	To string `json:"to"`
@@ -681,13 +847,74 @@ type RenameRequest struct {
 
 // Replaces What a rename gives up. It does not go with `on_conflict`.
 type Replaces struct {
-	// Name The name that the owner holds, in the same space.
+	// Name The name that the owner holds, in the same space; in a private one the value, or its key.
 	//
 	// Examples: Alice
 	Name string `json:"name"`
 
 	// Version The version that it must have when it is released. Without it, the one that it has now.
 	Version *int64 `json:"version,omitempty"`
+}
+
+// Signup defines model for Signup.
+type Signup struct {
+	DecidedAt *time.Time `json:"decided_at,omitempty"`
+	Detail    *string    `json:"detail,omitempty"`
+
+	// ExpiresAt When it is given up unless it is decided before.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	LogEpoch  int64      `json:"log_epoch"`
+
+	// Names As far as they are known. Of a sign-up that was rejected at once there are none.
+	Names     []SignupName `json:"names"`
+	Offset    int64        `json:"offset"`
+	Owner     *string      `json:"owner,omitempty"`
+	Partition int32        `json:"partition"`
+
+	// Reason Why the log rejects a claim. The list is closed.
+	Reason   *RejectionReason `json:"reason,omitempty"`
+	SignupID string           `json:"signup_id"`
+
+	// State What the log said of it, once and for all; `pending` before that.
+	State SignupState `json:"state"`
+}
+
+// SignupState What the log said of it, once and for all; `pending` before that.
+type SignupState string
+
+// SignupName defines model for SignupName.
+type SignupName struct {
+	// ClaimID Of the claim that the sign-up makes of the name.
+	ClaimID string `json:"claim_id"`
+
+	// Key The canonical form.
+	Key string `json:"key"`
+
+	// Name As typed; in a private space there is none.
+	Name *string `json:"name,omitempty"`
+
+	// Reason Why the log rejects a claim. The list is closed.
+	Reason *RejectionReason `json:"reason,omitempty"`
+	Space  string           `json:"space"`
+
+	// State `pending`: it has not answered. `reserved`: for the sign-up. `rejected`: it was in the way, `reason` says why. `registered` and `released`: what the decision made of it.
+	State SignupNameState `json:"state"`
+}
+
+// SignupNameState `pending`: it has not answered. `reserved`: for the sign-up. `rejected`: it was in the way, `reason` says why. `registered` and `released`: what the decision made of it.
+type SignupNameState string
+
+// SignupRequest defines model for SignupRequest.
+type SignupRequest struct {
+	Names []WantedName `json:"names"`
+
+	// Owner Who holds it, and asks for this.
+	//
+	// Examples: u-17
+	Owner Holder `json:"owner"`
+
+	// TTLSeconds How long the names may take to answer before the sign-up is given up; 60 unless said otherwise.
+	TTLSeconds *int64 `json:"ttl_seconds,omitempty"`
 }
 
 // TransferRequest defines model for TransferRequest.
@@ -706,6 +933,24 @@ type TransferRequest struct {
 	Owner Holder `json:"owner"`
 }
 
+// WantedName defines model for WantedName.
+type WantedName struct {
+	// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+	//
+	// Examples: {"email":"ada@example.com","tenant":"acme"}
+	Fields *Fields `json:"fields,omitempty"`
+
+	// Name The name as typed. In a private space it is the value, which is written nowhere, or the key that stands for it. It is needed, unless there are `fields`.
+	//
+	// Examples: Alice
+	Name *string `json:"name,omitempty"`
+
+	// Space The family of names; `username` unless said otherwise.
+	//
+	// Examples: username
+	Space *string `json:"space,omitempty"`
+}
+
 // WhyAsked Why it is done, for whoever reads the history; 1 to 500 bytes.
 //
 // Examples: ticket 4711
@@ -713,7 +958,7 @@ type WhyAsked = string
 
 // WithdrawRequest defines model for WithdrawRequest.
 type WithdrawRequest struct {
-	// Name What a claim is about that is not decided yet.
+	// Name What a claim is about that is not decided yet; in a private space the value, or its key.
 	//
 	// Examples: Alice
 	Name *string `json:"name,omitempty"`
@@ -1050,6 +1295,30 @@ type GetOwnerNamesParams struct {
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
+// CreateSignupParams defines parameters for CreateSignup.
+type CreateSignupParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// GetSignupParams defines parameters for GetSignup.
+type GetSignupParams struct {
+	// At Where in the log the sign-up is, `<partition>-<log epoch>-<offset>`.
+	At *string `form:"at,omitempty" json:"at,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+}
+
 // BlockNameJSONRequestBody defines body for BlockName for application/json ContentType.
 type BlockNameJSONRequestBody = AdminRequest
 
@@ -1062,6 +1331,9 @@ type AdminTransferNameJSONRequestBody = AdminTransferRequest
 // UnblockNameJSONRequestBody defines body for UnblockName for application/json ContentType.
 type UnblockNameJSONRequestBody = AdminRequest
 
+// EraseOwnerJSONRequestBody defines body for EraseOwner for application/json ContentType.
+type EraseOwnerJSONRequestBody = AdminRequest
+
 // CreateClaimJSONRequestBody defines body for CreateClaim for application/json ContentType.
 type CreateClaimJSONRequestBody = ClaimRequest
 
@@ -1073,6 +1345,9 @@ type ExtendClaimJSONRequestBody = ExtendRequest
 
 // WithdrawClaimJSONRequestBody defines body for WithdrawClaim for application/json ContentType.
 type WithdrawClaimJSONRequestBody = WithdrawRequest
+
+// CreateLookupJSONRequestBody defines body for CreateLookup for application/json ContentType.
+type CreateLookupJSONRequestBody = LookupRequest
 
 // DeactivateNameJSONRequestBody defines body for DeactivateName for application/json ContentType.
 type DeactivateNameJSONRequestBody = HolderRequest
@@ -1089,8 +1364,14 @@ type RenameNameJSONRequestBody = RenameRequest
 // TransferNameJSONRequestBody defines body for TransferName for application/json ContentType.
 type TransferNameJSONRequestBody = TransferRequest
 
+// CreateSignupJSONRequestBody defines body for CreateSignup for application/json ContentType.
+type CreateSignupJSONRequestBody = SignupRequest
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// GetErasure How far an erasure is
+	// (GET /v1/admin/erasures/{id})
+	GetErasure(w http.ResponseWriter, r *http.Request, id string)
 	// BlockName Block a name
 	// (POST /v1/admin/names/{space}/{name}/block)
 	BlockName(w http.ResponseWriter, r *http.Request, space SpaceInPath, name NameInPath, params BlockNameParams)
@@ -1103,6 +1384,9 @@ type ServerInterface interface {
 	// UnblockName Unblock a name
 	// (POST /v1/admin/names/{space}/{name}/unblock)
 	UnblockName(w http.ResponseWriter, r *http.Request, space SpaceInPath, name NameInPath, params UnblockNameParams)
+	// EraseOwner Erase an owner
+	// (POST /v1/admin/owners/{owner}/erase)
+	EraseOwner(w http.ResponseWriter, r *http.Request, owner string)
 	// CreateClaim Claim a name
 	// (POST /v1/claims)
 	CreateClaim(w http.ResponseWriter, r *http.Request, params CreateClaimParams)
@@ -1118,6 +1402,9 @@ type ServerInterface interface {
 	// WithdrawClaim Withdraw a claim
 	// (POST /v1/claims/{id}/withdraw)
 	WithdrawClaim(w http.ResponseWriter, r *http.Request, id ClaimID, params WithdrawClaimParams)
+	// CreateLookup Compute the key of a name
+	// (POST /v1/lookups)
+	CreateLookup(w http.ResponseWriter, r *http.Request)
 	// GetName Read who holds a name
 	// (GET /v1/names/{space}/{name})
 	GetName(w http.ResponseWriter, r *http.Request, space SpaceInPath, name NameInPath)
@@ -1142,6 +1429,12 @@ type ServerInterface interface {
 	// GetOwnerNames Read what an owner holds
 	// (GET /v1/owners/{owner}/names)
 	GetOwnerNames(w http.ResponseWriter, r *http.Request, owner string, params GetOwnerNamesParams)
+	// CreateSignup Take several names at once, or none
+	// (POST /v1/signups)
+	CreateSignup(w http.ResponseWriter, r *http.Request, params CreateSignupParams)
+	// GetSignup Read what became of a sign-up
+	// (GET /v1/signups/{id})
+	GetSignup(w http.ResponseWriter, r *http.Request, id ClaimID, params GetSignupParams)
 }
 
 // ServerInterfaceWrapper converts contexts to parameters.
@@ -1152,6 +1445,32 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(http.Handler) http.Handler
+
+// GetErasure operation middleware
+func (siw *ServerInterfaceWrapper) GetErasure(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetErasure(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
 
 // BlockName operation middleware
 func (siw *ServerInterfaceWrapper) BlockName(w http.ResponseWriter, r *http.Request) {
@@ -1646,6 +1965,32 @@ func (siw *ServerInterfaceWrapper) UnblockName(w http.ResponseWriter, r *http.Re
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.UnblockName(w, r, space, name, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// EraseOwner operation middleware
+func (siw *ServerInterfaceWrapper) EraseOwner(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "owner" -------------
+	var owner string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "owner", r.PathValue("owner"), &owner, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "owner", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.EraseOwner(w, r, owner)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -2179,6 +2524,20 @@ func (siw *ServerInterfaceWrapper) WithdrawClaim(w http.ResponseWriter, r *http.
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.WithdrawClaim(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CreateLookup operation middleware
+func (siw *ServerInterfaceWrapper) CreateLookup(w http.ResponseWriter, r *http.Request) {
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateLookup(w, r)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -3030,6 +3389,167 @@ func (siw *ServerInterfaceWrapper) GetOwnerNames(w http.ResponseWriter, r *http.
 	handler.ServeHTTP(w, r)
 }
 
+// CreateSignup operation middleware
+func (siw *ServerInterfaceWrapper) CreateSignup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateSignupParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
+	// ------------- Optional header parameter "traceparent" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("traceparent")]; found {
+		var Traceparent Traceparent
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "traceparent", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "traceparent", valueList[0], &Traceparent, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "traceparent", Err: err})
+			return
+		}
+
+		params.Traceparent = &Traceparent
+
+	}
+
+	// ------------- Optional header parameter "tracestate" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("tracestate")]; found {
+		var Tracestate Tracestate
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "tracestate", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "tracestate", valueList[0], &Tracestate, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "tracestate", Err: err})
+			return
+		}
+
+		params.Tracestate = &Tracestate
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CreateSignup(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetSignup operation middleware
+func (siw *ServerInterfaceWrapper) GetSignup(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ClaimID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetSignupParams
+
+	// ------------- Optional query parameter "at" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "at", r.URL.Query(), &params.At, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "at"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "at", Err: err})
+		}
+		return
+	}
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Prefer", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Prefer", Err: err})
+			return
+		}
+
+		params.Prefer = &Prefer
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSignup(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
 type UnescapedCookieParamError struct {
 	ParamName string
 	Err       error
@@ -3155,6 +3675,9 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/claims/{id}/confirm", wrapper.ConfirmClaim)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/claims/{id}/extend", wrapper.ExtendClaim)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/claims/{id}/withdraw", wrapper.WithdrawClaim)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/lookups", wrapper.CreateLookup)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/signups", wrapper.CreateSignup)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/signups/{id}", wrapper.GetSignup)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/names/{space}/{name}", wrapper.GetName)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/names/{space}/{name}/release", wrapper.ReleaseName)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/names/{space}/{name}/rename", wrapper.RenameName)
@@ -3162,6 +3685,8 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/names/{space}/{name}/deactivate", wrapper.DeactivateName)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/names/{space}/{name}/reactivate", wrapper.ReactivateName)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/names/{space}/{name}/history", wrapper.GetHistory)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/admin/owners/{owner}/erase", wrapper.EraseOwner)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/admin/erasures/{id}", wrapper.GetErasure)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/v1/owners/{owner}/names", wrapper.GetOwnerNames)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/admin/names/{space}/{name}/release", wrapper.AdminReleaseName)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/v1/admin/names/{space}/{name}/transfer", wrapper.AdminTransferName)
@@ -3274,6 +3799,174 @@ type VersionConflictApplicationProblemPlusJSONResponse struct {
 	Body Problem
 
 	Headers VersionConflictResponseHeaders
+}
+
+type GetErasureRequestObject struct {
+	ID string `json:"id"`
+}
+
+type GetErasureResponseObject interface {
+	VisitGetErasureResponse(w http.ResponseWriter) error
+}
+
+type GetErasure200JSONResponse ErasureReport
+
+func (response GetErasure200JSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure400ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure401ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure403ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure404ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure429ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure500ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure501ApplicationProblemPlusJSONResponse struct {
+	UnconfiguredApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure501ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(501)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasure503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetErasure503ApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type BlockNameRequestObject struct {
@@ -4424,6 +5117,233 @@ type UnblockName503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UnblockName503ApplicationProblemPlusJSONResponse) VisitUnblockNameResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwnerRequestObject struct {
+	Owner string `json:"owner"`
+	Body  *EraseOwnerJSONRequestBody
+}
+
+type EraseOwnerResponseObject interface {
+	VisitEraseOwnerResponse(w http.ResponseWriter) error
+}
+
+type EraseOwner202ResponseHeaders struct {
+	Location *string
+}
+
+type EraseOwner202JSONResponse struct {
+	Body    ErasureReport
+	Headers EraseOwner202ResponseHeaders
+}
+
+func (response EraseOwner202JSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner400ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner401ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner403ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner404ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner413ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner415ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner422ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner429ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner500ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner501ApplicationProblemPlusJSONResponse struct {
+	UnconfiguredApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner501ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(501)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EraseOwner503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response EraseOwner503ApplicationProblemPlusJSONResponse) VisitEraseOwnerResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5712,6 +6632,181 @@ type WithdrawClaim503ApplicationProblemPlusJSONResponse struct {
 }
 
 func (response WithdrawClaim503ApplicationProblemPlusJSONResponse) VisitWithdrawClaimResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookupRequestObject struct {
+	Body *CreateLookupJSONRequestBody
+}
+
+type CreateLookupResponseObject interface {
+	VisitCreateLookupResponse(w http.ResponseWriter) error
+}
+
+type CreateLookup200JSONResponse NameKey
+
+func (response CreateLookup200JSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup400ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup401ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup403ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup413ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup415ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup422ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup429ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup500ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateLookup503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response CreateLookup503ApplicationProblemPlusJSONResponse) VisitCreateLookupResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -7610,8 +8705,445 @@ func (response GetOwnerNames503ApplicationProblemPlusJSONResponse) VisitGetOwner
 	return err
 }
 
+type CreateSignupRequestObject struct {
+	Params CreateSignupParams
+	Body   *CreateSignupJSONRequestBody
+}
+
+type CreateSignupResponseObject interface {
+	VisitCreateSignupResponse(w http.ResponseWriter) error
+}
+
+type CreateSignup201ResponseHeaders struct {
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+type CreateSignup201JSONResponse struct {
+	Body    Signup
+	Headers CreateSignup201ResponseHeaders
+}
+
+func (response CreateSignup201JSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup202ResponseHeaders struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+type CreateSignup202JSONResponse struct {
+	Body    Signup
+	Headers CreateSignup202ResponseHeaders
+}
+
+func (response CreateSignup202JSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup400ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup401ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup403ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup404ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup409ApplicationProblemPlusJSONResponse struct {
+	RejectedApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup409ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(409)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup413ApplicationProblemPlusJSONResponse struct {
+	TooLargeApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup413ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(413)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup415ApplicationProblemPlusJSONResponse struct {
+	UnsupportedMediaTypeApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup415ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(415)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup422ApplicationProblemPlusJSONResponse struct {
+	InvalidApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup422ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(422)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup429ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup500ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateSignup503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response CreateSignup503ApplicationProblemPlusJSONResponse) VisitCreateSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignupRequestObject struct {
+	ID     ClaimID `json:"id"`
+	Params GetSignupParams
+}
+
+type GetSignupResponseObject interface {
+	VisitGetSignupResponse(w http.ResponseWriter) error
+}
+
+type GetSignup200ResponseHeaders struct {
+	PreferenceApplied *string
+	RetryAfter        *int
+}
+
+type GetSignup200JSONResponse struct {
+	Body    Signup
+	Headers GetSignup200ResponseHeaders
+}
+
+func (response GetSignup200JSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup400ApplicationProblemPlusJSONResponse struct {
+	BadRequestApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup400ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(400)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup401ApplicationProblemPlusJSONResponse struct {
+	UnauthenticatedApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup401ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("WWW-Authenticate", fmt.Sprint(response.Headers.WWWAuthenticate))
+	w.WriteHeader(401)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup403ApplicationProblemPlusJSONResponse struct {
+	ForbiddenApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup403ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(403)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup404ApplicationProblemPlusJSONResponse struct {
+	NotFoundApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup404ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	if response.Headers.IdempotentReplayed != nil {
+		w.Header().Set("Idempotent-Replayed", fmt.Sprint(*response.Headers.IdempotentReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
+	w.WriteHeader(404)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup429ApplicationProblemPlusJSONResponse struct {
+	RateLimitedApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup429ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(429)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup500ApplicationProblemPlusJSONResponse struct {
+	InternalApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup500ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(500)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignup503ApplicationProblemPlusJSONResponse struct {
+	UnavailableApplicationProblemPlusJSONResponse
+}
+
+func (response GetSignup503ApplicationProblemPlusJSONResponse) VisitGetSignupResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Retry-After", fmt.Sprint(response.Headers.RetryAfter))
+	w.WriteHeader(503)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// GetErasure How far an erasure is
+	// (GET /v1/admin/erasures/{id})
+	GetErasure(ctx context.Context, request GetErasureRequestObject) (GetErasureResponseObject, error)
 	// BlockName Block a name
 	// (POST /v1/admin/names/{space}/{name}/block)
 	BlockName(ctx context.Context, request BlockNameRequestObject) (BlockNameResponseObject, error)
@@ -7624,6 +9156,9 @@ type StrictServerInterface interface {
 	// UnblockName Unblock a name
 	// (POST /v1/admin/names/{space}/{name}/unblock)
 	UnblockName(ctx context.Context, request UnblockNameRequestObject) (UnblockNameResponseObject, error)
+	// EraseOwner Erase an owner
+	// (POST /v1/admin/owners/{owner}/erase)
+	EraseOwner(ctx context.Context, request EraseOwnerRequestObject) (EraseOwnerResponseObject, error)
 	// CreateClaim Claim a name
 	// (POST /v1/claims)
 	CreateClaim(ctx context.Context, request CreateClaimRequestObject) (CreateClaimResponseObject, error)
@@ -7639,6 +9174,9 @@ type StrictServerInterface interface {
 	// WithdrawClaim Withdraw a claim
 	// (POST /v1/claims/{id}/withdraw)
 	WithdrawClaim(ctx context.Context, request WithdrawClaimRequestObject) (WithdrawClaimResponseObject, error)
+	// CreateLookup Compute the key of a name
+	// (POST /v1/lookups)
+	CreateLookup(ctx context.Context, request CreateLookupRequestObject) (CreateLookupResponseObject, error)
 	// GetName Read who holds a name
 	// (GET /v1/names/{space}/{name})
 	GetName(ctx context.Context, request GetNameRequestObject) (GetNameResponseObject, error)
@@ -7663,6 +9201,12 @@ type StrictServerInterface interface {
 	// GetOwnerNames Read what an owner holds
 	// (GET /v1/owners/{owner}/names)
 	GetOwnerNames(ctx context.Context, request GetOwnerNamesRequestObject) (GetOwnerNamesResponseObject, error)
+	// CreateSignup Take several names at once, or none
+	// (POST /v1/signups)
+	CreateSignup(ctx context.Context, request CreateSignupRequestObject) (CreateSignupResponseObject, error)
+	// GetSignup Read what became of a sign-up
+	// (GET /v1/signups/{id})
+	GetSignup(ctx context.Context, request GetSignupRequestObject) (GetSignupResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx context.Context, w http.ResponseWriter, r *http.Request, request any) (any, error)
@@ -7702,6 +9246,32 @@ type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
 	options     StrictHTTPServerOptions
+}
+
+// GetErasure operation middleware
+func (sh *strictHandler) GetErasure(w http.ResponseWriter, r *http.Request, id string) {
+	var request GetErasureRequestObject
+
+	request.ID = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetErasure(ctx, request.(GetErasureRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetErasure")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetErasureResponseObject); ok {
+		if err := validResponse.VisitGetErasureResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
 }
 
 // BlockName operation middleware
@@ -7837,6 +9407,39 @@ func (sh *strictHandler) UnblockName(w http.ResponseWriter, r *http.Request, spa
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UnblockNameResponseObject); ok {
 		if err := validResponse.VisitUnblockNameResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// EraseOwner operation middleware
+func (sh *strictHandler) EraseOwner(w http.ResponseWriter, r *http.Request, owner string) {
+	var request EraseOwnerRequestObject
+
+	request.Owner = owner
+
+	var body EraseOwnerJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.EraseOwner(ctx, request.(EraseOwnerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EraseOwner")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(EraseOwnerResponseObject); ok {
+		if err := validResponse.VisitEraseOwnerResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -7999,6 +9602,37 @@ func (sh *strictHandler) WithdrawClaim(w http.ResponseWriter, r *http.Request, i
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(WithdrawClaimResponseObject); ok {
 		if err := validResponse.VisitWithdrawClaimResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateLookup operation middleware
+func (sh *strictHandler) CreateLookup(w http.ResponseWriter, r *http.Request) {
+	var request CreateLookupRequestObject
+
+	var body CreateLookupJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateLookup(ctx, request.(CreateLookupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateLookup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateLookupResponseObject); ok {
+		if err := validResponse.VisitCreateLookupResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -8256,6 +9890,66 @@ func (sh *strictHandler) GetOwnerNames(w http.ResponseWriter, r *http.Request, o
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(GetOwnerNamesResponseObject); ok {
 		if err := validResponse.VisitGetOwnerNamesResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateSignup operation middleware
+func (sh *strictHandler) CreateSignup(w http.ResponseWriter, r *http.Request, params CreateSignupParams) {
+	var request CreateSignupRequestObject
+
+	request.Params = params
+
+	var body CreateSignupJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateSignup(ctx, request.(CreateSignupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateSignup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CreateSignupResponseObject); ok {
+		if err := validResponse.VisitCreateSignupResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetSignup operation middleware
+func (sh *strictHandler) GetSignup(w http.ResponseWriter, r *http.Request, id ClaimID, params GetSignupParams) {
+	var request GetSignupRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSignup(ctx, request.(GetSignupRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSignup")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetSignupResponseObject); ok {
+		if err := validResponse.VisitGetSignupResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

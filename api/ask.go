@@ -109,7 +109,7 @@ func (c *Claimer) ask(ctx context.Context, a *asking, wait time.Duration) (Resul
 			if !c.same(a, o.RequestHash) {
 				return Result{}, &Refused{Reason: IdempotencyMismatch, ClaimID: a.id}
 			}
-			result.Replayed = elsewhere(ctx, pub, published, &o, partition)
+			result.Replayed = elsewhere(ctx, pub, published, &o, partition, known.LogEpoch)
 		}
 		if result.Replayed {
 			c.metrics.replays.Inc()
@@ -144,8 +144,7 @@ func (c *Claimer) same(a *asking, hash claims.Hash) bool {
 			return true
 		}
 		// By the policy that the log had come to it may have been no name, or of no space: then it counts as it was typed.
-		_, spelling := body.Name()
-		typed := names.Ref{Space: a.ref.Space, Key: names.Key(a.ref.String() + "\x00" + spelling)}
+		typed := names.Ref{Space: a.ref.Space, Key: names.Key(a.ref.String() + "\x00" + claims.Asked(body))}
 		return claims.HashOf(body, typed, a.principal, policies) == hash || claims.HashOf(body, typed, a.principal, nil) == hash
 	}
 	if asks(a.body) {
@@ -228,7 +227,7 @@ func (c *Claimer) leave(ctx context.Context, patience time.Duration, pub Publica
 // elsewhere reports whether an outcome is that of another record than ours: of an earlier one, where ours is its copy or
 // was not written. The acknowledgement that tells is there before the outcome, but for few; it is waited for a moment,
 // unless the wait for it has ended with an error.
-func elsewhere(ctx context.Context, pub Publication, published error, o *registrations.Outcome, partition int32) bool {
+func elsewhere(ctx context.Context, pub Publication, published error, o *registrations.Outcome, partition int32, logEpoch int64) bool {
 	if o.Partition != partition {
 		return true
 	}
@@ -242,6 +241,9 @@ func elsewhere(ctx context.Context, pub Publication, published error, o *registr
 		case <-ctx.Done():
 		case <-timer.C:
 		}
+	}
+	if o.Request == signupShort { // it is decided by what comes behind it: only one that was there before is not ours
+		return errors.Is(err, ErrNotPublished) || err == nil && (o.LogEpoch < logEpoch || o.LogEpoch == logEpoch && o.Offset < offset)
 	}
 	return errors.Is(err, ErrNotPublished) || err == nil && o.Offset != offset
 }

@@ -32,7 +32,7 @@ func TestBadBody(t *testing.T) {
 			{"UTF-16", "\xff\xfe{\x00}\x00", 400, "bad_request", "body"},
 
 			{"unknown field", `{"name":"Alice","owner":"u","colour":"red"}`, 400, "bad_request", "colour"},
-			{"a field of a later version", `{"name":"Alice","owner":"u","fields":{}}`, 400, "bad_request", "fields"},
+			{"a field of a later version", `{"name":"Alice","owner":"u","colour":{}}`, 400, "bad_request", "colour"},
 			{"replaces with a field too many", `{"name":"Alice","owner":"u","replaces":{"name":"Bob","owner":"v"}}`, 400, "bad_request", "replaces.owner"},
 			{"replaces that is a string", `{"name":"Alice","owner":"u","replaces":"Bob"}`, 400, "bad_request", "replaces"},
 			{"a ttl that is a string", `{"name":"Alice","owner":"u","mode":"reserve","ttl_seconds":"60"}`, 400, "bad_request", "ttl_seconds"},

@@ -129,19 +129,31 @@ func syntaxError(err error) error {
 	return badRequest(field, fmt.Sprintf("is not JSON, at byte %d", syntactic.ByteOffset))
 }
 
-// fieldAt spells a place in the body as its field: metadata.source.
+// fieldAt spells a place in the body as its field: metadata.source. What is among the fields of a private space is not
+// repeated: it may be what must not be written down.
 func fieldAt(p jsontext.Pointer) string {
 	var b strings.Builder
 	for name := range p.Tokens() {
 		if b.Len() > 0 {
 			b.WriteByte('.')
 		}
-		b.WriteString(strings.ToValidUTF8(strings.ReplaceAll(name, "\x00", "\uFFFD"), "\uFFFD"))
+		b.WriteString(shownField(name))
+		if name == "fields" {
+			break
+		}
 	}
 	if b.Len() == 0 {
 		return wholeBody
 	}
 	return b.String()
+}
+
+// shownField is the name of a field, or of a parameter, as it is told to whoever sent it: not what is clearly the value.
+func shownField(name string) string {
+	if len(name) > 64 || strings.Contains(name, "@") {
+		return "(no field's name)"
+	}
+	return strings.ToValidUTF8(strings.ReplaceAll(name, "\x00", "\uFFFD"), "\uFFFD")
 }
 
 // typeName says what a field should be.

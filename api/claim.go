@@ -28,6 +28,9 @@ func (c *Claimer) shortestTTL() time.Duration { return 2 * c.cfg.ClockBound }
 // ask for what it returns.
 func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait time.Duration) (Result, error) {
 	policies := c.Policies()
+	if err := c.conceal(policies, &r); err != nil {
+		return Result{}, err
+	}
 	r.once = c.replacesOnce(ctx, policies, &r)
 	claim, ref, refusal := r.check(policies, c.shortestTTL(), wait)
 	if refusal != nil && (claim == nil || !r.repeatable()) {
@@ -86,7 +89,7 @@ func (c *Claimer) Claim(ctx context.Context, principal string, r Request, wait t
 // advice: what cannot go well is refused before anything is published. Of a claim that was decided before it returns the
 // outcome: the name that it replaced is somebody else's by now.
 func (c *Claimer) replacing(ctx context.Context, a *asking, claim *claims.UsernameClaimed) (*Result, error) {
-	look, err := c.Look(ctx, claim.Space, claim.Replaces.Name)
+	look, err := c.Look(ctx, claim.Space, claim.Replaces.Asked())
 	if err != nil {
 		return nil, err
 	}
@@ -149,9 +152,9 @@ func withdrawalID(claim uuid.UUID) uuid.UUID {
 
 // withdraw undoes a claim whose wait has run out. Where that cannot be published, the claim is pending still.
 func (c *Claimer) withdraw(ctx context.Context, claim *asking, pending Result) (Result, error) {
+	subject := claims.About{Space: claim.ref.Space, Spelling: pending.Name, Key: claims.KeyOf(claim.body), Deadline: c.deadline(decideWithin)}
 	body := &claims.WithdrawRequested{
-		About:   claims.About{Space: claim.ref.Space, Spelling: pending.Name, Deadline: c.deadline(decideWithin)},
-		ClaimID: claim.id, Owner: pending.Owner,
+		About: subject, ClaimID: claim.id, Owner: pending.Owner,
 	}
 	w, err := c.ask(ctx, &asking{
 		principal: claim.principal, body: body, ref: claim.ref, id: withdrawalID(claim.id), repeatable: true, trace: claim.trace,

@@ -30,9 +30,13 @@ type ClaimerConfig struct {
 	Check func(partition int32) error
 	// ClockBound is how far a producer's clock may run ahead of the brokers': what deadlines allow for. Defaults to 10 s.
 	ClockBound time.Duration
+	// Peppers are what the keys of private spaces are made with. What needs one that is missing, or another, is refused.
+	Peppers names.Peppers
 	// Sign signs requests. All are: where every request has to be, from some record on, nobody hears of it in time.
 	// Without it none is, and those of actors are refused.
 	Sign func(cloudevents.Record) cloudevents.Record
+	// Erasure is what erasures need; without it they are refused.
+	Erasure ErasureConfig
 	// Now is the clock of ce_time and of deadlines. Defaults to time.Now.
 	Now func() time.Time
 	// NewID makes the ids of claims that come without one. Defaults to random ones of version 7.
@@ -89,7 +93,7 @@ func NewClaimer(cfg ClaimerConfig, c Claims, lookup Lookup, waiter *registration
 	}
 	return &Claimer{
 		cfg: cfg, claims: c, lookup: lookup, waiter: waiter,
-		standings: standings{lookup: lookup, log: cfg.Log, start: cfg.Policies, pinned: cfg.Partitions},
+		standings: standings{lookup: lookup, log: cfg.Log, start: cfg.Policies, pinned: cfg.Partitions, peppers: cfg.Peppers},
 		metrics:   newClaimerMetrics(cfg.Registerer, waiter),
 	}, nil
 }

@@ -51,6 +51,9 @@ func problemOf(err error) (Problem, http.Header) {
 	if refused.ClaimID != uuid.Nil {
 		p.ClaimID, p.RequestID = new(refused.ClaimID.String()), new(refused.ClaimID.String())
 		p.Instance = new(claimPath(refused.ClaimID, nil))
+		if refused.Signup {
+			p.Instance = new(signupPath(refused.ClaimID, nil))
+		}
 	}
 	if refused.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(retryAfter(refused.RetryAfter)))
@@ -70,7 +73,7 @@ func rejectionOf(r *rejectedError, h http.Header) Problem {
 	k := kinds[Reason(o.Reason)]
 	p := Problem{
 		Type: "/problems/" + string(o.Reason), Title: k.title, Status: int32(k.rejected), Reason: string(o.Reason),
-		ClaimID: new(r.about()), RequestID: new(r.RequestID.String()), Instance: new(claimPath(r.RequestID, nil)),
+		ClaimID: new(r.about()), RequestID: new(r.RequestID.String()), Instance: new(r.path()),
 	}
 	if k.rejected == 0 { // a reason of a later version of the processor
 		p.Status, p.Title = http.StatusConflict, "The claim was rejected"

@@ -114,7 +114,7 @@ func (h *handlers) GetName(ctx context.Context, r GetNameRequestObject) (GetName
 // nameOf is how a name reads. Who holds it is left out where the key does not cover that owner.
 func nameOf(look *Look, principal *auth.Principal) Name {
 	name := Name{
-		Space: string(look.Ref.Space), Key: string(look.Ref.Key), Name: look.Name,
+		Space: string(look.Ref.Space), Key: string(look.Ref.Key), Name: optional(look.Name),
 		Available: look.Reason == "", Reason: optional(RejectionReason(look.Reason)),
 		State: NameState(look.State), Version: look.Version,
 	}
@@ -133,9 +133,11 @@ func nameOf(look *Look, principal *auth.Principal) Name {
 func requestOf(r *CreateClaimRequestObject) (Request, error) {
 	b := r.Body
 	request := Request{
-		Space: names.Username, Name: b.Name, Owner: b.Owner, Mode: claims.ModeRegister, Metadata: b.Metadata,
+		Space: names.Username, Owner: b.Owner, Mode: claims.ModeRegister, Metadata: b.Metadata,
 		Trace: traceHeaders(r.Params.Traceparent, r.Params.Tracestate),
 	}
+	value := valueOf(b.Name, b.Fields)
+	request.Name, request.Fields = value.Name, value.Fields
 	var err error
 	if request.IdempotencyKey, err = idempotencyKey(r.Params.IdempotencyKey); err != nil {
 		return Request{}, err

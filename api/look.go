@@ -25,6 +25,9 @@ func (c *Claimer) Look(ctx context.Context, space names.Space, name string) (Loo
 		}
 	}
 	look := Look{Ref: ref, Name: name}
+	if policy != nil && policy.Private != nil {
+		look.Name = "" // it was the key
+	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	var err error

@@ -38,7 +38,7 @@ func (c *Claimer) repeated(ctx context.Context, a *asking, refusal error) (Resul
 	if claim, ok := a.body.(*claims.UsernameClaimed); ok && claim.Replaces != nil && claim.Replaces.Version == 0 {
 		reading, cancel := context.WithTimeout(ctx, readTimeout)
 		defer cancel()
-		key, _ := c.Policies()[a.ref.Space].HeldKey(claim.Replaces.Name) // it was checked
+		key, _ := c.Policies()[a.ref.Space].HeldKey(claim.Replaces.Asked()) // it was checked
 		replaced, err := c.lookup.Name(reading, names.Ref{Space: a.ref.Space, Key: key})
 		if err != nil {
 			return Result{}, unavailable(err)

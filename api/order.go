@@ -65,8 +65,7 @@ func (c *Claimer) Order(ctx context.Context, principal string, o Order, wait tim
 		a.id = c.cfg.NewID()
 	} else {
 		claim, _ := subject(o.Body)
-		_, name := o.Body.Name()
-		a.id = derivedID(principal, o.operation(), claimPart(claim), meant(c.Policies(), ref, name), o.IdempotencyKey)
+		a.id = derivedID(principal, o.operation(), claimPart(claim), meant(c.Policies(), ref, claims.Asked(o.Body)), o.IdempotencyKey)
 		a.repeatable = true
 	}
 	var result Result
@@ -124,7 +123,8 @@ func actorOf(body claims.Body) string {
 // claim that it undoes may be undecided still. The error says that this cannot be looked up.
 func (c *Claimer) check(ctx context.Context, o *Order) (names.Ref, *findings, error) {
 	policies := c.Policies()
-	space, spelling := o.Body.Name()
+	space, _ := o.Body.Name()
+	spelling := claims.Asked(o.Body)
 	found := newFindings()
 	ref, policy := found.name(policies, space, spelling)
 	if refusal := found.refused(); refusal != nil && !found.lasting {
@@ -181,6 +181,8 @@ func subject(body claims.Body) (claim uuid.UUID, owner string) {
 	switch b := body.(type) {
 	case *claims.UsernameClaimed:
 		return uuid.Nil, b.Owner
+	case *claims.SignupRequested:
+		return uuid.Nil, b.Owner
 	case *claims.ConfirmRequested:
 		return b.ClaimID, b.Owner
 	case *claims.ExtendRequested:
@@ -211,9 +213,14 @@ func claimPart(claim uuid.UUID) string {
 // yet is taken to be about that: also one that nobody could claim now, which it may have been claimed before. The error is a
 // *Refused; also then the space is that of the claim, where there is one.
 func (c *Claimer) Claimed(ctx context.Context, id uuid.UUID, space names.Space, name string) (claims.About, error) {
-	about := claims.About{Space: space, Spelling: name, Deadline: c.deadline(decideWithin)}
+	about := c.about(space, name)
 	var want names.Ref
 	if name != "" {
+		var err error
+		if name, err = c.concealed(c.Policies(), space, names.Value{Name: name}); err != nil {
+			return about, err
+		}
+		about = c.about(space, name)
 		found := newFindings()
 		if want, _ = found.name(c.Policies(), space, name); found.lasting {
 			return about, found.refused()
@@ -239,12 +246,17 @@ func (c *Claimer) Claimed(ctx context.Context, id uuid.UUID, space names.Space, 
 	case claim == nil:
 		return about, &Refused{Reason: UnknownClaim, RetryAfter: time.Second, Detail: "there is no such claim, or it is not decided yet"}
 	}
-	about.Space, about.Spelling = claim.Ref.Space, claim.Name
+	about.Space, about.Spelling, about.Key = claim.Ref.Space, claim.Name, ""
 	if claim.Request != "" {
 		return about, &Refused{Reason: UnknownClaim, Detail: "the id is that of another request, not of a claim"}
 	}
 	if p := c.Policies()[about.Space]; p != nil {
-		if key, err := p.HeldKey(about.Spelling); err == nil && key == claim.Ref.Key {
+		asked := about.Spelling
+		if p.Private != nil {
+			about.Spelling, about.Key = "", claim.Ref.Key
+			asked = string(about.Key)
+		}
+		if key, err := p.HeldKey(asked); err == nil && key == claim.Ref.Key {
 			return about, nil
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
@@ -86,7 +87,8 @@ func (h *handlers) RenameName(ctx context.Context, r RenameNameRequestObject) (R
 
 // forEver is a request that is decided however late.
 func forEver(about claims.About) claims.About {
-	return claims.About{Space: about.Space, Spelling: about.Spelling}
+	about.Deadline = time.Time{}
+	return about
 }
 
 // ofClaim asks for something about a claim. What that is about is looked up, unless the caller says and it is not decided
@@ -121,7 +123,7 @@ func (h *handlers) ofClaim(ctx context.Context, path string, params ConfirmClaim
 	about, err := h.claimer.Claimed(ctx, id, in, as)
 	var refused *Refused
 	switch {
-	case errors.As(err, &refused) && refused.Reason == UnknownClaim && about.Spelling != "" && !principal.InSpace(string(about.Space)):
+	case errors.As(err, &refused) && refused.Reason == UnknownClaim && about.Spelling+string(about.Key) != "" && !principal.InSpace(string(about.Space)):
 		return nil, otherSpace // what there is in it is not for this key to hear
 	case err != nil:
 		return nil, err
@@ -139,7 +141,7 @@ func (h *handlers) ofName(ctx context.Context, space, name string, params Releas
 	if err != nil {
 		return nil, err
 	}
-	about := claims.About{Space: names.Space(space), Spelling: name, Deadline: h.claimer.deadline(decideWithin)}
+	about := h.claimer.about(names.Space(space), name)
 	reply, err := h.order(ctx, Order{Body: body(about, version)}, params)
 	if err != nil {
 		return nil, inPath(err)

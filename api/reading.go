@@ -58,7 +58,7 @@ func entryOf(e *Entry, principal *auth.Principal) HistoryEntry {
 		Partition: e.Partition, LogEpoch: e.LogEpoch, Offset: e.Offset,
 	}
 	if principal.ForOwner(e.Owner) {
-		told.Owner, told.Actor, told.Reason = optional(e.Owner), optional(e.Actor), optional(e.Why)
+		told.Name, told.Owner, told.Actor, told.Reason = optional(e.Name), optional(e.Owner), optional(e.Actor), optional(e.Why)
 		told.RequestID = new(e.RequestID.String())
 	}
 	return told

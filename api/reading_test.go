@@ -29,6 +29,9 @@ func TestHistory(t *testing.T) {
 		if first["request_id"] != id || first["at"] != "2026-11-21T10:00:00.123Z" || first["log_epoch"] != 3.0 || first["offset"] != 0.0 {
 			t.Errorf("the first is %v", first)
 		}
+		if first["name"] != "Alice" || a.entry(2)["name"] != "Alice" || fifth["name"] != nil {
+			t.Errorf("they are of %v, %v and %v", first["name"], a.entry(2)["name"], fifth["name"])
+		}
 		if fifth["request_id"] != block || a.entry(3)["request_id"] != block {
 			t.Errorf("the block is %v", fifth)
 		}
@@ -197,7 +200,8 @@ func TestReadingByKey(t *testing.T) {
 		w.claim(`{"space":"handle","name":"alma","owner":"u-19"}`, ops).is(201, "")
 		const path = nameOfAlice + "/history"
 		a := w.get(path, half).is(200, "").entries("1 Accepted u-17", "2 Transferred -", "3 Released -", "4 Accepted u-19")
-		if strings.Contains(a.text, "ada") || strings.Contains(a.text, "v-18") || strings.Contains(a.text, "4711") || a.entry(1)["request_id"] != nil || a.entry(0)["request_id"] == nil {
+		if strings.Contains(a.text, "ada") || strings.Contains(a.text, "v-18") || strings.Contains(a.text, "4711") || a.entry(1)["request_id"] != nil || a.entry(0)["request_id"] == nil ||
+			a.entry(1)["name"] != nil || a.entry(0)["name"] == nil {
 			t.Errorf("it tells %s", a.text)
 		}
 		w.get(path, ops).is(200, "").entries("1 Accepted u-17", "2 Transferred v-18", "3 Released v-18 by ada: ticket 4711", "4 Accepted u-19")

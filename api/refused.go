@@ -54,6 +54,8 @@ type Refused struct {
 	Errors []FieldError
 	// ClaimID is the request that may be, or is, in the log.
 	ClaimID uuid.UUID
+	// Signup: that request is a sign-up, and is read as one.
+	Signup bool
 	// CurrentVersion is what the name has, of AnotherVersion.
 	CurrentVersion *int64
 	// RetryAfter is when it may go better; zero where it will not.

@@ -13,7 +13,8 @@ import (
 // Request is a claim as a caller asks for it.
 type Request struct {
 	Space           names.Space
-	Name            string // as typed
+	Name            string            // as typed; in a private space the value or its key
+	Fields          map[string]string // of a private space, in place of a name
 	Owner           string
 	Mode            claims.Mode
 	TTLSeconds      *int64
@@ -37,6 +38,8 @@ type Request struct {
 
 	// once: what it replaces could not be claimed now, and was held under an earlier policy.
 	once bool
+	// unfit: nothing can be asked for by what it says in place of a name.
+	unfit *Refused
 }
 
 // Replaced is the name that a claim replaces. Without a version it is the one that it has now.
@@ -59,13 +62,19 @@ func (r *Request) operation() string {
 // a *Refused. With a claim beside it, the request may have been right under an earlier policy.
 func (r *Request) check(policies names.Policies, shortest, wait time.Duration) (*claims.UsernameClaimed, names.Ref, error) {
 	found := newFindings()
-	ref, policy := found.name(policies, r.Space, r.Name)
+	ref, policy := names.Ref{Space: r.Space}, policies[r.Space]
+	if r.unfit != nil {
+		found.reason, found.errors, found.lasting = r.unfit.Reason, r.unfit.Errors, true
+	} else {
+		ref, policy = found.name(policies, r.Space, r.Name)
+	}
 	if len(found.errors) == 0 && policy.IsReserved(ref.Key) {
 		found.reason = ReservedWord
 		found.add("name", "is reserved")
 	}
+	asked := about(policies, r.Space, r.Name)
 	claim := &claims.UsernameClaimed{
-		Space: r.Space, Spelling: r.Name, Owner: r.Owner, Mode: r.Mode, TTLSeconds: r.TTLSeconds,
+		Space: r.Space, Spelling: asked.Spelling, Key: asked.Key, Owner: r.Owner, Mode: r.Mode, TTLSeconds: r.TTLSeconds,
 		ExpectedVersion: r.ExpectedVersion, OnConflict: r.OnConflict, Metadata: r.Metadata,
 	}
 	r.checkFields(claim, policy, shortest, found)
@@ -107,6 +116,9 @@ func (r *Request) fields(err error) error {
 // checkReplaces checks what is given up. A version that is left out is 0 until it is looked up.
 func (r *Request) checkReplaces(ref names.Ref, policy *names.Policy, found *findings) *claims.Replaces {
 	replaces := &claims.Replaces{Name: r.Replaces.Name}
+	if policy != nil && policy.Private != nil {
+		replaces = &claims.Replaces{Key: names.Key(r.Replaces.Name)}
+	}
 	if v := r.Replaces.Version; v != nil {
 		if replaces.Version = *v; *v < 1 {
 			found.field("replaces.version", "must be 1 or more")
@@ -119,14 +131,14 @@ func (r *Request) checkReplaces(ref names.Ref, policy *names.Policy, found *find
 	if r.once {
 		name = policy.HeldKey
 	}
-	key, err := name(replaces.Name)
-	_, never := policy.HeldKey(replaces.Name)
+	key, err := name(replaces.Asked())
+	_, never := policy.HeldKey(replaces.Asked())
 	switch {
 	case never != nil:
 		found.field("replaces.name", err.Error())
 	case err != nil:
 		found.byPolicy("replaces.name", err.Error())
-	case key == ref.Key && r.Mode == claims.ModeReserve && !onlyAlike(policy, replaces.Name, r.Name):
+	case key == ref.Key && r.Mode == claims.ModeReserve && !onlyAlike(policy, replaces.Asked(), r.Name):
 		found.field("replaces.name", `is the name itself: that does not go with mode "reserve"`)
 	}
 	return replaces

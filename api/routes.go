@@ -36,6 +36,9 @@ var routes = map[string]route{
 	"POST /v1/claims":              {scope: auth.ScopeClaim, body: func() any { return new(ClaimRequest) }, honours: preconditions},
 	"GET /v1/claims/{id}":          {scope: auth.ScopeRead, query: []string{"at", "on_timeout"}},
 	"GET /v1/names/{space}/{name}": {scope: auth.ScopeRead},
+	"POST /v1/lookups":             {scope: auth.ScopeLookup, body: func() any { return new(LookupRequest) }},
+	"POST /v1/signups":             {scope: auth.ScopeClaim, body: func() any { return new(SignupRequest) }},
+	"GET /v1/signups/{id}":         {scope: auth.ScopeRead, query: []string{"at"}},
 
 	"POST /v1/claims/{id}/confirm":             {scope: auth.ScopeClaim, body: func() any { return new(ConfirmRequest) }},
 	"POST /v1/claims/{id}/extend":              {scope: auth.ScopeClaim, body: func() any { return new(ExtendRequest) }},
@@ -53,6 +56,8 @@ var routes = map[string]route{
 	"POST /v1/admin/names/{space}/{name}/transfer": {scope: auth.ScopeAdmin, body: func() any { return new(AdminTransferRequest) }, honours: ifMatch},
 	"POST /v1/admin/names/{space}/{name}/block":    {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }},
 	"POST /v1/admin/names/{space}/{name}/unblock":  {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }},
+	"POST /v1/admin/owners/{owner}/erase":          {scope: auth.ScopeAdmin, body: func() any { return new(AdminRequest) }},
+	"GET /v1/admin/erasures/{id}":                  {scope: auth.ScopeAdmin},
 	"GET /v1/registrations":                        {scope: auth.ScopeRead, query: []string{"last_event_id", "space"}},
 
 	"GET /problems/{reason}": {public: true},
@@ -139,6 +144,11 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, found http.Handle
 	if !principal.Has(route.scope) {
 		return principal, &Refused{Reason: NotAllowed, Detail: "the key has not the scope " + string(route.scope)}
 	}
+	if route.scope == auth.ScopeLookup {
+		if wait := s.lookups.take(principal.Name); wait > 0 {
+			return principal, &Refused{Reason: OverRate, RetryAfter: wait}
+		}
+	}
 	if values := r.Header.Values("Prefer"); len(values) > 1 { // a list may come in several lines
 		r.Header.Set("Prefer", strings.Join(values, ", "))
 	}
@@ -159,11 +169,11 @@ func (route *route) knows(query string) error {
 		values, err := url.ParseQuery(parameter)
 		if err != nil {
 			field, _, _ := strings.Cut(parameter, "=")
-			return badRequest(strings.ToValidUTF8(field, "\uFFFD"), "cannot be read")
+			return badRequest(shownField(field), "cannot be read")
 		}
 		for name := range values { // one, or none
 			if !slices.Contains(route.query, name) {
-				return badRequest(strings.ToValidUTF8(strings.ReplaceAll(name, "\x00", "\uFFFD"), "\uFFFD"), "is not a known parameter here")
+				return badRequest(shownField(name), "is not a known parameter here")
 			}
 		}
 	}

@@ -37,7 +37,7 @@ func (c *Claimer) sequel(ctx context.Context, result *Result) error {
 func (c *Claimer) givenUp(claim *claims.UsernameClaimed, o *registrations.Outcome) *GivenUp {
 	old := names.Ref{Space: o.Ref.Space}
 	if policy := c.Policies()[old.Space]; policy != nil {
-		old.Key, _ = policy.HeldKey(claim.Replaces.Name) // it was checked
+		old.Key, _ = policy.HeldKey(claim.Replaces.Asked()) // it was checked
 	}
 	if old.Key == "" || old == o.Ref || o.State != registrations.Registered || !hasSequel(o) {
 		return nil // nothing is released, or not before it is confirmed

@@ -34,6 +34,9 @@ type Config struct {
 	// Rate is how many requests a principal may make in a second, Burst how many at once. 0: as many as it likes.
 	Rate  float64
 	Burst int
+	// LookupRate is how many keys a principal may have computed in a second, beside that; as many at once as it may in ten.
+	// Defaults to 10.
+	LookupRate float64
 	// Streams reads registrations for those who watch them, at most MaxStreams at once. Nil: nobody can. MaxStreams
 	// defaults to 64.
 	Streams    Streams
@@ -61,6 +64,7 @@ type Server struct {
 	keys     Authenticator
 	log      *slog.Logger
 	limits   *limits
+	lookups  *limits
 	metrics  *serverMetrics
 	mux      *http.ServeMux
 	streams  *streams
@@ -88,6 +92,9 @@ func NewServer(cfg Config, claimer *Claimer, keys Authenticator) (*Server, error
 	if cfg.DrainTimeout <= 0 {
 		cfg.DrainTimeout = 10 * time.Second
 	}
+	if cfg.LookupRate <= 0 {
+		cfg.LookupRate = 10
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -95,7 +102,7 @@ func NewServer(cfg Config, claimer *Claimer, keys Authenticator) (*Server, error
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, keys: keys, log: cfg.Log, limits: newLimits(cfg.Rate, cfg.Burst), metrics: newServerMetrics(cfg.Registerer),
+		cfg: cfg, keys: keys, log: cfg.Log, limits: newLimits(cfg.Rate, cfg.Burst), lookups: newLimits(cfg.LookupRate, int(10*cfg.LookupRate)), metrics: newServerMetrics(cfg.Registerer),
 		streams: newStreams(cfg.Streams, cfg.MaxStreams, cfg.Registerer), policies: claimer.Policies,
 		answerWithin: requestTimeout + max(cfg.WaitMax, claimer.cfg.PublishTimeout) + writeReserve,
 	}

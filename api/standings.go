@@ -23,12 +23,13 @@ const (
 
 // standings knows how far each partition is, as of about a second ago. A claim does not wait for it.
 type standings struct {
-	lookup Lookup
-	log    *slog.Logger
-	start  names.Policies // those that hold from the start of every log
-	pinned int            // the count of partitions that claims are routed to
-	last   atomic.Pointer[standing]
-	looks  singleflight.Group
+	lookup  Lookup
+	log     *slog.Logger
+	start   names.Policies // those that hold from the start of every log
+	pinned  int            // the count of partitions that claims are routed to
+	peppers names.Peppers
+	last    atomic.Pointer[standing]
+	looks   singleflight.Group
 }
 
 type standing struct {
@@ -125,6 +126,12 @@ func (s *standings) look(ctx context.Context) error {
 	for space, policy := range now.holding.Policies {
 		if policy.Version != before.Policies.Version(space) {
 			s.log.InfoContext(ctx, "a policy holds in every partition", "space", space, "version", policy.Version)
+			if policy.Private == nil {
+				continue
+			}
+			if _, err := s.peppers.Of(policy); err != nil {
+				s.log.ErrorContext(ctx, "private values are refused here: put the pepper of the space into security.peppers_file and restart", "err", err)
+			}
 		}
 	}
 	s.last.Store(now)

@@ -45,6 +45,10 @@ type Deployment struct {
 	Policies names.Policies
 	// Keys are what requests are signed with; without any, nothing here signs or checks.
 	Keys auth.RequestKeys
+	// Peppers are what the keys of private spaces are made with.
+	Peppers names.Peppers
+	// Eraser has the secret that erased names are kept under; nil for none.
+	Eraser *names.Eraser
 	// Contract is set once prepared.
 	Contract postgres.Contract
 	// ClockBound is how far ahead of the brokers' a producer's clock may run, as the topic said when it was prepared.
@@ -90,10 +94,27 @@ func Open(cfg config.Config, log *slog.Logger, registry prometheus.Registerer) (
 			return nil, fmt.Errorf("security.request_keys_file: %w", err)
 		}
 	}
+	var peppers names.Peppers
+	if path := cfg.Security.PeppersFile; path != "" {
+		var err error
+		if peppers, err = auth.ReadPeppers(path); err != nil {
+			return nil, fmt.Errorf("security.peppers_file: %w", err)
+		}
+	}
 	if err := (&Deployment{Config: cfg, Keys: keys}).checkKeys(); err != nil {
 		return nil, err
 	}
-	record, err := postgres.New(PostgresConfig(cfg, log))
+	var eraser *names.Eraser
+	if path := cfg.Security.ErasureSecretFile; path != "" {
+		secret, err := auth.ReadErasureSecret(path)
+		if err != nil {
+			return nil, fmt.Errorf("security.erasure_secret_file: %w", err)
+		}
+		eraser = names.NewEraser(secret)
+	}
+	toRecord := PostgresConfig(cfg, log)
+	toRecord.Eraser = eraser
+	record, err := postgres.New(toRecord)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +125,7 @@ func Open(cfg config.Config, log *slog.Logger, registry prometheus.Registerer) (
 	}
 	producer := kafka.NewProducer(client, kafka.ProducerConfig{})
 	return &Deployment{
-		Config: cfg, Kafka: client, Record: record, Policies: names.Builtin(), Keys: keys, log: log, registry: registry,
+		Config: cfg, Kafka: client, Record: record, Policies: names.Builtin(), Keys: keys, Peppers: peppers, Eraser: eraser, log: log, registry: registry,
 		producer: producer, Claims: producer.Claims(),
 		Waiter: registrations.NewWaiter(registrations.WaiterConfig{Max: cfg.API.MaxWaiting, Record: record, Log: log}),
 	}, nil

@@ -2,11 +2,14 @@ package app_test
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,9 +30,14 @@ type deployment struct {
 	database   *dibstest.Database
 	partitions int
 	topic      *topics
-	keys       string // file
+	keys       string   // file
+	eraser     string   // file of the erasure secret
+	more       []string // environment of all processes
+	secrets    []string // which no process may say
 	// calm fails the test for everything that a process calls an error: nothing may halt, and nothing be dead.
 	calm bool
+	// program is another build of dibs than that which is tested, to start from now on.
+	program string
 
 	mu      sync.Mutex
 	started map[string]int
@@ -54,7 +62,36 @@ func prepare(t testing.TB, kafka *dibstest.Broker, database *dibstest.Database, 
 	if err := auth.MakeRequestKeys(d.keys, "k1"); err != nil {
 		t.Fatal(err)
 	}
+	d.eraser = filepath.Join(t.TempDir(), "erasure-secret")
+	if err := auth.MakeErasureSecret(d.eraser); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(d.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.secret(string(text))
+	secret, err := auth.ReadErasureSecret(d.eraser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.secrets = append(d.secrets, hex.EncodeToString(secret))
 	return d
+}
+
+// secretForm is a secret in a file of keys or peppers.
+var secretForm = regexp.MustCompile(`secret: ?"?([0-9a-f]{64})`)
+
+// secret takes note of the secrets of a file: no process may ever say them.
+func (d *deployment) secret(file string) {
+	d.t.Helper()
+	found := secretForm.FindAllStringSubmatch(file, -1)
+	for _, s := range found {
+		d.secrets = append(d.secrets, s[1])
+	}
+	if len(found) == 0 {
+		d.t.Fatal("there is no secret in the file")
+	}
 }
 
 // env is the environment of a process, which Postgres knows by its name.
@@ -66,12 +103,12 @@ func (d *deployment) env(name string) []string {
 	q := dsn.Query()
 	q.Set("application_name", name)
 	dsn.RawQuery = q.Encode()
-	return []string{
+	return append([]string{
 		"DIBS_KAFKA_BROKERS=" + strings.Join(d.kafka.Addrs, ","), "DIBS_KAFKA_TOPIC_PREFIX=" + d.kafka.Prefix,
 		"DIBS_POSTGRES_DSN=" + dsn.String(), "DIBS_POSTGRES_SCHEMA=" + d.database.Schema,
 		"DIBS_API_ADDR=127.0.0.1:0", "DIBS_API_AUTH=none", "DIBS_OPS_ADDR=127.0.0.1:0", "DIBS_LOG_FORMAT=json",
-		"DIBS_SECURITY_REQUEST_KEYS_FILE=" + d.keys,
-	}
+		"DIBS_SECURITY_REQUEST_KEYS_FILE=" + d.keys, "DIBS_SECURITY_ERASURE_SECRET_FILE=" + d.eraser,
+	}, d.more...)
 }
 
 // start starts another process of a role, such as "processor".
@@ -81,7 +118,13 @@ func (d *deployment) start(args ...string) *process {
 	d.started[args[0]]++
 	name := fmt.Sprintf("%s-%d", args[0], d.started[args[0]])
 	d.mu.Unlock()
-	p := start(d.t, name, d.env(name), args...)
+	var p *process
+	if d.program == "" {
+		p = start(d.t, name, d.env(name), args...)
+	} else {
+		p = startProgram(d.t, d.program, name, d.env(name), args...)
+	}
+	p.never = append(append(p.never, canary), d.secrets...)
 	if d.calm {
 		p.never = append(p.never, `"level":"ERROR"`)
 	}

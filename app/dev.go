@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/dibs-hq/dibs/auth"
+	"github.com/dibs-hq/dibs/config"
 	"github.com/dibs-hq/dibs/dev"
 	"github.com/dibs-hq/dibs/kafka"
 	"github.com/dibs-hq/dibs/names"
@@ -23,7 +25,7 @@ type DevOptions struct {
 	KafkaAddr  string
 	DataDir    string // empty: in the user's cache folder
 	Partitions int    // of topics that are made
-	// Spaces are applied once everything runs.
+	// Spaces are applied once everything runs, and then it is ready. Beside them there is the private space email.
 	Spaces []*names.Policy
 	// Progress gets what takes its time: the first start downloads Postgres.
 	Progress *slog.Logger
@@ -64,6 +66,18 @@ func Dev(ctx context.Context, o DevOptions) (err error) {
 			return err
 		}
 	}
+	if o.Config.Security.PeppersFile == "" {
+		o.Config.Security.PeppersFile = filepath.Join(dir, "peppers.yaml")
+		if err := auth.MakePeppers(o.Config.Security.PeppersFile, devEmail); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	if o.Config.Security.ErasureSecretFile == "" {
+		o.Config.Security.ErasureSecretFile = filepath.Join(dir, "erasure-secret")
+		if err := auth.MakeErasureSecret(o.Config.Security.ErasureSecretFile); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
 	if err := prepareDev(ctx, o); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -80,17 +94,17 @@ func Dev(ctx context.Context, o DevOptions) (err error) {
 		}
 	}()
 	var applying sync.WaitGroup
-	if ready := o.OnReady; len(o.Spaces) > 0 {
-		o.OnReady = func(apiAddr, opsAddr string) {
-			if ready != nil {
+	ready := o.OnReady
+	o.OnReady = func(apiAddr, opsAddr string) {
+		applying.Go(func() {
+			err := applyDevSpaces(ctx, o)
+			switch {
+			case err != nil && ctx.Err() == nil:
+				cancel(err)
+			case err == nil && ready != nil:
 				ready(apiAddr, opsAddr)
 			}
-			applying.Go(func() {
-				if err := applyDevSpaces(ctx, o); err != nil && ctx.Err() == nil {
-					cancel(err)
-				}
-			})
-		}
+		})
 	}
 	err = Run(ctx, o.Options)
 	cause := context.Cause(ctx)
@@ -102,8 +116,21 @@ func Dev(ctx context.Context, o DevOptions) (err error) {
 	return err
 }
 
+// devEmail is the space that there is beside username.
+const devEmail = names.Space("email")
+
 // applyDevSpaces does what an operator does with dibs spaces apply.
 func applyDevSpaces(ctx context.Context, o DevOptions) error {
+	email, err := devPolicy(ctx, o)
+	if err != nil {
+		return err
+	}
+	if email != nil {
+		o.Spaces = append(slices.Clone(o.Spaces), email)
+	}
+	if len(o.Spaces) == 0 {
+		return nil
+	}
 	return ApplySpaces(ctx, o.Config, o.Log, o.Spaces, ApplyOptions{
 		Wait: patience,
 		Progress: func(space names.Space, done, of int) {
@@ -112,6 +139,39 @@ func applyDevSpaces(ctx context.Context, o DevOptions) error {
 			}
 		},
 	})
+}
+
+// devPolicy is the policy of that space; nil where somebody has said, or says, something else.
+func devPolicy(ctx context.Context, o DevOptions) (*names.Policy, error) {
+	if slices.ContainsFunc(o.Spaces, func(p *names.Policy) bool { return p.Space == devEmail }) {
+		return nil, nil
+	}
+	policies, err := config.ParseSpaces([]byte("spaces: {" + string(devEmail) + ": {version: 1, key: hmac, form: email}}"))
+	if err != nil {
+		return nil, err
+	}
+	email := policies[0]
+	err = WithRecord(ctx, o.Config, o.Log, func(d *Deployment) error {
+		if len(d.Peppers[devEmail]) == 0 { // the file is somebody's own
+			email = nil
+			return nil
+		}
+		rows, err := d.Record.All(ctx)
+		if err != nil {
+			return err
+		}
+		with, err := d.peppered(rows, email)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if holds := row.InForce.Over(d.Policies)[devEmail]; holds != nil && (holds.Version > 1 || !holds.SameAs(with)) {
+				email = nil
+			}
+		}
+		return nil
+	})
+	return email, err
 }
 
 // prepareDev makes what an operator makes with dibs migrate and dibs topics.

@@ -155,6 +155,23 @@ func TestDev(t *testing.T) {
 		}
 		return nil
 	})
+	// The private space is there, and keeps its pepper: the same address has the same key after a restart.
+	const ada = `{"space":"email","name":"ada@example.com","owner":"u-17"}`
+	header := http.Header{"Content-Type": {"application/json"}}
+	var key string
+	eventually(t, 5*time.Second, func() error {
+		a := call(http.MethodPost, p.apiAddr(), "/v1/claims", header, []byte(ada))
+		if key = a.claim.Key; a.status != http.StatusCreated {
+			return fmt.Errorf("a claim in the space email: %s", a)
+		}
+		return nil
+	})
+	if claimed := start(t, "claim", nil, "claim", "--url", "http://"+p.apiAddr(), "--space", "email", "ada@EXAMPLE.com", "--owner", "u-17", "--return-existing"); claimed.wait(time.Minute) != 0 || !strings.Contains(claimed.output(), key) {
+		t.Errorf("dibs claim --space email: %s%s, want %s", claimed.output(), claimed.errors(), key)
+	}
+	if said := p.output(); !strings.Contains(said, "email/"+key) || strings.Contains(said, "ada@") {
+		t.Errorf("the decision is a line with its key:\n%s", said)
+	}
 	if n := len(processesOf(t, dir)); runtime.GOOS == "linux" && n < 3 {
 		t.Fatalf("%d processes are seen while it runs: looking for what is left would find nothing", n)
 	}
@@ -177,6 +194,9 @@ func TestDev(t *testing.T) {
 	}
 	if a := claim("ALICE", "u-18"); a.status != http.StatusConflict || a.claim.Reason != "taken" {
 		t.Errorf("the same name after a restart: %s", a)
+	}
+	if a := call(http.MethodPost, p.apiAddr(), "/v1/lookups", header, []byte(`{"space":"email","name":"ada@example.com"}`)); a.claim.Key != key {
+		t.Errorf("the key after a restart: %s, before %s", a, key)
 	}
 	if a := claim("bob", "u-17"); a.status != http.StatusCreated {
 		t.Errorf("another name after a restart: %s", a)

@@ -37,6 +37,10 @@ spaces:
 	d.must(api, 422, "invalid_name", "/v1/claims", claim("handle", "p\u0430ypal", "u-2")) // two scripts in one name
 	d.must(api, 422, "invalid_name", "/v1/claims", claim("handle", "pay\u200bpal", "u-2"))
 	d.must(api, 422, "reserved_word", "/v1/claims", claim("handle", "r00t", "u-2"))
+	d.must(api, 422, "reserved_word", "/v1/claims", claim("handle", "admi\u0307n", "u-2")) // a dot upon a dot
+	if a := d.look(api, "/v1/names/handle/paypa1/history", ""); a.status != 200 || !strings.Contains(string(a.body), `"name":"PayPal"`) {
+		t.Errorf("the history of paypa1 reads %d %s", a.status, a.body)
+	}
 
 	// Whose it looks like keeps it.
 	d.must(api, 403, "not_owner", "/v1/names/handle/paypa1/release", `{"owner":"u-1"}`)
@@ -56,7 +60,8 @@ spaces:
 	d.must(api, 201, "", "/v1/claims", claim("username", "alice1", "u-5"))
 	d.must(api, 201, "", "/v1/claims", claim("username", "norton", "u-6"))
 	const apart = `{spaces: {username: {version: 2, unicode: precis, confusables: as_typed}}}`
-	if said := d.apply(1, apart); !strings.Contains(said, "names would get another key: in space username alice1 would have the key allcel") || strings.Contains(said, "norton") {
+	if said := d.apply(1, apart); !strings.Contains(said, "names would get another key: in space username alice1 would have the key allcel") || strings.Contains(said, "norton") ||
+		strings.Contains(said, "published") {
 		t.Errorf("apply says\n%s", said)
 	}
 	check, code := d.run("spaces", "check", spacesFile(t, apart))

@@ -38,16 +38,21 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(filepath.Dir(self), "dibs-under-test")
-	args := []string{"build", "-o", path}
+	return path, build(path)
+})
+
+// build builds the command, perhaps with flags that change it.
+func build(path string, flags ...string) error {
+	args := append([]string{"build", "-o", path}, flags...)
 	if raceFlag != "" {
 		args = append(args, raceFlag)
 	}
-	build := exec.Command("go", append(args, "github.com/dibs-hq/dibs/cmd/dibs")...)
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", build, err, out)
+	cmd := exec.Command("go", append(args, "github.com/dibs-hq/dibs/cmd/dibs")...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
 	}
-	return path, nil
-})
+	return nil
+}
 
 // launches starts processes from one thread that lives as long as we do: the kernel kills a child when the thread that
 // started it ends.
@@ -93,6 +98,12 @@ func start(t testing.TB, name string, env []string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startProgram(t, path, name, env, args...)
+}
+
+// startProgram starts a dibs that is not as it is here.
+func startProgram(t testing.TB, path, name string, env []string, args ...string) *process {
+	t.Helper()
 	p := &process{
 		t: t, name: name, cmd: exec.Command(path, args...), done: make(chan struct{}), up: make(chan struct{}),
 		never: []string{"WARNING: DATA RACE", "panic: ", "fatal error: "},
@@ -150,6 +161,9 @@ func (p *process) bury() {
 	p.kill()
 	text := p.errors()
 	for _, never := range p.never {
+		if strings.Contains(p.output(), never) {
+			p.t.Errorf("%s said %s", p.name, never)
+		}
 		if at := strings.Index(text, never); at >= 0 {
 			line := strings.LastIndexByte(text[:at], '\n') + 1
 			p.t.Errorf("%s said: %.4000s", p.name, text[line:])

@@ -170,7 +170,7 @@ func (r *running) startProcessor(ctx context.Context) error {
 	group := kafka.NewGroup(r.d.Kafka, kafka.GroupConfig{ID: r.Config.Kafka.TopicPrefix + cfg.Group})
 	r.parts.start(ctx, "group", group.Run)
 	p, err := processor.New(processor.Config{
-		Rules:   processor.Rules{Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Keys: r.d.Keys.All},
+		Rules:   processor.Rules{Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Keys: r.d.Keys.All, Eraser: r.d.Eraser},
 		Signing: r.d.Keys.Signing,
 		Topic:   r.d.Kafka.Claims(),
 		Limits:  processor.Limits{Batch: cfg.BatchMax},
@@ -204,6 +204,7 @@ func (r *running) startClaimer(ctx context.Context) (err error) {
 	r.claimer, err = api.NewClaimer(api.ClaimerConfig{
 		Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Registerer: r.registry, Log: r.Log,
 		Check: r.d.leaderAnswers, ClockBound: r.d.ClockBound, Sign: r.d.Signer(func() api.Holding { return r.claimer.Holding() }),
+		Peppers: r.d.Peppers, Erasure: api.ErasureConfig{Eraser: r.d.Eraser, Traces: r.d.Record, Topics: r.d.kept},
 	}, r.d.Claims, r.d.Record, r.d.Waiter)
 	if err != nil {
 		return err
@@ -240,7 +241,7 @@ func (r *running) startAPI(ctx context.Context, keys api.Authenticator) (string,
 	}
 	cfg := r.Config.API
 	server, err := api.NewServer(api.Config{
-		Addr: cfg.Addr, WaitDefault: cfg.WaitDefault, WaitMax: cfg.WaitMax, Rate: cfg.RatePerSec, Burst: cfg.RateBurst,
+		Addr: cfg.Addr, WaitDefault: cfg.WaitDefault, WaitMax: cfg.WaitMax, Rate: cfg.RatePerSec, Burst: cfg.RateBurst, LookupRate: cfg.LookupRate,
 		Streams: kafka.NewStreams(r.d.Kafka), MaxStreams: cfg.MaxStreams,
 		Registerer: r.registry, Log: r.Log,
 	}, r.claimer, keys)
@@ -294,6 +295,12 @@ func (r *running) checks() []ops.Check {
 					return fmt.Errorf("%d outcomes behind", n)
 				}
 				return nil
+			}},
+			ops.Check{Name: "peppers", Advisory: true, Ready: func(context.Context) error {
+				if !r.isPrepared() {
+					return nil // no policy is known yet
+				}
+				return r.d.Peppers.Lacking(r.claimer.Policies())
 			}},
 			ops.Check{Name: "claims", Ready: func(context.Context) error {
 				if !r.isPrepared() {

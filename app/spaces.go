@@ -27,6 +27,8 @@ var (
 	ErrTooEarly = errors.New("another key must come first")
 	// ErrDrops: requests would not have to be signed any more, and nobody said that they should not.
 	ErrDrops = errors.New("signatures would be dropped")
+	// ErrNoPepper: the pepper of a private space is not there.
+	ErrNoPepper = errors.New("the pepper is missing")
 	// ErrUnsigned: there is no key that the partitions would take the policies from.
 	ErrUnsigned = errors.New("the policies cannot be signed")
 )
@@ -74,6 +76,11 @@ func (d *Deployment) applySpaces(ctx context.Context, policies []*names.Policy, 
 	if err != nil {
 		return err
 	}
+	for _, c := range plan.Changes { // before it is said what is published
+		if err := d.keepsKeys(ctx, c); err != nil {
+			return err
+		}
+	}
 	if o.Planned != nil {
 		o.Planned(plan)
 	}
@@ -82,11 +89,6 @@ func (d *Deployment) applySpaces(ctx context.Context, policies []*names.Policy, 
 	}
 	if plan.Dropped && !o.DropSignatures && !plan.Done() {
 		return fmt.Errorf("%w: every request must be signed now, and security.require_signatures is %s: set it to all, or with --drop-signatures that is what is meant", ErrDrops, plan.Signatures())
-	}
-	for _, c := range plan.Changes {
-		if err := d.keepsKeys(ctx, c); err != nil {
-			return err
-		}
 	}
 	if o.DryRun || plan.Done() {
 		return nil
@@ -182,7 +184,11 @@ type Unfit struct {
 }
 
 // moved says how a policy changes the key of a name that is not free; empty for not at all.
-func moved(p *names.Policy, o *api.Owned) string {
+func moved(c *SpaceChange, o *api.Owned) string {
+	p := c.Policy
+	if c.remade {
+		return "could not be found: keys would be made with another pepper, of another form or of other fields"
+	}
 	switch key, err := p.KeyAfter(o.Key, o.Name); {
 	case err != nil:
 		return "would be no name: " + err.Error()
@@ -227,7 +233,7 @@ func (d *Deployment) keepsKeys(ctx context.Context, c SpaceChange) error {
 	}
 	m := moves{space: c.Policy.Space}
 	err := d.Record.UsedNames(ctx, c.Policy.Space, func(o api.Owned) error {
-		if why := moved(c.Policy, &o); why != "" {
+		if why := moved(&c, &o); why != "" {
 			m.add(&o, why)
 		}
 		return nil
@@ -257,9 +263,10 @@ func (d *Deployment) CheckSpace(ctx context.Context, p *names.Policy, found func
 	if err != nil {
 		return change, err
 	}
+	p = change.Policy
 	m := moves{space: p.Space}
 	err = d.Record.UsedNames(ctx, p.Space, func(o api.Owned) error {
-		if why := moved(p, &o); change.mayMove && why != "" {
+		if why := moved(&change, &o); change.mayMove && why != "" {
 			m.add(&o, why)
 			found(Unfit{o, why})
 			return nil
@@ -267,7 +274,11 @@ func (d *Deployment) CheckSpace(ctx context.Context, p *names.Policy, found func
 		if !o.Held() {
 			return nil
 		}
-		switch _, err := p.Key(o.Name); {
+		asked := o.Name
+		if p.Private != nil {
+			asked = string(o.Key)
+		}
+		switch _, err := p.Key(asked); {
 		case err != nil:
 			found(Unfit{o, err.Error()})
 		case p.IsReserved(o.Key):

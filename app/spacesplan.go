@@ -34,6 +34,7 @@ type SpaceChange struct {
 	Pending []int32
 
 	mayMove bool // keys, in some partition
+	remade  bool // all keys, in some partition: those of a private space
 }
 
 // Signatures is what must be signed from then on, in the words of security.require_signatures.
@@ -66,6 +67,7 @@ func (d *Deployment) planSpaces(rows []processor.Standing, partitions int, polic
 		if err != nil {
 			return nil, err
 		}
+		p = change.Policy
 		if _, err := (&claims.PolicyActivated{Space: p.Space, Version: p.Version, Policy: p, Rules: claims.Rules, Keys: plan.Keys}).Record("", time.Time{}, plan.signing); err != nil {
 			return nil, fmt.Errorf("space %s: %w", p.Space, err)
 		}
@@ -135,6 +137,10 @@ const SettleKeys = 10 * time.Second
 
 // planSpace compares one policy with what holds.
 func (d *Deployment) planSpace(rows []processor.Standing, partitions int, p *names.Policy) (SpaceChange, error) {
+	p, err := d.peppered(rows, p)
+	if err != nil {
+		return SpaceChange{Policy: p}, err
+	}
 	change := SpaceChange{Policy: p}
 	byPartition := make(map[int32]*processor.InForce, len(rows))
 	for _, row := range rows {
@@ -150,14 +156,41 @@ func (d *Deployment) planSpace(rows []processor.Standing, partitions int, p *nam
 		switch {
 		case version > p.Version:
 			return change, fmt.Errorf("%w: space %s has version %d in partition %d, and this is %d", ErrNotRaised, p.Space, version, n, p.Version)
+		case holds != nil && (holds.Private == nil) != (p.Private == nil):
+			return change, fmt.Errorf("%w: space %s is private or it is not, from its first version on, and version %d holds in partition %d. That needs a new space", ErrMovesKeys, p.Space, version, n)
 		case version == p.Version && !holds.SameAs(p):
 			return change, fmt.Errorf("%w: version %d of space %s holds in partition %d and asks something else: make this %d", ErrNotRaised, version, p.Space, n, version+1)
 		case version < p.Version:
 			change.mayMove = change.mayMove || holds != nil && holds.MayMoveKeys(p)
+			change.remade = change.remade || holds != nil && !holds.SameKeys(p)
 			change.Pending = append(change.Pending, n)
 		}
 	}
 	return change, nil
+}
+
+// peppered gives a private policy its pepper: the version that the file says, else the one that holds, else the latest
+// that there is.
+func (d *Deployment) peppered(rows []processor.Standing, p *names.Policy) (*names.Policy, error) {
+	if p.Private == nil {
+		return p, nil
+	}
+	version := p.Private.Pepper
+	if version == 0 {
+		for _, row := range rows {
+			if holds := row.InForce.Over(d.Policies)[p.Space]; holds != nil && holds.Private != nil {
+				version = max(version, holds.Private.Pepper)
+			}
+		}
+	}
+	if version == 0 {
+		version = max(1, d.Peppers.Latest(p.Space))
+	}
+	secret := d.Peppers[p.Space][version]
+	if secret == nil {
+		return p, fmt.Errorf("%w: security.peppers_file has no version %d for space %s; dibs keys pepper FILE --space %s makes a first one", ErrNoPepper, version, p.Space, p.Space)
+	}
+	return p.WithPepper(version, secret), nil
 }
 
 // holdsOtherwise finds a partition that nothing is to be published to, and where keys or signatures are not what the plan

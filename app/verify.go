@@ -34,7 +34,7 @@ func Verify(ctx context.Context, cfg config.Config, log *slog.Logger, o VerifyOp
 		return verify.Report{}, err
 	}
 	v := verify.New(verify.Config{
-		Rules:      processor.Rules{Partitions: d.Contract.Partitions, Policies: d.Policies, Keys: d.Keys.All},
+		Rules:      processor.Rules{Partitions: d.Contract.Partitions, Policies: d.Policies, Keys: d.Keys.All, Eraser: d.Eraser},
 		Partitions: o.Partitions, MaxDifferences: o.MaxDifferences,
 	}, d.Record.Verification(), kafka.NewReplay(d.Kafka, d.Kafka.Claims(), patience), kafka.NewReplay(d.Kafka, d.Kafka.Registrations(), patience))
 	if o.Watch != nil {

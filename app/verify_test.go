@@ -20,7 +20,7 @@ import (
 
 // verdict is what dibs verify -o json says.
 type verdict struct {
-	Partitions, Of, Records, Rows, Names, Outcomes, Duplicates, Trusted, Unpublished, Later, Found int64
+	Partitions, Of, Records, Rows, Names, Outcomes, Duplicates, Trusted, Unpublished, Later, Found, Erased int64
 
 	TrustedOutcomes int64 `json:"trusted_outcomes"`
 	Complete        bool

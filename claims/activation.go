@@ -17,12 +17,15 @@ import (
 // Rules is the version of the rules by which requests are decided: what this dibs knows, all lower ones included. A
 // policy that says more than one could before comes with a higher version.
 //
-// Rules 2 know policies with unicode, and dibs' own requests by key; and refuse a claim that gives up a name and asks for
-// on_conflict.
+// Rules 2 know policies with unicode, private spaces, dibs' own requests by key, and erasure; and refuse a claim that gives up
+// a name and asks for on_conflict.
 const Rules = 2
 
-// rulesUnicode are the first that know policies with unicode.
-const rulesUnicode = 2
+// rulesUnicode are the first that know policies with unicode, rulesPrivate private ones.
+const (
+	rulesUnicode = 2
+	rulesPrivate = 2
+)
 
 // rulesOneWish are the first that refuse a claim with both replaces and on_conflict.
 const rulesOneWish = 2
@@ -82,19 +85,38 @@ func (a *PolicyActivated) Validate() error {
 	if err := a.Policy.Validate(); err != nil {
 		return &InvalidError{"policy", err.Error()}
 	}
-	if a.Policy.Form != nil && a.Rules < rulesUnicode {
-		return errRules
+	if private := a.Policy.Private; private != nil && private.Check == "" {
+		return &InvalidError{"policy", "has no pepper"}
+	}
+	if err := a.validRules(); err != nil {
+		return err
 	}
 	return a.validFrame()
 }
 
-var errRules = &InvalidError{"rules", fmt.Sprintf("must be %d or more for a policy with unicode", rulesUnicode)}
+var (
+	errRules        = &InvalidError{"rules", fmt.Sprintf("must be %d or more for a policy with unicode", rulesUnicode)}
+	errRulesPrivate = &InvalidError{"rules", fmt.Sprintf("must be %d or more for a private space", rulesPrivate)}
+)
+
+// validRules checks that the policy asks for nothing that the rules do not know.
+func (a *PolicyActivated) validRules() error {
+	switch {
+	case a.Policy.Form != nil && a.Rules < rulesUnicode:
+		return errRules
+	case a.Policy.Private != nil && a.Rules < rulesPrivate:
+		return errRulesPrivate
+	}
+	return nil
+}
 
 // validFrame checks all but the policy.
 func (a *PolicyActivated) validFrame() error {
 	switch {
 	case !a.Space.Valid():
 		return &InvalidError{"space", "is not spelt as one"}
+	case a.Space == Signup:
+		return &InvalidError{"space", "is that of sign-ups, which have no policy"}
 	case a.Version < 1 || a.Version > names.MaxVersion:
 		return &InvalidError{"version", fmt.Sprintf("must be 1 to %d", names.MaxVersion)}
 	case a.Rules < 1:
@@ -227,8 +249,8 @@ func decodeActivation(value []byte) (*PolicyActivated, error) {
 	switch a.Policy, err = names.ReadPolicy(a.Space, a.Version, policy); {
 	case errors.Is(err, names.ErrTables) && a.Rules >= rulesUnicode:
 		a.Policy, a.Lacking, err = nil, err, nil
-	case err == nil && a.Policy.Form != nil && a.Rules < rulesUnicode:
-		err = errRules
+	case err == nil:
+		err = a.validRules()
 	}
 	return &a, err
 }

@@ -69,17 +69,18 @@ func TestActivationRefused(t *testing.T) {
 	good := string(activated(t, activation()).Value)
 	change := func(old, new string) string { return strings.Replace(good, old, new, 1) }
 	for value, want := range map[string]string{
-		"":                                      "the value is not valid JSON in UTF-8, or repeats a field",
-		"null":                                  "the value is not a JSON object",
-		good + "{}":                             "there is something behind the JSON object",
-		good[:len(good)-1]:                      "the value is not valid JSON in UTF-8, or repeats a field",
-		change(`"space":"username",`, ``):       "space is missing",
-		change(`"username"`, `"User"`):          "space is not spelt as one",
-		change(`"username"`, `7`):               "space is not a string",
-		change(`"version":2`, `"version":0`):    "version must be 1 to 2147483647",
-		change(`"version":2`, `"version":-1`):   "version must be 1 to 2147483647",
-		change(`"version":2`, `"version":2.5`):  "version is not a whole number of 64 bits",
-		change(`"version":2`, `"version":null`): "version is missing",
+		"":                                               "the value is not valid JSON in UTF-8, or repeats a field",
+		"null":                                           "the value is not a JSON object",
+		good + "{}":                                      "there is something behind the JSON object",
+		good[:len(good)-1]:                               "the value is not valid JSON in UTF-8, or repeats a field",
+		change(`"space":"username",`, ``):                "space is missing",
+		change(`"username"`, `"User"`):                   "space is not spelt as one",
+		change(`"username"`, `"signup"`):                 "space is that of sign-ups, which have no policy",
+		change(`"username"`, `7`):                        "space is not a string",
+		change(`"version":2`, `"version":0`):             "version must be 1 to 2147483647",
+		change(`"version":2`, `"version":-1`):            "version must be 1 to 2147483647",
+		change(`"version":2`, `"version":2.5`):           "version is not a whole number of 64 bits",
+		change(`"version":2`, `"version":null`):          "version is missing",
 		change(`"version":2`, `"version":2,"version":3`): "the value is not valid JSON in UTF-8, or repeats a field",
 		change(`"rules":1`, `"rules":0`):                 "rules must be 1 or more",
 		change(`["k1","k2"]`, `[]`):                      "keys must be 1 to 32 ids of keys",
@@ -227,5 +228,35 @@ func TestKeysThatHold(t *testing.T) {
 		if got := c.keys.Signing(wanted, c.held...); got.ID != c.want || got.ID != "k1" && string(got.Secret) != string(keys[c.want]) {
 			t.Errorf("%v hold: signs with %s, want %s", c.held, got.ID, c.want)
 		}
+	}
+}
+
+// TestActivationOfAPrivateSpace needs rules that know it, and a pepper.
+func TestActivationOfAPrivateSpace(t *testing.T) {
+	a := activation()
+	p := *a.Policy
+	p.Reserved, p.Private = nil, &names.Private{Form: names.FormEmail}
+	a.Policy, a.Rules = &p, claims.Rules
+	if _, err := a.Record("dibs/spaces", sentAt, activationKey); err == nil || !strings.Contains(err.Error(), "policy has no pepper") {
+		t.Errorf("without a pepper: %v", err)
+	}
+	a.Policy = p.WithPepper(1, []byte("not a pepper that anybody has, no"))
+	a.Rules = 1
+	if _, err := a.Record("dibs/spaces", sentAt, activationKey); err == nil {
+		t.Error("it can be published under rules 1")
+	}
+	a.Rules = claims.Rules
+	r := activated(t, a)
+	eventtest.Check(t, "testdata/policy_activated_private.json", r, *update)
+	read, err := claims.Read(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read.Body.(*claims.PolicyActivated); got.Policy == nil || !got.Policy.SameAs(a.Policy) {
+		t.Errorf("read %+v", got)
+	}
+	r.Value = []byte(strings.Replace(string(r.Value), `"rules":2`, `"rules":1`, 1))
+	if _, err := claims.Read(r); err == nil || !strings.Contains(err.Error(), "rules must be 2 or more") {
+		t.Errorf("under rules 1: %v", err)
 	}
 }

@@ -70,7 +70,8 @@ type Body interface {
 // UsernameClaimed asks for a name.
 type UsernameClaimed struct {
 	Space           names.Space
-	Spelling        string // the name as typed; kept for display
+	Spelling        string    // the name as typed; kept for display
+	Key             names.Key // in place of a name, in a private space
 	Owner           string
 	Mode            Mode
 	TTLSeconds      *int64
@@ -79,12 +80,23 @@ type UsernameClaimed struct {
 	OnConflict      OnConflict
 	Deadline        time.Time // zero: decided however late
 	Metadata        map[string]string
+	// Signup is the sign-up that reserves the name, of a claim that dibs makes itself; zero for none.
+	Signup uuid.UUID
 }
 
 // Replaces names what a rename gives up.
 type Replaces struct {
 	Name    string
+	Key     names.Key // in place of a name, in a private space
 	Version int64
+}
+
+// Asked is what is given up as it was asked: the key, or the name.
+func (r *Replaces) Asked() string {
+	if r.Key != "" {
+		return string(r.Key)
+	}
+	return r.Name
 }
 
 // Type implements Body.
@@ -99,11 +111,17 @@ func (c *UsernameClaimed) Until() time.Time { return c.Deadline }
 // Privileged implements Body.
 func (c *UsernameClaimed) Privileged() bool { return false }
 
+func (c *UsernameClaimed) key() names.Key { return c.Key }
+
 func (c *UsernameClaimed) fields() fields {
-	return fields{
+	f := fields{
 		claim: true, Space: c.Space, Spelling: c.Spelling, Owner: c.Owner, Mode: c.Mode, TTLSeconds: c.TTLSeconds, Replaces: c.Replaces,
-		ExpectedVersion: c.ExpectedVersion, OnConflict: c.OnConflict, Deadline: c.Deadline, Metadata: c.Metadata,
+		ExpectedVersion: c.ExpectedVersion, OnConflict: c.OnConflict, Deadline: c.Deadline, Metadata: c.Metadata, Signup: c.Signup,
 	}
+	if c.Key != "" {
+		f.byKey, f.Spelling = true, string(c.Key)
+	}
+	return f
 }
 
 // InvalidError says which field of a readable request asks for something that cannot be had.

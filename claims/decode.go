@@ -71,6 +71,7 @@ type decoder struct {
 	json  *jsontext.Decoder
 	bytes bytes.Buffer
 	key   []byte // the value of that field, if it is a string
+	kind  string // the ce_type
 }
 
 func decodeBody(kind string, value []byte) (Body, error) {
@@ -80,7 +81,7 @@ func decodeBody(kind string, value []byte) (Body, error) {
 	d.bytes.Write(value)
 	d.json.Reset(&d.bytes)
 
-	d.key = d.key[:0]
+	d.key, d.kind = d.key[:0], kind
 	var f fields
 	var seen seenFields
 	err := d.object("", func(field string) error { return d.field(&f, &seen, field) })
@@ -94,12 +95,16 @@ func decodeBody(kind string, value []byte) (Body, error) {
 		return nil, containsNUL
 	}
 	body := bodies[kind]
-	if !seen.has("name") && kind != TypeUsernameClaimed && d.givesKey(&f) {
+	if !seen.has("name") && d.givesKey(&f) {
 		seen |= fieldBits["name"]
 	}
 	for _, must := range [][]string{{"space", "name"}, body.must} {
 		for _, field := range must {
-			if !seen.has(field) {
+			switch {
+			case seen.has(field):
+			case f.byKey && field != "space":
+				return nil, ErrNoName // what dibs asks itself lacks nothing
+			default:
 				return nil, &MalformedError{field, "is missing"}
 			}
 		}
@@ -122,7 +127,7 @@ type seenFields uint16
 
 var fieldBits = map[string]seenFields{
 	"space": 1 << 0, "name": 1 << 1, "owner": 1 << 2, "mode": 1 << 3, "claim_id": 1 << 4, "ttl_seconds": 1 << 5,
-	"new_owner": 1 << 6, "actor": 1 << 7, "reason": 1 << 8, "expires_at": 1 << 9,
+	"new_owner": 1 << 6, "actor": 1 << 7, "reason": 1 << 8, "expires_at": 1 << 9, "names": 1 << 10, "of": 1 << 11,
 }
 
 func (s seenFields) has(field string) bool { return s&fieldBits[field] != 0 }
@@ -171,6 +176,31 @@ func (d *decoder) field(f *fields, seen *seenFields, field string) (err error) {
 		f.Deadline, err = d.time(field)
 	case "metadata":
 		f.Metadata, err = d.strings(field)
+	default:
+		return d.later(f, field)
+	}
+	return err
+}
+
+// later reads a field that came with a later type of request. To the types before it, it is unknown: their records say what
+// they said.
+func (d *decoder) later(f *fields, field string) (err error) {
+	switch {
+	case d.kind == TypeSignupRequested && field == "names":
+		f.Names, err = d.signupNames(field)
+	case d.kind == TypeSignupVoted && field == "of":
+		f.Of, err = d.ref(field)
+	case d.kind == TypeSignupVoted && field == "detail":
+		f.Detail, err = readString[string](d, field)
+	case d.kind == TypeUsernameClaimed && field == "signup" && d.json.PeekKind() == '"':
+		raw, err := d.json.ReadValue()
+		if err != nil {
+			return notJSON
+		}
+		if id, err := uuid.ParseBytes(raw[1 : len(raw)-1]); err == nil && len(raw) == 38 {
+			f.Signup = id
+		}
+		return nil
 	default:
 		err = d.skip()
 	}
@@ -358,11 +388,17 @@ func (d *decoder) strings(field string) (map[string]string, error) {
 func (d *decoder) replaces() (*Replaces, error) {
 	var r Replaces
 	var named, versioned bool
+	var key names.Key
 	err := d.object("replaces", func(name string) (err error) {
 		switch name {
 		case "name":
 			named = true
 			r.Name, err = readString[string](d, "replaces.name")
+		case "key":
+			if d.json.PeekKind() != '"' {
+				return d.skip()
+			}
+			key, err = readString[names.Key](d, "replaces.key")
 		case "version":
 			versioned = true
 			var n *int64
@@ -374,6 +410,9 @@ func (d *decoder) replaces() (*Replaces, error) {
 		}
 		return err
 	})
+	if !named && key != "" && len(key) <= names.MaxKey { // beside a name it is ignored, as an unknown field is
+		named, r.Key = true, key
+	}
 	if err == nil && (!named || !versioned) {
 		err = &MalformedError{"replaces", "needs name and version"}
 	}

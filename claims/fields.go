@@ -30,6 +30,10 @@ type fields struct {
 	Reason          string
 	Deadline        time.Time
 	Metadata        map[string]string
+	Names           []SignupName
+	Of              names.Ref
+	Detail          string
+	Signup          uuid.UUID
 	activated       *PolicyActivated // it has a value of its own, and nothing else
 }
 
@@ -50,7 +54,11 @@ func (f *fields) appendJSON(b []byte) []byte {
 	b = f.appendNeeded(b, `,"mode":`, string(f.Mode))
 	b = appendInt(b, `,"ttl_seconds":`, f.TTLSeconds)
 	if r := f.Replaces; r != nil {
-		b = appendString(append(b, `,"replaces":{"name":`...), r.Name)
+		label := `,"replaces":{"name":`
+		if r.Key != "" {
+			label = `,"replaces":{"key":`
+		}
+		b = appendString(append(b, label...), r.Asked())
 		b = append(appendInt(b, `,"version":`, &r.Version), '}')
 	}
 	b = appendInt(b, `,"expected_version":`, f.ExpectedVersion)
@@ -62,6 +70,12 @@ func (f *fields) appendJSON(b []byte) []byte {
 	if len(f.Metadata) > 0 {
 		b = appendMetadata(append(b, `,"metadata":`...), f.Metadata)
 	}
+	if f.Names != nil {
+		b = appendNames(append(b, `,"names":`...), f.Names)
+	}
+	b = appendRef(b, `,"of":`, f.Of)
+	b = appendNonEmpty(b, `,"detail":`, f.Detail)
+	b = appendID(b, `,"signup":"`, f.Signup)
 	return append(b, '}')
 }
 
@@ -75,6 +89,7 @@ func (f *fields) hash(kind string, ref names.Ref, principal string, policies nam
 	b := append(make([]byte, 0, 256), '{')
 	b = appendNonEmpty(b, `,"actor":`, f.Actor)
 	b = appendID(b, `,"claim_id":"`, f.ClaimID)
+	b = appendNonEmpty(b, `,"detail":`, f.Detail)
 	b = appendInt(b, `,"expected_version":`, f.ExpectedVersion)
 	b = appendTime(b, `,"expires_at":"`, f.ExpiresAt)
 	b = appendString(append(b, `,"key":`...), string(ref.Key))
@@ -86,13 +101,17 @@ func (f *fields) hash(kind string, ref names.Ref, principal string, policies nam
 	if p != nil && !f.byKey {
 		b = appendNonEmpty(b, `,"name":`, p.Asked(f.Spelling, ref.Key))
 	}
+	if f.Names != nil { // as typed: what they are is for the policies of their partitions
+		b = appendNames(append(b, `,"names":`...), f.Names)
+	}
 	b = appendNonEmpty(b, `,"new_owner":`, f.NewOwner)
+	b = appendRef(b, `,"of":`, f.Of)
 	b = appendNonEmpty(b, `,"on_conflict":`, string(f.OnConflict))
 	b = f.appendNeeded(b, `,"owner":`, f.Owner)
 	b = appendNonEmpty(b, `,"principal":`, principal)
 	b = appendNonEmpty(b, `,"reason":`, f.Reason)
 	if r := f.Replaces; r != nil {
-		old := r.Name
+		old := r.Asked()
 		if p != nil {
 			if key, err := p.HeldKey(old); err == nil {
 				old = cmp.Or(p.Asked(old, key), string(key))
@@ -101,6 +120,7 @@ func (f *fields) hash(kind string, ref names.Ref, principal string, policies nam
 		b = appendString(append(b, `,"replaces":{"name":`...), old)
 		b = append(appendInt(b, `,"version":`, &r.Version), '}')
 	}
+	b = appendID(b, `,"signup":"`, f.Signup)
 	b = appendString(append(b, `,"space":`...), string(ref.Space))
 	b = appendInt(b, `,"ttl_seconds":`, f.TTLSeconds)
 	b = append(appendString(append(b, `,"type":`...), kind), '}')
@@ -147,9 +167,10 @@ var bodies = map[string]struct {
 	of   func(f *fields) Body
 }{
 	TypeUsernameClaimed: {[]string{"owner", "mode"}, func(f *fields) Body {
+		about := f.about()
 		return &UsernameClaimed{
-			Space: f.Space, Spelling: f.Spelling, Owner: f.Owner, Mode: f.Mode, TTLSeconds: f.TTLSeconds, Replaces: f.Replaces,
-			ExpectedVersion: f.ExpectedVersion, OnConflict: f.OnConflict, Deadline: f.Deadline, Metadata: f.Metadata,
+			Space: f.Space, Spelling: about.Spelling, Key: about.Key, Owner: f.Owner, Mode: f.Mode, TTLSeconds: f.TTLSeconds, Replaces: f.Replaces,
+			ExpectedVersion: f.ExpectedVersion, OnConflict: f.OnConflict, Deadline: f.Deadline, Metadata: f.Metadata, Signup: f.Signup,
 		}
 	}},
 	TypeConfirmRequested: {[]string{"claim_id", "owner"}, func(f *fields) Body {
@@ -179,8 +200,17 @@ var bodies = map[string]struct {
 	TypeUnblockRequested: {[]string{"actor", "reason"}, func(f *fields) Body {
 		return &UnblockRequested{f.about(), f.Actor, f.Reason}
 	}},
+	TypeErasureRequested: {[]string{"owner", "actor", "reason"}, func(f *fields) Body {
+		return &ErasureRequested{f.about(), f.Owner, f.Actor, f.Reason}
+	}},
 	TypeExpiryDue: {[]string{"claim_id", "expires_at"}, func(f *fields) Body {
 		return &ExpiryDue{f.about(), f.ClaimID, f.ExpiresAt}
+	}},
+	TypeSignupRequested: {[]string{"owner", "names"}, func(f *fields) Body {
+		return &SignupRequested{f.about(), f.Owner, f.Names, f.TTLSeconds}
+	}},
+	TypeSignupVoted: {[]string{"claim_id", "owner", "of"}, func(f *fields) Body {
+		return &SignupVoted{f.about(), f.ClaimID, f.Owner, f.Of, f.Reason, f.Detail}
 	}},
 }
 

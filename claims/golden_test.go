@@ -21,16 +21,23 @@ var trace = []cloudevents.Header{
 
 // The files are the contract of topic one: what producers in any language write, and what we go on reading.
 func TestGolden(t *testing.T) {
+	private := names.Ref{Space: "email", Key: "h1:9d71ff2b7e49f27b7dd3e85c07569f1bb53bb714d86f1ba8b34260a37b95e3cb"}
+	renamed := &claims.UsernameClaimed{
+		Space: private.Space, Key: private.Key, Owner: "u-17", Mode: claims.ModeRegister,
+		Replaces: &claims.Replaces{Key: "h1:3e524580f04287973e4f7bff8925d4fde47997293491c7fba713c5b76fac923f", Version: 2},
+	}
 	for file, test := range map[string]struct {
 		claim *claims.UsernameClaimed
+		ref   names.Ref
 		extra []cloudevents.Header
 	}{
-		"username_claimed_minimal.json": {minimal(), nil},
-		"username_claimed_full.json":    {full(), trace},
+		"username_claimed_minimal.json": {minimal(), alice, nil},
+		"username_claimed_full.json":    {full(), alice, trace},
+		"username_claimed_private.json": {renamed, private, nil},
 	} {
 		t.Run(file, func(t *testing.T) {
 			path := filepath.Join("testdata", file)
-			written := test.claim.Record(event(), alice, test.extra...)
+			written := test.claim.Record(event(), test.ref, test.extra...)
 			eventtest.Check(t, path, written, *update)
 
 			read, err := claims.Read(eventtest.Read(t, path))
@@ -38,11 +45,11 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := claims.Request{Event: event(), Body: test.claim}
-			want.Type, want.Subject = claims.TypeUsernameClaimed, "username/alice"
+			want.Type, want.Subject = claims.TypeUsernameClaimed, test.ref.String()
 			if !reflect.DeepEqual(read, want) {
 				t.Errorf("got  %+v %+v\nwant %+v %+v", read, read.Body, want, want.Body)
 			}
-			again := read.Body.(*claims.UsernameClaimed).Record(read.Event, alice, test.extra...)
+			again := read.Body.(*claims.UsernameClaimed).Record(read.Event, test.ref, test.extra...)
 			eventtest.Check(t, path, again, false)
 		})
 	}

@@ -145,7 +145,7 @@ func TestHashTellsClaimsApart(t *testing.T) {
 			Space: names.Username, Spelling: few("name", "Alice", "alice"), Owner: few("owner", "u-1", "u-2"),
 			Mode: claims.Mode(few("mode", "register", "reserve")), OnConflict: claims.OnConflict(few("on_conflict", "", "return_existing")),
 			TTLSeconds: number.Draw(t, "ttl_seconds"), ExpectedVersion: number.Draw(t, "expected_version"),
-			Replaces: rapid.SampledFrom([]*claims.Replaces{nil, {"old", 1}, {"OLD", 1}, {"old", 2}, {"-", 1}}).Draw(t, "replaces"),
+			Replaces: rapid.SampledFrom([]*claims.Replaces{nil, {Name: "old", Version: 1}, {Name: "OLD", Version: 1}, {Name: "old", Version: 2}, {Name: "-", Version: 1}}).Draw(t, "replaces"),
 			Metadata: rapid.SampledFrom([]map[string]string{nil, {}, {"a": "b"}, {"a": "b", "c": ""}, {"c": "", "a": "b"}}).Draw(t, "metadata"),
 			Deadline: rapid.SampledFrom([]time.Time{{}, sentAt}).Draw(t, "deadline"),
 		}

@@ -21,6 +21,7 @@ const (
 	TypeTransferRequested   = "dibs.TransferRequested.v1"
 	TypeBlockRequested      = "dibs.BlockRequested.v1"
 	TypeUnblockRequested    = "dibs.UnblockRequested.v1"
+	TypeErasureRequested    = "dibs.ErasureRequested.v1"
 	TypeExpiryDue           = "dibs.ExpiryDue.v1"
 	TypePolicyActivated     = "dibs.PolicyActivated.v1"
 )
@@ -43,7 +44,7 @@ const (
 type About struct {
 	Space    names.Space
 	Spelling string    // the name, in any of its spellings
-	Key      names.Key // in place of a name: what dibs asks itself is about a key, which need not be a name
+	Key      names.Key // in place of a name: in a private space, and where dibs asks itself about a key that need not be a name
 	Deadline time.Time // zero: decided however late
 }
 
@@ -79,7 +80,17 @@ func KeyOf(b Body) names.Key {
 	return ""
 }
 
-// ErrNoName is what is wrong with a request that gives a key in place of a name and is not dibs' own.
+// Asked is what a request is about as it was asked: the key, or the name.
+func Asked(b Body) string {
+	if key := KeyOf(b); key != "" {
+		return string(key)
+	}
+	_, spelling := b.Name()
+	return spelling
+}
+
+// ErrNoName is what is wrong with a request that gives a key in place of a name, where the space is not private and it is
+// not dibs' own.
 var ErrNoName = &MalformedError{"name", "is missing"}
 
 // ConfirmRequested makes a registration of the reservation that a claim got.
@@ -148,6 +159,14 @@ type UnblockRequested struct {
 	Actor, Reason string
 }
 
+// ErasureRequested frees a name that is the owner's, and has everything wiped that is kept of the two together; of a name
+// that is somebody else's by now, what is kept of the owner's time. It is privileged.
+type ErasureRequested struct {
+	About
+	Owner         string
+	Actor, Reason string
+}
+
 // ExpiryDue asks to look whether the reservation or cool-down of a claim is over. It comes from a processor and is
 // privileged.
 type ExpiryDue struct {
@@ -184,6 +203,9 @@ func (*BlockRequested) Type() string { return TypeBlockRequested }
 func (*UnblockRequested) Type() string { return TypeUnblockRequested }
 
 // Type implements Body.
+func (*ErasureRequested) Type() string { return TypeErasureRequested }
+
+// Type implements Body.
 func (*ExpiryDue) Type() string { return TypeExpiryDue }
 
 // Privileged implements Body.
@@ -197,6 +219,9 @@ func (*BlockRequested) Privileged() bool { return true }
 
 // Privileged implements Body.
 func (*UnblockRequested) Privileged() bool { return true }
+
+// Privileged implements Body.
+func (*ErasureRequested) Privileged() bool { return true }
 
 // Privileged implements Body.
 func (*ExpiryDue) Privileged() bool { return true }
@@ -258,6 +283,12 @@ func (r *UnblockRequested) fields() fields {
 	return f
 }
 
+func (r *ErasureRequested) fields() fields {
+	f := r.About.fields()
+	f.Owner, f.Actor, f.Reason = r.Owner, r.Actor, r.Reason
+	return f
+}
+
 func (r *ExpiryDue) fields() fields {
 	f := r.About.fields()
 	f.ClaimID, f.ExpiresAt = r.ClaimID, r.ExpiresAt
@@ -312,6 +343,11 @@ func (r *BlockRequested) Validate() error { return validActor(r.Actor, r.Reason)
 
 // Validate implements Body.
 func (r *UnblockRequested) Validate() error { return validActor(r.Actor, r.Reason) }
+
+// Validate implements Body.
+func (r *ErasureRequested) Validate() error {
+	return firstError(ValidOwner(r.Owner), validActor(r.Actor, r.Reason))
+}
 
 // Validate implements Body.
 func (r *ExpiryDue) Validate() error { return nil }

@@ -60,6 +60,8 @@ var requests = map[string]struct {
 		`{"actor":"ada","key":"alice","principal":"gateway","reason":"a trademark (™)","space":"username","type":"dibs.BlockRequested.v1"}`, "45555628e40a1d62732d009efa80d2519eb870ed14befc1834a078724329d081"},
 	"unblock_requested": {&claims.UnblockRequested{About: aboutAlice, Actor: "ada", Reason: "settled"},
 		`{"actor":"ada","key":"alice","principal":"gateway","reason":"settled","space":"username","type":"dibs.UnblockRequested.v1"}`, "912a0acb80183f49ce40b76f04104686289a7c5c7f4560484b769e8c7ea8608c"},
+	"erasure_requested": {&claims.ErasureRequested{About: aboutAlice, Owner: "u-17", Actor: "ada", Reason: "request 4711"},
+		`{"actor":"ada","key":"alice","owner":"u-17","principal":"gateway","reason":"request 4711","space":"username","type":"dibs.ErasureRequested.v1"}`, "a538f8c1e6388d7937ae3f41fed9b620cd536804f26b1dbfd8a6df23934bfeaf"},
 	"expiry_due": {&claims.ExpiryDue{About: aboutAlice, ClaimID: otherID, ExpiresAt: sentAt.Add(15 * time.Minute)},
 		`{"claim_id":"0190163d-8694-739b-aea5-966c26f8ad91","expires_at":"2026-11-21T10:15:00.123Z","key":"alice","principal":"gateway","space":"username","type":"dibs.ExpiryDue.v1"}`, "8fae2126b3a93c074afe0d888347eeb25de7cd76e3216541f439e463fae90c8e"},
 }
@@ -107,8 +109,8 @@ func TestGoldenRequests(t *testing.T) {
 		})
 	}
 	kept, err := filepath.Glob("testdata/*_*.json")
-	if err != nil || len(kept) != len(requests)+6 {
-		t.Errorf("%d golden files for %d requests, two by key, two claims and two policies, %v", len(kept), len(requests), err)
+	if err != nil || len(kept) != len(requests)+12 {
+		t.Errorf("%d golden files for %d requests, three by key, four claims, three policies and two of a sign-up, %v", len(kept), len(requests), err)
 	}
 }
 
@@ -120,6 +122,7 @@ func TestGoldenByKey(t *testing.T) {
 		id   uuid.UUID
 	}{
 		"release_requested_key": {&claims.ReleaseRequested{About: claims.AboutKey(ref), Owner: "u-17", ExpectedVersion: new(int64(3))}, claims.ReleaseID(otherID, alice)},
+		"erasure_requested_key": {&claims.ErasureRequested{About: claims.AboutKey(ref), Owner: "u-17", Actor: "ada", Reason: "request 4711"}, claims.ErasureID(otherID, ref, "1-4711")},
 		"expiry_due_key":        {&claims.ExpiryDue{About: claims.AboutKey(ref), ClaimID: otherID, ExpiresAt: sentAt.Add(15 * time.Minute)}, claims.ExpiryID(otherID, sentAt.Add(15*time.Minute))},
 	} {
 		path := filepath.Join("testdata", file+".json")
@@ -142,7 +145,7 @@ func TestGoldenByKey(t *testing.T) {
 	}
 }
 
-// TestKeyBesideAName: a key counts in place of a name, in what dibs asks itself; else it is a field that we do not know.
+// TestKeyBesideAName: a key counts in place of a name; else it is a field that we do not know.
 func TestKeyBesideAName(t *testing.T) {
 	release := func(value string) (claims.Body, error) {
 		r := claims.NewRecord(&claims.ReleaseRequested{About: aboutAlice, Owner: "u-17"}, event(), alice)
@@ -170,6 +173,7 @@ func TestKeyBesideAName(t *testing.T) {
 	for value, want := range map[string]string{
 		`{"space":"username","key":"","owner":"u-17"}`:                                 `name is missing`,
 		`{"space":"username","key":7,"owner":"u-17"}`:                                  `name is missing`,
+		`{"key":"_a","owner":"u-17"}`:                                                  `space is missing`,
 		`{"space":"username","key":"` + strings.Repeat("k", 513) + `","owner":"u-17"}`: `name is missing`,
 		`{"space":"username","key":"a\u0000","owner":"u-17"}`:                          `the value contains NUL`,
 	} {
@@ -177,10 +181,35 @@ func TestKeyBesideAName(t *testing.T) {
 			t.Errorf("%.80s: %v, want %s", value, err, want)
 		}
 	}
-	r := minimal().Record(event(), alice)
-	r.Value = []byte(`{"space":"username","key":"alice","owner":"u-17","mode":"register"}`)
+	// What was said of it before a key counted is said of it still: an answer is the same when the log is replayed.
+	r := claims.NewRecord(&claims.ConfirmRequested{About: aboutAlice, ClaimID: otherID, Owner: "u-17"}, event(), alice)
+	r.Value = []byte(`{"space":"username","key":"_a","owner":"u-17"}`)
 	if _, err := claims.Read(r); err == nil || err.Error() != "name is missing" {
-		t.Errorf("a claim by key: %v", err)
+		t.Errorf("a confirmation by key, of no claim: %v", err)
+	}
+	r = minimal().Record(event(), alice)
+	r.Value = []byte(`{"space":"username","key":"alice","mode":"register"}`)
+	if _, err := claims.Read(r); err == nil || err.Error() != "name is missing" {
+		t.Errorf("a claim by key, of nobody: %v", err)
+	}
+	for replaces, want := range map[string]claims.Replaces{
+		`{"key":"h1:00","version":3}`:              {Key: "h1:00", Version: 3},
+		`{"name":"bob","key":"h1:00","version":3}`: {Name: "bob", Version: 3},
+		`{"key":7,"name":"bob","version":3}`:       {Name: "bob", Version: 3},
+	} {
+		r := minimal().Record(event(), alice)
+		r.Value = []byte(`{"space":"email","key":"h1:01","owner":"u-17","mode":"register","replaces":` + replaces + `}`)
+		read, err := claims.Read(r)
+		if c, ok := read.Body.(*claims.UsernameClaimed); err != nil || !ok || c.Key != "h1:01" || c.Spelling != "" || *c.Replaces != want {
+			t.Errorf("a claim by key: %+v, %v", read.Body, err)
+		}
+	}
+	for _, replaces := range []string{`{"version":3}`, `{"key":"","version":3}`, `{"key":7,"version":3}`, `{"key":"h1:00"}`} {
+		r := minimal().Record(event(), alice)
+		r.Value = []byte(`{"space":"email","key":"h1:01","owner":"u-17","mode":"register","replaces":` + replaces + `}`)
+		if _, err := claims.Read(r); err == nil || err.Error() != "replaces needs name and version" {
+			t.Errorf("%s: %v", replaces, err)
+		}
 	}
 }
 
@@ -219,7 +248,7 @@ func TestHashOfALookalike(t *testing.T) {
 // Who may write to the topic may ask for most of it, but not for this.
 func TestPrivileged(t *testing.T) {
 	for name, test := range requests {
-		want := strings.HasSuffix(name, "_actor") || strings.Contains(name, "block") || name == "expiry_due"
+		want := strings.HasSuffix(name, "_actor") || strings.Contains(name, "block") || name == "expiry_due" || name == "erasure_requested"
 		if got := test.body.Privileged(); got != want {
 			t.Errorf("%s: privileged %v", name, got)
 		}
@@ -246,7 +275,7 @@ func drawBody(t *rapid.T) claims.Body {
 	a := claims.About{Space: names.Space(word("space")), Spelling: word("name"), Deadline: when("deadline")}
 	owner, version := word("owner"), number.Draw(t, "expected_version")
 	actor, reason := "a"+word("actor"), "r"+word("reason")
-	switch rapid.IntRange(0, 10).Draw(t, "type") {
+	switch rapid.IntRange(0, 11).Draw(t, "type") {
 	case 0:
 		return drawClaim(t)
 	case 1:
@@ -267,6 +296,8 @@ func drawBody(t *rapid.T) claims.Body {
 		return &claims.BlockRequested{About: a, Actor: actor, Reason: reason}
 	case 9:
 		return &claims.UnblockRequested{About: a, Actor: actor, Reason: reason}
+	case 10:
+		return &claims.ErasureRequested{About: a, Owner: "o" + owner, Actor: actor, Reason: reason}
 	}
 	return &claims.ExpiryDue{About: a, ClaimID: id, ExpiresAt: time.UnixMilli(rapid.Int64Range(1, 4102444800000).Draw(t, "expires_at")).UTC()}
 }

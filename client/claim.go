@@ -15,7 +15,9 @@ import (
 type Claim struct {
 	Space string // "username" if left out
 	Name  string
-	Owner string
+	// Fields are what is unique together, in a private space of several fields, in place of a name.
+	Fields map[string]string
+	Owner  string
 	// ExpectedVersion, if set, is the version that the name must have; 0 for never held or free.
 	ExpectedVersion *int64
 	// ReturnExisting accepts a name that the owner holds already, instead of rejecting it as taken. It does not go with
@@ -208,7 +210,7 @@ func (c *Client) ask(ctx context.Context, wait bool, known Result, do func(ctx c
 	if err != nil {
 		return known, err
 	}
-	if result.Name == "" { // a problem names nothing
+	if result.Space == "" { // a problem names nothing
 		result.Space, result.Name, result.Owner = known.Space, known.Name, known.Owner
 	}
 	return result, nil
@@ -263,8 +265,11 @@ func (c *Client) get(ctx context.Context, of Result, wait bool) (Result, error) 
 }
 
 func (c *Claim) body() wire.ClaimRequest {
-	b := wire.ClaimRequest{Name: c.Name, Owner: c.Owner, ExpectedVersion: c.ExpectedVersion, Metadata: c.Metadata}
+	b := wire.ClaimRequest{Name: &c.Name, Owner: c.Owner, ExpectedVersion: c.ExpectedVersion, Metadata: c.Metadata}
 	b.Space = optional(c.Space)
+	if c.Fields != nil {
+		b.Name, b.Fields = optional(c.Name), (*wire.Fields)(&c.Fields)
+	}
 	if c.reserve {
 		b.Mode = new(wire.Reserve)
 		b.TTLSeconds = optional(int64(c.ttl / time.Second))

@@ -420,6 +420,37 @@ func TestName(t *testing.T) {
 	})
 }
 
+// TestPrivate: a claim of several fields, whose answer has a key and no name, and what the key of a value is.
+func TestPrivate(t *testing.T) {
+	const keyed = `{"claim_id":"` + id + `","state":"accepted","version":1,"space":"member","key":"h1:00","owner":"u-17","partition":7,"log_epoch":1,"offset":4711}`
+	scripted(t, []step{
+		{status: 201, body: keyed},
+		{status: 200, body: `{"space":"member","key":"h1:00","record_key":"member/h1:00","partition":3}`},
+		{status: 200, body: `{"space":"email","key":"h1:01","record_key":"email/h1:01","partition":4}`},
+	}, func(t *testing.T, c *client.Client, s *script) {
+		fields := map[string]string{"tenant": "acme", "email": "ada@example.com"}
+		r, err := c.Claim(t.Context(), client.Claim{Space: "member", Fields: fields, Owner: "u-17", IdempotencyKey: "k"})
+		if err != nil || r.Key != "h1:00" || r.Name != "" || r.Space != "member" {
+			t.Errorf("%+v, %v", r, err)
+		}
+		k, err := c.Lookup(t.Context(), "member", "", fields)
+		if want := (client.Key{Space: "member", Key: "h1:00", RecordKey: "member/h1:00", Partition: 3}); err != nil || k != want {
+			t.Errorf("%+v, %v", k, err)
+		}
+		if _, err := c.Lookup(t.Context(), "email", "ada@example.com", nil); err != nil {
+			t.Error(err)
+		}
+		for i, want := range []string{
+			`/base/v1/claims {"fields":{"email":"ada@example.com","tenant":"acme"},"owner":"u-17","space":"member"}`,
+			`/base/v1/lookups {"fields":{"email":"ada@example.com","tenant":"acme"},"space":"member"}`, `/base/v1/lookups {"name":"ada@example.com","space":"email"}`,
+		} {
+			if got := s.seen[i].url + " " + s.seen[i].body; got != want {
+				t.Errorf("asked\n%s, want\n%s", got, want)
+			}
+		}
+	})
+}
+
 func TestNotDibs(t *testing.T) {
 	for _, st := range []step{{status: 200, body: "<html>", headers: "Content-Type: text/html"}, {status: 200, body: "{}"}, {status: 304}} {
 		scripted(t, []step{st}, func(t *testing.T, c *client.Client, s *script) {

@@ -12,7 +12,7 @@ import (
 // Name is what is recorded of a name: advice, true when it was read. Only a claim decides.
 type Name struct {
 	Space     string `json:"space"`
-	Name      string `json:"name"`
+	Name      string `json:"name,omitempty"` // none in a private space
 	Key       string `json:"key"`
 	Available bool   `json:"available"`
 	Reason    string `json:"reason,omitempty"` // why it is not available
@@ -36,7 +36,30 @@ func (c *Client) Name(ctx context.Context, space, name string) (Name, error) {
 
 func nameOf(n *wire.Name) Name {
 	return Name{
-		Space: n.Space, Name: n.Name, Key: n.Key, Available: n.Available, Reason: string(value(n.Reason)), State: string(n.State),
+		Space: n.Space, Name: value(n.Name), Key: n.Key, Available: n.Available, Reason: string(value(n.Reason)), State: string(n.State),
 		Owner: value(n.Owner), Version: n.Version, ClaimID: value(n.ClaimID), ExpiresAt: value(n.ExpiresAt),
 	}
+}
+
+// Key is the key of a name, and where its records belong: what a producer needs.
+type Key struct {
+	Space     string `json:"space"`
+	Key       string `json:"key"`
+	RecordKey string `json:"record_key"`
+	Partition int32  `json:"partition"`
+}
+
+// Lookup computes the key of a name; in a private space, of the value or of the fields that it stands for, one of which is
+// left out. It needs the scope lookup.
+func (c *Client) Lookup(ctx context.Context, space, name string, fields map[string]string) (Key, error) {
+	body := wire.LookupRequest{Space: optional(space), Name: optional(name)}
+	if fields != nil {
+		body.Fields = (*wire.Fields)(&fields)
+	}
+	var k wire.NameKey
+	err := c.page(ctx, &k, func(ctx context.Context) (*http.Response, error) { return c.wire.CreateLookup(ctx, body) })
+	if err != nil {
+		return Key{}, fmt.Errorf("look up a key: %w", err)
+	}
+	return Key{Space: k.Space, Key: k.Key, RecordKey: k.RecordKey, Partition: k.Partition}, nil
 }

@@ -117,7 +117,7 @@ func TestOrdersRejected(t *testing.T) {
 				}
 			})
 		}
-		for _, st := range []step{problem(404, "unknown_claim", ""), problem(403, "not_allowed", ""), problem(422, "invalid_request", "")} {
+		for _, st := range []step{problem(404, "unknown_claim", ""), problem(409, "ambiguous_id", `,"claim_id":"`+id+`"`), problem(403, "not_allowed", ""), problem(422, "invalid_request", "")} {
 			scripted(t, []step{st}, func(t *testing.T, c *client.Client, s *script) {
 				var p *client.Problem
 				if r, err := call.do(t.Context(), c); !errors.As(err, &p) || !strings.HasPrefix(err.Error(), call.what+": ") || len(s.seen) != 1 {

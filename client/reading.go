@@ -16,8 +16,10 @@ type Entry struct {
 	Version int64     `json:"version"` // that it gave the name
 	Outcome string    `json:"outcome"` // such as Accepted, Released, Expired
 	At      time.Time `json:"at"`
-	// Owner has the name from then on, or had it until then. Like what comes behind it is left out where the key does not
-	// cover that owner.
+	// Name is the one that it happened to: where look-alikes are kept apart, one history is that of all that look alike. It
+	// is left out, like what comes behind it, where the key does not cover the owner.
+	Name string `json:"name,omitempty"`
+	// Owner has the name from then on, or had it until then.
 	Owner string `json:"owner,omitempty"`
 	// Actor did it, and Reason says why; empty where it was the owner or nobody.
 	Actor     string `json:"actor,omitempty"`
@@ -49,7 +51,7 @@ func (c *Client) History(ctx context.Context, space, name string, from int64) it
 			for i := range page.Entries {
 				e := &page.Entries[i]
 				if !yield(Entry{
-					Version: e.Version, Outcome: string(e.Outcome), At: e.At, Owner: value(e.Owner), Actor: value(e.Actor), Reason: value(e.Reason),
+					Version: e.Version, Outcome: string(e.Outcome), At: e.At, Name: value(e.Name), Owner: value(e.Owner), Actor: value(e.Actor), Reason: value(e.Reason),
 					RequestID: value(e.RequestID), Position: fmt.Sprintf("%d-%d-%d", e.Partition, e.LogEpoch, e.Offset),
 				}, nil) {
 					return

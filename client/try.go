@@ -146,14 +146,14 @@ type answer struct {
 	problem *Problem // of a status of 400 and more
 }
 
-// claim reads the answer to a claim, or to another request. A problem with the id of a claim is its rejection by the log;
-// one without an id may be what the API knows beforehand that the log would say.
+// claim reads the answer to a claim, or to another request. A problem with the id of one claim is its rejection by the
+// log; one without an id may be what the API knows beforehand that the log would say.
 func (a *answer) claim() (Result, error) {
 	replayed := a.header.Get("Idempotent-Replayed") == "true"
 	if p := a.problem; p != nil {
 		switch p.Status {
 		case http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed:
-			if p.ClaimID != "" || foreseen[p.Reason] {
+			if p.ClaimID != "" && p.Reason != ambiguous || foreseen[p.Reason] {
 				r := Result{ID: p.ClaimID, RequestID: p.RequestID, State: Rejected, Reason: p.Reason, Detail: p.Detail, Replayed: replayed}
 				var body wire.Problem
 				if json.Unmarshal(a.body, &body) == nil {
@@ -183,6 +183,9 @@ func (a *answer) claim() (Result, error) {
 		FollowUp: follows,
 	}, nil
 }
+
+// ambiguous is what is said of an id that stands for two claims: which of them was meant is not known.
+const ambiguous = "ambiguous_id"
 
 // foreseen are the rejections that may come without a claim: nothing was published.
 var foreseen = map[string]bool{"not_owner": true, "version_conflict": true, "wrong_state": true}

@@ -61,6 +61,7 @@ type API struct {
 	MaxStreams  int           `mapstructure:"max_streams"`
 	RatePerSec  float64       `mapstructure:"rate_per_second"`
 	RateBurst   int           `mapstructure:"rate_burst"`
+	LookupRate  float64       `mapstructure:"lookup_rate"`
 }
 
 // Ops is the operations side: health and metrics.
@@ -68,10 +69,12 @@ type Ops struct {
 	Addr string `mapstructure:"addr"`
 }
 
-// Security is what privileged requests are trusted by.
+// Security is what privileged requests are trusted by, and what the keys of private spaces are made with.
 type Security struct {
 	RequestKeysFile   string `mapstructure:"request_keys_file"`
 	RequireSignatures string `mapstructure:"require_signatures"`
+	PeppersFile       string `mapstructure:"peppers_file"`
+	ErasureSecretFile string `mapstructure:"erasure_secret_file"`
 }
 
 // What security.require_signatures may be: what an actor or dibs itself asks must be signed, or every request.
@@ -127,9 +130,12 @@ var keys = []key{
 	{name: "api.max_streams", value: 64, help: "streams of registrations at once, at most; each reads the topic for itself"},
 	{name: "api.rate_per_second", value: 0.0, help: "claims per second and principal; 0 for no limit"},
 	{name: "api.rate_burst", value: 100, help: "claims that a principal may make at once under the limit"},
+	{name: "api.lookup_rate", value: 10.0, help: "keys per second that POST /v1/lookups computes for each principal, ten times as many at once"},
 	{name: "ops.addr", value: ":8081", help: "address of /livez, /readyz and /metrics"},
 	{name: "security.request_keys_file", value: "", help: "file of the keys that requests are signed with: dibs' own, what an actor asks, and all of an API; dibs keys request makes one"},
 	{name: "security.require_signatures", value: "privileged", help: "privileged: what an actor or dibs itself asks must be signed; all: every request, which dibs spaces apply makes hold"},
+	{name: "security.peppers_file", value: "", help: "file of the secrets that the keys of private spaces are made with; dibs keys pepper makes one"},
+	{name: "security.erasure_secret_file", value: "", help: "file of the secret that erased names are kept under, the same for all processes and for ever; dibs keys erasure makes one. Without it nothing can be erased"},
 	{name: "processor.group", value: "dibs", help: "consumer group that deals out the partitions"},
 	{name: "processor.lanes", value: 0, help: "pipelines that the owned partitions are spread over; 0: one per core"},
 	{name: "processor.batch_max", value: 8000, help: "records decided in one transaction, at most"},
@@ -199,6 +205,9 @@ func (c *Config) check() error {
 	}
 	if c.API.RatePerSec < 0 {
 		bad("api.rate_per_second", "is negative")
+	}
+	if c.API.LookupRate <= 0 {
+		bad("api.lookup_rate", "is %g: more than 0", c.API.LookupRate)
 	}
 	if len(wrong) == 0 {
 		return nil

@@ -89,14 +89,17 @@ func readSpace(space names.Space, n *yaml.Node) (*names.Policy, error) {
 	where := "spaces." + string(space)
 	p := defaultPolicy(space)
 	lines := map[string]int{}
+	if err := readPrivate(p, n, where); err != nil {
+		return nil, err
+	}
 	err := members(n, where, func(field string, v *yaml.Node) error {
 		lines[field] = v.Line
-		if slices.Contains(formSettings, field) {
+		if slices.Contains(formSettings, field) || slices.Contains(privateSettings, field) {
 			return nil
 		}
 		set, ok := policySettings[field]
 		if !ok {
-			return unknownField(v, where+".", field, slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(policySettings)), formSettings...))))
+			return unknownField(v, where+".", field, knownSettings())
 		}
 		if err := set(p, v); err != nil {
 			return at(v, where+"."+field, err.Error())
@@ -141,6 +144,11 @@ var policySettings = map[string]func(*names.Policy, *yaml.Node) error{
 		}
 		return nil
 	},
+}
+
+// knownSettings lists all fields of a space.
+func knownSettings() []string {
+	return slices.Sorted(slices.Values(slices.Concat(slices.Collect(maps.Keys(policySettings)), formSettings, privateSettings)))
 }
 
 func readInt(to *int, n *yaml.Node) (err error) {

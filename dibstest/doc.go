@@ -15,7 +15,8 @@
 //
 // Which it was is printed to standard error (go test shows it with -v or when a test fails; with-servers always). A
 // test that means nothing on the fake calls [NeedRealKafka] and is skipped there, counted, and reported at the end.
-// DIBS_TEST_REQUIRE=kafka,postgres turns both the fall-back and the skip into a failure.
+// DIBS_TEST_REQUIRE=kafka,postgres turns both the fall-back and the skip into a failure; with producers in it, also the
+// skip of a test that calls [Needs] for want of another language's tools or registry.
 //
 // Every test binary that uses this package hands its TestMain to [Main]. The package imports no adapter of ours, so
 // that adapters can use it from their external test packages.

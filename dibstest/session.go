@@ -125,6 +125,14 @@ func (s *session) skip(t testing.TB, word, what, why string) {
 	t.Skipf("SKIPPED, NOT TESTED: needs %s: %s", what, why)
 }
 
+// Needs skips a test that needs a tool that is not here, or cannot be had now, so that it is seen at the end of the run.
+// Where DIBS_TEST_REQUIRE names producers, it fails instead: they need the most.
+func Needs(t testing.TB, what string, why error) {
+	t.Helper()
+	current.mustHaveBegun(t)
+	current.skip(t, "producers", what, why.Error())
+}
+
 func skippedLine(n int, what string) string {
 	tests := "tests"
 	if n == 1 {
@@ -149,10 +157,10 @@ func requireWords(list string) (map[string]bool, error) {
 	for word := range strings.SplitSeq(list, ",") {
 		switch word = strings.TrimSpace(word); word {
 		case "":
-		case "kafka", "postgres":
+		case "kafka", "postgres", "producers":
 			words[word] = true
 		default:
-			return nil, fmt.Errorf("%s: unknown word %q; it takes kafka and postgres", requireVariable, word)
+			return nil, fmt.Errorf("%s: unknown word %q; it takes kafka, postgres and producers", requireVariable, word)
 		}
 	}
 	return words, nil

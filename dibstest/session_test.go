@@ -81,6 +81,27 @@ func TestUnreachableServersOfTheEnvironmentFail(t *testing.T) {
 	mustContain(t, out, "DIBS_TEST_KAFKA=127.0.0.1:1", "DIBS_TEST_POSTGRES: ")
 }
 
+// TestToolThatIsNotHere is run by the one below.
+func TestToolThatIsNotHere(t *testing.T) {
+	if os.Getenv("DIBS_TEST_LACKING") != "" {
+		dibstest.Needs(t, "a loom", errors.New("there is none"))
+	}
+}
+
+func TestNeedsIsSeen(t *testing.T) {
+	t.Parallel()
+	out, err := runSelf(t, "TestToolThatIsNotHere", "DIBS_TEST_LACKING=yes", "DIBS_TEST_REQUIRE=")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	mustContain(t, out, "dibstest: 1 test SKIPPED, NOT TESTED: need a loom")
+	out, err = runSelf(t, "TestToolThatIsNotHere", "DIBS_TEST_LACKING=yes", "DIBS_TEST_REQUIRE=producers")
+	if err == nil {
+		t.Error("it passed under DIBS_TEST_REQUIRE")
+	}
+	mustContain(t, out, "DIBS_TEST_REQUIRE=producers, but this test needs a loom: there is none")
+}
+
 func TestRequireWords(t *testing.T) {
 	t.Parallel()
 	words, err := dibstest.RequireWords(" kafka ,postgres,")

@@ -17,8 +17,9 @@ type Holders interface {
 }
 
 // DryRun tells what an import would reject, without claiming anything: rows that are wrong, rows whose name an earlier
-// row has, and rows whose name somebody else holds by now. It calls found for each row.
-func DryRun(ctx context.Context, rows Reader, policies names.Policies, holders Holders, found func(Result)) error {
+// row has, and rows whose name somebody else holds by now. It calls found for each row. The error is that of the file, of
+// the holders, or of a pepper that is missing.
+func DryRun(ctx context.Context, rows Reader, policies names.Policies, peppers names.Peppers, holders Holders, found func(Result)) error {
 	first := make(map[names.Ref]Row)
 	for {
 		row, err := rows.Next()
@@ -32,7 +33,7 @@ func DryRun(ctx context.Context, rows Reader, policies names.Policies, holders H
 		case err != nil:
 			return err
 		}
-		result, err := dryRow(ctx, row, policies, holders, first)
+		result, err := dryRow(ctx, row, policies, peppers, holders, first)
 		if err != nil {
 			return err
 		}
@@ -40,18 +41,18 @@ func DryRun(ctx context.Context, rows Reader, policies names.Policies, holders H
 	}
 }
 
-func dryRow(ctx context.Context, row Row, policies names.Policies, holders Holders, first map[names.Ref]Row) (Result, error) {
-	id, ref, claim, rejection := row.claim(policies)
+func dryRow(ctx context.Context, row Row, policies names.Policies, peppers names.Peppers, holders Holders, first map[names.Ref]Row) (Result, error) {
+	id, ref, claim, rejection, err := row.claim(policies, peppers)
 	result := Result{Row: row, ID: id, Rejection: rejection}
 	if claim == nil {
-		return result, nil
+		return result, err
 	}
 	if policies[ref.Space].IsReserved(ref.Key) {
 		result.Rejection = Rejection{string(registrations.ReservedWord), "the name is reserved"}
 		return result, nil
 	}
 	if earlier, ok := first[ref]; ok {
-		if !policies[ref.Space].Same(earlier.Name, row.Name) {
+		if p := policies[ref.Space]; p.KeepsLookalikesApart() && !p.Same(earlier.Name, row.Name) {
 			result.Rejection = Rejection{string(registrations.Confusable), "the name looks like that of row " + strconv.Itoa(earlier.Number)}
 		} else if earlier.Owner != row.Owner {
 			result.Rejection = Rejection{string(registrations.Taken), "row " + strconv.Itoa(earlier.Number) + " has the name"}

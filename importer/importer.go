@@ -24,6 +24,8 @@ type Config struct {
 	// Policies and Partitions are those of the deployment. Required.
 	Policies   names.Policies
 	Partitions int
+	// Peppers are what the keys of private spaces are made with.
+	Peppers names.Peppers
 	// Principal is who the claims are said to come from. Defaults to "import".
 	Principal string
 	// Sign signs the claims. Nil: they are not signed.
@@ -159,7 +161,10 @@ func (im *Importer) deal(ctx context.Context, rows Reader, skip int, queues []ch
 		case err != nil:
 			return err
 		}
-		id, ref, claim, rejection := row.claim(im.cfg.Policies)
+		id, ref, claim, rejection, err := row.claim(im.cfg.Policies, im.cfg.Peppers)
+		if err != nil {
+			return err
+		}
 		if claim == nil {
 			finish(Result{Row: row, Rejection: rejection})
 			continue

@@ -316,7 +316,7 @@ func TestDryRun(t *testing.T) {
 		"username/dave":  {State: registrations.Registered, Owner: "u-9", ClaimID: importer.RequestID(dave, "u-9")}, // imported before
 	}
 	var results []importer.Result
-	if err := importer.DryRun(t.Context(), rows, names.Builtin(), h, func(r importer.Result) { results = append(results, r) }); err != nil {
+	if err := importer.DryRun(t.Context(), rows, names.Builtin(), nil, h, func(r importer.Result) { results = append(results, r) }); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := reasons(results), fileWants+" 9:reserved_word 10:taken 11: 12:taken"; got != want {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -21,6 +22,7 @@ type Row struct {
 	Number    int // of the row, from 1, the header not counted
 	Space     names.Space
 	Name      string
+	Fields    map[string]string // of a private space, in place of a name
 	Owner     string
 	RequestID uuid.UUID // zero where the file has none
 	Metadata  map[string]string
@@ -76,8 +78,15 @@ func (r *Row) set(field, value string) error {
 			return errors.New("request_id is not a UUID")
 		}
 		r.RequestID = id
-	default: // registered_at and metadata.*
+	default: // registered_at, metadata.* and fields.*
 		if value == "" {
+			return nil
+		}
+		if name, ok := strings.CutPrefix(field, "fields."); ok {
+			if r.Fields == nil {
+				r.Fields = make(map[string]string)
+			}
+			r.Fields[name] = value
 			return nil
 		}
 		if r.Metadata == nil {
@@ -94,10 +103,10 @@ func known(field string) bool {
 	case "name", "username", "owner", "owner_id", "space", "request_id", "registered_at":
 		return true
 	}
-	return strings.HasPrefix(field, "metadata.") && len(field) > len("metadata.")
+	return strings.HasPrefix(field, "metadata.") && len(field) > len("metadata.") || strings.HasPrefix(field, "fields.") && len(field) > len("fields.")
 }
 
-const fieldsHelp = "name (or username), owner (or owner_id), and perhaps space, registered_at, request_id, metadata.*"
+const fieldsHelp = "name (or username), owner (or owner_id), and perhaps space, fields.* (in place of a name), registered_at, request_id, metadata.*"
 
 type csvReader struct {
 	csv    *csv.Reader
@@ -128,7 +137,8 @@ func newCSV(r io.Reader) (*csvReader, error) {
 		}
 		fields[i], has[f] = f, true
 	}
-	if has["name"] == has["username"] || has["owner"] == has["owner_id"] {
+	keyed := slices.ContainsFunc(fields, func(f string) bool { return strings.HasPrefix(f, "fields.") })
+	if has["name"] && has["username"] || !has["name"] && !has["username"] && !keyed || has["owner"] == has["owner_id"] {
 		return nil, errors.New("the first row must name the columns: " + fieldsHelp)
 	}
 	return &csvReader{csv: c, fields: fields}, nil
@@ -187,10 +197,12 @@ func (n *ndjson) row(line []byte) (Row, error) {
 	if err := json.Unmarshal(line, &fields); err != nil {
 		return row, &RowError{row, "is not a JSON object"}
 	}
-	if meta, ok := fields["metadata"].(map[string]any); ok {
-		delete(fields, "metadata")
-		for k, v := range meta {
-			fields["metadata."+k] = v
+	for _, of := range []string{"metadata", "fields"} {
+		if members, ok := fields[of].(map[string]any); ok {
+			delete(fields, of)
+			for k, v := range members {
+				fields[of+"."+k] = v
+			}
 		}
 	}
 	for f, v := range fields {
@@ -211,20 +223,43 @@ func (n *ndjson) row(line []byte) (Row, error) {
 	return row, nil
 }
 
-// claim makes the request of a row, with its id and its name's key; or says why there is none to make.
-func (r *Row) claim(policies names.Policies) (id uuid.UUID, ref names.Ref, c *claims.UsernameClaimed, reject Rejection) {
+// key is that of the row's name, or of its fields.
+func (r *Row) key(policy *names.Policy, peppers names.Peppers) (names.Key, error) {
+	switch {
+	case policy.Private == nil && r.Fields != nil:
+		return "", &names.InvalidError{Field: "fields", Detail: "are possible in a private space only"}
+	case policy.Private == nil, r.Fields == nil && names.IsPrivateKey(r.Name):
+		return policy.Key(r.Name)
+	}
+	return peppers.Key(policy, names.Value{Name: r.Name, Fields: r.Fields})
+}
+
+// claim makes the request of a row, with its id and its name's key; or says why there is none to make. The error is that
+// of a pepper, without which no row of the space can be imported.
+func (r *Row) claim(policies names.Policies, peppers names.Peppers) (id uuid.UUID, ref names.Ref, c *claims.UsernameClaimed, reject Rejection, err error) {
 	policy := policies[r.Space]
 	if policy == nil {
-		return id, ref, nil, Rejection{"unknown_space", "there is no such space"}
+		return id, ref, nil, Rejection{"unknown_space", "there is no such space"}, nil
 	}
-	key, err := policy.Key(r.Name)
-	if err != nil {
-		return id, ref, nil, Rejection{"invalid_name", "the name " + err.Error()}
+	key, err := r.key(policy, peppers)
+	var invalid *names.InvalidError
+	switch {
+	case errors.As(err, &invalid):
+		what := "the name "
+		if invalid.Field != "" {
+			what = ""
+		}
+		return id, ref, nil, Rejection{"invalid_name", what + err.Error()}, nil
+	case err != nil:
+		return id, ref, nil, Rejection{}, fmt.Errorf("row %d: security.peppers_file: %w", r.Number, err)
 	}
 	ref = names.Ref{Space: r.Space, Key: key}
 	c = &claims.UsernameClaimed{Space: r.Space, Spelling: r.Name, Owner: r.Owner, Mode: claims.ModeRegister, Metadata: r.Metadata}
+	if policy.Private != nil {
+		c.Spelling, c.Key = "", key
+	}
 	if err := c.Validate(); err != nil {
-		return id, ref, nil, Rejection{"invalid_request", err.Error()}
+		return id, ref, nil, Rejection{"invalid_request", err.Error()}, nil
 	}
 	if id = r.RequestID; id == uuid.Nil {
 		of := ref
@@ -233,9 +268,9 @@ func (r *Row) claim(policies names.Policies) (id uuid.UUID, ref names.Ref, c *cl
 		}
 		id = RequestID(of, r.Owner)
 	} else if !claims.ValidID(id) {
-		return id, ref, nil, Rejection{"invalid_request", "request_id must be a UUID of version 4, 5 or 7"}
+		return id, ref, nil, Rejection{"invalid_request", "request_id must be a UUID of version 4, 5 or 7"}, nil
 	}
-	return id, ref, c, Rejection{}
+	return id, ref, c, Rejection{}, nil
 }
 
 // idSpace is the UUID namespace of ids that an import derives.

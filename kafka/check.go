@@ -290,6 +290,32 @@ func (k *checker) alter(topic, name, value string) string {
 		k.brokers(), topic, name, value)
 }
 
+// Keeps returns how long a topic keeps a record: its retention, and the longest that the segment which the record is in may stay
+// open. A negative time is for ever.
+func (c *Client) Keeps(ctx context.Context, topic string) (time.Duration, error) {
+	live, err := c.describe(ctx, resourceTopic, topic, anyBroker)
+	if err == nil {
+		err = live.err
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the settings of %s: %w", topic, err)
+	}
+	var sum time.Duration
+	for _, name := range []string{retentionMS, "segment.ms"} {
+		n, err := strconv.ParseInt(live.values[name], 10, 64)
+		switch {
+		case err != nil && name == retentionMS:
+			return 0, fmt.Errorf("read the settings of %s: the broker does not say %s", topic, name)
+		case err != nil:
+		case n < 0, n > int64(math.MaxInt64/2/time.Millisecond):
+			return -1, nil
+		default:
+			sum += time.Duration(n) * time.Millisecond
+		}
+	}
+	return sum, nil
+}
+
 // settingsView is what a broker shows of a topic's or its own settings.
 type settingsView struct {
 	err    error // why it shows nothing

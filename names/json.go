@@ -45,6 +45,9 @@ func (p *Policy) Validate() error {
 	case p.MaxLength < p.MinLength || p.MaxLength > MaxKey:
 		return wrong("max_length", "must be min_length (%d) to %d", p.MinLength, MaxKey)
 	}
+	if err := p.validPrivate(); err != nil {
+		return err
+	}
 	for word := range p.Reserved {
 		if !p.isKey(word) {
 			return wrong("reserved", "has %.64q, which is no key of a name: write it as it is compared, in lower case", word)
@@ -78,12 +81,18 @@ func (p *Policy) Validate() error {
 
 // isKey reports whether names may have the key, or others that are longer: see ReservedKeys.
 func (p *Policy) isKey(word Key) bool {
-	if p.Form == nil {
+	if p.Form == nil || p.Private != nil {
 		key, err := p.HeldKey(string(word))
 		return err == nil && key == word
 	}
+	if word == "" || len(word) > MaxKey {
+		return false
+	}
+	if p.KeepsLookalikesApart() { // it may have capitals, which no canonical form has: 0 looks like O
+		return p.Skeleton(word) == word
+	}
 	_, ok := p.ReservedKeys(string(word))[word]
-	return ok && word != "" && len(word) <= MaxKey
+	return ok
 }
 
 // AppendJSON appends what the policy asks of names: all of it, in one order, without space and version. Two policies that
@@ -100,6 +109,9 @@ func (p *Policy) AppendJSON(b []byte) []byte {
 		int64(p.TTL/time.Second), int64(p.ShortestTTL/time.Second), int64(p.LongestTTL/time.Second), int64(p.CoolDown/time.Second), p.PreviousMayReturn, p.UniqueAmong)
 	if p.Form != nil {
 		b = p.Form.appendJSON(append(b, `,"unicode":`...))
+	}
+	if p.Private != nil {
+		b = p.Private.appendJSON(b)
 	}
 	return append(b, '}')
 }
@@ -119,7 +131,8 @@ func (p *Policy) SameAs(other *Policy) bool {
 	return p.Space == other.Space && bytes.Equal(p.AppendJSON(nil), other.AppendJSON(nil))
 }
 
-// policyFields are what a policy says, all of which it must; one of names beyond ASCII says unicode as well.
+// policyFields are what a policy says, all of which it must; one of names beyond ASCII says unicode as well, a private one
+// what checkPrivateFields asks for.
 var policyFields = []string{
 	"min_length", "max_length", "reserved", "ttl_seconds", "shortest_ttl_seconds", "longest_ttl_seconds", "cool_down_seconds",
 	"previous_may_return", "unique_among",
@@ -172,7 +185,7 @@ func (d policyReader) policy(p *Policy) error {
 			return wrong(field, "is missing")
 		}
 	}
-	return nil
+	return checkPrivateFields(seen)
 }
 
 func (d policyReader) field(p *Policy, field string) (err error) {
@@ -200,7 +213,7 @@ func (d policyReader) field(p *Policy, field string) (err error) {
 	case "unicode":
 		p.Form, err = d.form()
 	default:
-		return wrong("policy", "has the unknown field %.64q", field)
+		return d.privateField(p, field)
 	}
 	return err
 }

@@ -266,6 +266,19 @@ func TestHeldKey(t *testing.T) {
 			t.Errorf("%q has the key %q", name, key)
 		}
 	}
+	// The longest spelling of what has the most bytes, and what is too long to be looked at: a flood of marks takes long.
+	wide := space(t, names.Precis{Characters: names.CharactersAll})
+	wide.MaxLength = 256
+	spelt := strings.Repeat("Ｕ\u0308\u0304", 256)
+	if key, err := wide.HeldKey(spelt); err != nil || key != names.Key(strings.Repeat("ǖ", 256)) {
+		t.Errorf("%d bytes have the key %q, %v", len(spelt), key, err)
+	}
+	if key, err := wide.Key(spelt); err != nil || len(key) != names.MaxKey {
+		t.Errorf("%d bytes have the key %q, %v", len(spelt), key, err)
+	}
+	if _, err := wide.HeldKey("a" + strings.Repeat("\u0301", names.MaxKey*2)); err == nil || !strings.Contains(err.Error(), "at most 512 bytes") {
+		t.Errorf("a flood of marks: %v", err)
+	}
 	if p.Same("PayPal", "paypa1") || !p.Same("PayPal", "paypal") {
 		t.Error("paypa1 is paypal, or paypal is not")
 	}

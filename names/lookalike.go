@@ -24,6 +24,10 @@ func (p *Policy) Key(name string) (Key, error) {
 // when a later policy does not allow its length, its scripts or its characters any more, and its holder can still give it
 // up. Of a name that Key has a key for it is that.
 func (p *Policy) HeldKey(name string) (Key, error) {
+	if p.Private != nil { // it may be held since an earlier pepper
+		key, _, err := privateKey(name)
+		return key, err
+	}
 	if p.Form == nil || p.Form.chars == CharactersASCII {
 		canonical, err := asciiKey(name, 1, MaxKey)
 		if err != nil {
@@ -39,7 +43,7 @@ func (p *Policy) HeldKey(name string) (Key, error) {
 }
 
 func (p *Policy) keyOf(canonical Key) (Key, error) {
-	if p.Form == nil {
+	if p.Form == nil || p.Private != nil {
 		return canonical, nil
 	}
 	key := p.Skeleton(canonical)
@@ -51,13 +55,15 @@ func (p *Policy) keyOf(canonical Key) (Key, error) {
 
 // KeepsLookalikesApart reports whether a key may stand for several names that look alike.
 func (p *Policy) KeepsLookalikesApart() bool {
-	return p.Form != nil && p.Form.confusables != ConfusablesAllowed
+	return p.Private == nil && p.Form != nil && p.Form.confusables != ConfusablesAllowed
 }
 
 // KeyAfter returns the key that a name gets under this policy which has the given one under another; typed is how its
 // holder wrote it, empty where nobody has it. The error says that it is no name any more.
 func (p *Policy) KeyAfter(key Key, typed string) (Key, error) {
 	switch {
+	case p.Private != nil:
+		return p.Key(string(key))
 	case typed != "":
 		return p.HeldKey(typed)
 	case p.isKey(key):
@@ -79,6 +85,8 @@ func (p *Policy) MayMoveKeys(next *Policy) bool {
 		return p.Form.confusables
 	}
 	switch {
+	case p.Private != nil || next.Private != nil:
+		return !p.SameKeys(next)
 	case looks(p) != looks(next), !ascii(p) && ascii(next):
 		return true
 	case ascii(p) && looks(p) == ConfusablesAllowed: // RFC 8265 makes the same of ASCII, in all versions
@@ -101,7 +109,7 @@ func (p *Policy) Skeleton(canonical Key) Key {
 func (p *Policy) Same(a, b string) bool { return a == b || p.fold(a) == p.fold(b) }
 
 // ReservedKeys returns the keys that words stand for, for Policy.Reserved. A word need not be a name: one that is too
-// short keeps its look-alikes from those who may be longer. The keys of keys are themselves.
+// short keeps its look-alikes from those who may be longer.
 func (p *Policy) ReservedKeys(words ...string) map[Key]struct{} {
 	m := make(map[Key]struct{}, len(words))
 	for _, word := range words {
@@ -144,7 +152,7 @@ func (t *tables) alike(s string, c Confusables) string {
 	s = t.skeletonOf(s)
 	like := t.like[column(c)]
 	if !strings.ContainsFunc(s, func(r rune) bool { _, ok := like[r]; return ok }) {
-		return s
+		return undotted(s, c)
 	}
 	var out strings.Builder
 	out.Grow(len(s) + 8)
@@ -155,7 +163,41 @@ func (t *tables) alike(s string, c Confusables) string {
 			out.WriteRune(r)
 		}
 	}
-	return norm.NFD.String(out.String())
+	return undotted(norm.NFD.String(out.String()), c)
+}
+
+// dotAbove is the mark that fonts show in place of the dot which i and j have: nobody sees that it is there.
+const dotAbove = 0x307
+
+// undotted leaves out the dots that are set upon letters which have one, of which UTS 39 does not speak: admi̇n, with a
+// U+0307, looks like admin. An l with a dot looks like i. It takes what is taken apart (NFD).
+func undotted(s string, c Confusables) string {
+	if !strings.ContainsRune(s, dotAbove) {
+		return s
+	}
+	out := make([]rune, 0, len(s))
+	base := -1 // where the letter is that marks stand on
+	for _, r := range s {
+		if r == dotAbove && base >= 0 {
+			switch out[base] {
+			case 'i', 'j', 'ʝ', 'ᶖ', '\U0001df1a':
+				continue
+			case 'ȷ':
+				out[base] = 'j'
+				continue
+			case 'l':
+				if c == ConfusablesLowerCase {
+					out[base] = 'i'
+				}
+				continue
+			}
+		}
+		if !isMark(r) {
+			base = len(out)
+		}
+		out = append(out, r)
+	}
+	return string(out)
 }
 
 // settled returns what one character looks like in the end. None takes more than three steps.

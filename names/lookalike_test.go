@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/dibs-hq/dibs/names"
@@ -237,6 +238,48 @@ func TestLookAlikesInASCII(t *testing.T) {
 	}
 }
 
+// Fonts show a dot that is set upon a letter with a dot in place of that: i̇ is not to be told from i.
+func TestDotUponADot(t *testing.T) {
+	table := uts39.Unicode15()
+	for name, spec := range map[string]names.Precis{"as typed": rare, "lower case": {Characters: names.CharactersAll, Confusables: names.ConfusablesLowerCase}} {
+		p := space(t, spec)
+		p.Reserved = p.ReservedKeys("admin")
+		for _, pair := range [][2]string{
+			{"admin", "admi\u0307n"}, {"jim", "j\u0307im"}, {"istanbul", "İstanbul"}, {"istanbul", "ı\u0307stanbul"},
+			{"vįs", "vi\u0328\u0307s"}, {"jidai", "ji\u0307dal\u0307"}, {"si", "sl\u0307"}, {"зіма", "зі\u0307ма"}, {"ji", "ȷ\u0307ı\u0307"},
+		} {
+			one, _ := p.HeldKey(pair[0])
+			other, _ := p.HeldKey(pair[1])
+			if one != other || one == "" {
+				t.Errorf("%s: %+q has the key %+q, and %+q has %+q", name, pair[0], one, pair[1], other)
+			}
+		}
+		if key, err := p.Key("Admi\u0307n"); err != nil || !p.IsReserved(key) {
+			t.Errorf("%s: Admi\u0307n is not reserved: %+q, %v", name, key, err)
+		}
+		if one, _ := p.Key("ż"); one != "z\u0307" { // on other letters it can be seen
+			t.Errorf("%s: ż has the key %+q", name, one)
+		}
+		dotted := 0
+		table.EachAssigned(func(c rune) {
+			if !unicode.Is(unicode.Soft_Dotted, c) {
+				return
+			}
+			one, err := p.Key(string(c))
+			if err != nil {
+				return
+			}
+			dotted++
+			if other, err := p.Key(string(c) + "\u0307"); err != nil || one != other {
+				t.Errorf("%s: %+q has the key %+q, with a dot upon it %+q, %v", name, c, one, other, err)
+			}
+		})
+		if dotted < 5 {
+			t.Errorf("%s: %d letters have a dot", name, dotted)
+		}
+	}
+}
+
 func TestSpelling(t *testing.T) {
 	for _, c := range []struct {
 		form, name string
@@ -306,8 +349,8 @@ func TestReservedLookAlikes(t *testing.T) {
 		"ASCII":               {"admin": true, "adm1n": true, "Adrnln": true, "alice": false},
 	} {
 		p := space(t, forms[form])
-		p.Reserved = p.ReservedKeys("admin", "root", "Админ")
-		if len(p.Reserved) != 3 {
+		p.Reserved = p.ReservedKeys("admin", "root", "Админ", "h0st")
+		if len(p.Reserved) != 4 {
 			t.Errorf("%s: %d words are reserved", form, len(p.Reserved))
 		}
 		for name, reserved := range want {
@@ -316,9 +359,15 @@ func TestReservedLookAlikes(t *testing.T) {
 				t.Errorf("%s: %q: key %q, reserved %v, %v; want %v", form, name, key, p.IsReserved(key), err, reserved)
 			}
 		}
-		for key := range p.Reserved {
-			if _, ok := p.ReservedKeys(string(key))[key]; !ok {
-				t.Errorf("%s: the reserved %q is no longer itself when it is reserved again", form, key)
+		for key := range p.Reserved { // 0 looks like O, which nobody can type where names are in lower case
+			if after, err := p.KeyAfter(key, ""); err != nil || after != key {
+				t.Errorf("%s: whoever holds %q, or blocked it, is to be found by %q, %v", form, key, after, err)
+			}
+		}
+		if form != "ASCII" { // Админ is none of its names
+			p.TTL, p.LongestTTL, p.UniqueAmong = time.Minute, time.Hour, names.AmongAll
+			if read, err := names.ReadPolicy(p.Space, p.Version, p.AppendJSON(nil)); err != nil || !maps.Equal(read.Reserved, p.Reserved) {
+				t.Errorf("%s: %s reads back as %v, %v", form, p.AppendJSON(nil), read, err)
 			}
 		}
 	}

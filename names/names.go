@@ -69,9 +69,17 @@ func (r Ref) RecordKey() string {
 }
 
 // InvalidError says why a name is none under its space's policy. Its text is for the person who typed the name.
-type InvalidError struct{ Detail string }
+type InvalidError struct {
+	// Field is what it is about: empty for the name, else fields or one of them.
+	Field, Detail string
+}
 
-func (e *InvalidError) Error() string { return e.Detail }
+func (e *InvalidError) Error() string {
+	if e.Field != "" {
+		return e.Field + " " + e.Detail
+	}
+	return e.Detail
+}
 
 func invalid(format string, args ...any) error {
 	return &InvalidError{Detail: fmt.Sprintf(format, args...)}

@@ -33,6 +33,9 @@ type Policy struct {
 	UniqueAmong       Among
 	// Form is how names are written and what makes two of them one. Defaults to nil: ASCII, compared in lower case.
 	Form *Form
+	// Private is how keys are made of what must not be written down. Defaults to nil: they are made of names, which are. In a
+	// private space what is asked for is the key itself.
+	Private *Private
 }
 
 // Policies are the policies that hold at one position of a partition, by space. They are never changed once they are in
@@ -86,6 +89,9 @@ func reservedSet(words ...Key) map[Key]struct{} {
 // with it: its key, unless the policy keeps look-alikes apart (see Key). Whether the key is reserved is another question:
 // see IsReserved.
 func (p *Policy) Canonical(name string) (Key, error) {
+	if p.Private != nil {
+		return p.activeKey(name)
+	}
 	if p.Form != nil && p.Form.chars != CharactersASCII {
 		return p.Form.canonical(p, name)
 	}

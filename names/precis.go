@@ -61,7 +61,7 @@ func (f *Form) settled(name string) (string, error) {
 	switch {
 	case name == "":
 		return "", invalid("is empty")
-	case len(name) > 4*utf8.UTFMax*MaxKey:
+	case len(name) > 4*MaxKey: // the longest spelling has 3.5 bytes for each of its canonical form, as Ｕ and two marks for ǖ
 		return "", invalid("is too long: at most %d bytes", MaxKey)
 	case isASCIIName(name):
 		name = lowerASCII(name)

@@ -171,6 +171,8 @@ func (p *pair) batch(s processor.Standing) processor.Batch {
 		case x == 2 && len(p.requests) > 0:
 			row.Kind, row.RequestID = processor.KindMark, p.requests[p.rand.IntN(len(p.requests))].RequestID
 			row.Outcome = registrations.Outcome{Owner: fmt.Sprint("u-", p.rand.IntN(3))}
+		case x == 19:
+			row.Kind, row.Sent = processor.KindSent, &processor.Sent{Request: "ConfirmRequested", Ref: ref("k"), Owner: "u", Claim: p.id(), Signup: p.id()}
 		case x < 4:
 			row.Kind, row.Raw = processor.KindForwarded, &cloudevents.Record{Key: []byte("k"), Time: logTime}
 		default:
@@ -218,9 +220,12 @@ func (p *pair) change(partition int32, r names.Ref, row processor.Row) processor
 	var h registrations.Holding
 	if p.rand.IntN(2) == 0 {
 		h = registrations.Holding{ExpiresAt: p.expiry(), Settled: p.rand.IntN(2) == 0, Previous: "u-0", Replaces: "old", ReplacesVersion: int64(p.rand.IntN(2))}
+		if p.rand.IntN(3) == 0 {
+			h.Signup, h.Ballot = p.id(), "{}"
+		}
 	}
 	return processor.Change{Ref: r, Version: read, Holding: registrations.Holding{
-		ExpiresAt: h.ExpiresAt, Settled: h.Settled, Previous: h.Previous, Replaces: h.Replaces, ReplacesVersion: h.ReplacesVersion,
+		ExpiresAt: h.ExpiresAt, Settled: h.Settled, Previous: h.Previous, Replaces: h.Replaces, ReplacesVersion: h.ReplacesVersion, Signup: h.Signup, Ballot: h.Ballot,
 		State: pairStates[p.rand.IntN(len(pairStates))], Name: string(r.Key), Owner: fmt.Sprint("u-", p.ids), ClaimID: row.RequestID, Version: read + 1, PolicyVersion: 1,
 		Since: row.Outcome.LogTime, Partition: partition,
 	}}

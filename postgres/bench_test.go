@@ -18,13 +18,26 @@ import (
 // claim in five is of a name that is taken.
 func BenchmarkRecord(b *testing.B) {
 	for _, size := range []int{1, 16, 64, 128, 256, 512, 1024, 4096, 8000} {
-		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) { benchmarkRecord(b, size) })
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) { benchmarkRecord(b, size, false) })
 	}
 }
 
-func benchmarkRecord(b *testing.B, size int) {
-	record := open(b, configure(b))
+// BenchmarkRecordErased is the same where something was erased in every partition: names are looked up in two forms.
+func BenchmarkRecordErased(b *testing.B) {
+	for _, size := range []int{1, 64, 1024, 8000} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) { benchmarkRecord(b, size, true) })
+	}
+}
+
+func benchmarkRecord(b *testing.B, size int, erased bool) {
+	cfg := configure(b)
+	cfg.Eraser = eraser
+	record := open(b, cfg)
 	const partitions = 12
+	if erased {
+		exec(b, connect(b, cfg), `INSERT INTO erasures (partition, log_epoch, "offset", at, done_at, whole, request_id)
+			SELECT p, 0, 0, now(), now(), true, gen_random_uuid() FROM generate_series(0, $1::int - 1) p`, partitions)
+	}
 	standings := make([]processor.Standing, partitions)
 	for p := range standings {
 		var err error

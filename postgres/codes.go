@@ -28,13 +28,13 @@ func newCodes[T ~string](what string, letters map[T]byte) codes[T] {
 var (
 	kinds = newCodes("kind", map[processor.Kind]byte{
 		processor.KindOutcome: 'o', processor.KindFact: 'f', processor.KindDuplicate: 'd', processor.KindForwarded: 'w', processor.KindDead: 'x',
-		processor.KindMark: 'm', processor.KindPolicy: 'p',
+		processor.KindMark: 'm', processor.KindPolicy: 'p', processor.KindSent: 's', processor.KindPending: 'g',
 	})
 	types = newCodes("outcome", map[registrations.Type]byte{
 		registrations.Accepted: 'A', registrations.Rejected: 'R', registrations.Confirmed: 'C', registrations.Extended: 'X',
 		registrations.Released: 'L', registrations.Withdrawn: 'W', registrations.Deactivated: 'D', registrations.Reactivated: 'V',
 		registrations.Transferred: 'T', registrations.Blocked: 'B', registrations.Unblocked: 'U', registrations.Expired: 'E',
-		registrations.Unchanged: 'N',
+		registrations.Erased: 'Z', registrations.Unchanged: 'N', registrations.Begun: 'G', registrations.Voted: 'O', registrations.Abandoned: 'Y',
 	})
 	states = newCodes("state", map[registrations.State]byte{
 		registrations.Free: 'f', registrations.Registered: 'r', registrations.Reserved: 's', registrations.Inactive: 'i',

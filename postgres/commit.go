@@ -25,11 +25,10 @@ var (
 	usualDecisions = newTable("insert_decisions", "decisions", decisionColumns)
 	anyDecisions   = newTable("insert_any_decisions", "decisions", decisionColumns, rareDecisionColumns)
 	usualNames     = newTable("insert_names", "names", nameColumns)
-	anyNames       = newTable("insert_any_names", "names", nameColumns, rareNameColumns, firstClaimColumn)
+	anyNames       = newTable("insert_any_names", "names", nameColumns, rareNameColumns, firstClaimColumn, erasedColumn)
 	deadLetters    = newTable("insert_dead_letters", "dead_letters", deadLetterColumns)
 
-	changeNames = &statement{"change_names", `SELECT change_names($1::bigint[], $2::bigint[], $3::timestamptz[], $4::integer[], $5::integer[],
-	$6::"char"[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::boolean[], $14::text[], $15::text[], $16::bigint[])`}
+	changeNames = calling("change_names", changeColumns)
 )
 
 var batchColumns = []column[*processor.Batch]{
@@ -52,6 +51,9 @@ type writing struct {
 	dead      []deadLetter
 	added     []change // names without a row
 	changed   []change
+	moved     []change  // those in partitions in which something was erased
+	guarded   []change  // of added, those
+	erasures  []erasure // to be done
 	// Of batches with activations.
 	inForce  []inForce
 	policies []policy
@@ -60,7 +62,7 @@ type writing struct {
 	toNames     *table[change]
 }
 
-func newWriting(batches []processor.Batch) (*writing, error) {
+func (r *Record) newWriting(batches []processor.Batch) (*writing, error) {
 	w := &writing{batches: make([]*processor.Batch, len(batches)), toDecisions: usualDecisions, toNames: usualNames}
 	rows := 0
 	for i := range batches {
@@ -82,12 +84,16 @@ func newWriting(batches []processor.Batch) (*writing, error) {
 				w.toDecisions = anyDecisions
 			}
 			w.decisions = append(w.decisions, d)
+			if row.Erase != nil {
+				w.erasures = append(w.erasures, newErasure(b, row, r.cfg.Eraser))
+			}
 			if row.Kind == processor.KindDead {
 				w.dead = append(w.dead, deadLetter{d.partition, d.logEpoch, d.offset, storable(row.Detail), row.Raw})
 			}
 		}
+		eraser := r.eraserOf(b)
 		for i := range b.Changes {
-			c, err := newChange(b.Partition, &b.Changes[i])
+			c, err := newChange(b.Partition, &b.Changes[i], eraser)
 			if err != nil {
 				return nil, err
 			}
@@ -96,6 +102,11 @@ func newWriting(batches []processor.Batch) (*writing, error) {
 					w.toNames = anyNames
 				}
 				w.added = append(w.added, c)
+				if eraser != nil {
+					w.guarded = append(w.guarded, c)
+				}
+			} else if eraser != nil {
+				w.moved = append(w.moved, c)
 			} else {
 				w.changed = append(w.changed, c)
 			}
@@ -127,7 +138,7 @@ func (r *Record) Commit(ctx context.Context, batches []processor.Batch) error {
 	if len(batches) == 0 {
 		return nil
 	}
-	w, err := newWriting(batches)
+	w, err := r.newWriting(batches)
 	if err != nil {
 		return fmt.Errorf("commit a batch: %w", err)
 	}
@@ -149,7 +160,7 @@ func (r *Record) commitInOne(ctx context.Context, c *pgx.Conn, w *writing) error
 	if len(w.decisions) > 0 {
 		steps = append(steps, w.toDecisions.inserting(w.decisions))
 	}
-	return pipeline(ctx, c, w.activated(w.rest(steps, len(w.added) > 0), r.cfg.Topic)...)
+	return pipeline(ctx, c, w.activated(w.erase(w.rest(steps, len(w.added) > 0), r.cfg.Eraser), r.cfg.Topic)...)
 }
 
 // commitByCopy takes three or four round trips, for COPY costs less than INSERT does. The fence comes first: while it is
@@ -170,7 +181,7 @@ func (r *Record) commitByCopy(ctx context.Context, c *pgx.Conn, w *writing) (err
 			return rollback(ctx, c, fmt.Errorf("copy names: %w", err))
 		}
 	}
-	steps := w.activated(w.rest(nil, len(w.added) > 0 && !byCopy), r.cfg.Topic)
+	steps := w.activated(w.erase(w.rest(nil, len(w.added) > 0 && !byCopy), r.cfg.Eraser), r.cfg.Topic)
 	if err := pipeline(ctx, c, append(steps, step{statement: commit})...); err != nil {
 		return rollback(ctx, c, err)
 	}

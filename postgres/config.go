@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/dibs-hq/dibs/names"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -26,6 +27,8 @@ type Config struct {
 	// for deciding and for knowing where the partitions are, the other half for what callers and waiters look up: so
 	// many slow look-ups never keep a decision waiting. A single one is for both. Defaults to 8.
 	MaxConns int
+	// Eraser has the secret that erased names are kept under; nil for none.
+	Eraser *names.Eraser
 	// Timeout bounds every call. Defaults to 10 s.
 	Timeout time.Duration
 	// Application is shown in pg_stat_activity. Defaults to "dibs".

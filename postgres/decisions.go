@@ -32,7 +32,9 @@ type decision struct {
 	followUp *processor.FollowUp
 	actor    string
 	why      string
+	signup   uuid.UUID // of what is sent
 	raw      *cloudevents.Record
+	erased   bool // as it is stored once it is wiped; it is never written so
 }
 
 // newDecision checks what the columns cannot hold. An outcome repeats what its row says, and the row is what is read
@@ -75,6 +77,10 @@ func newDecision(f processor.Fence, row *processor.Row) (d decision, err error) 
 		}
 		d.Outcome, d.detail = o, o.Detail
 		d.followUp, d.actor, d.why = row.FollowUp, row.Actor, row.Why
+	case processor.KindSent:
+		s := row.Sent
+		d.Outcome = &registrations.Outcome{Request: s.Request, Ref: s.Ref, Name: s.Name, Owner: s.Owner, ClaimID: s.Claim, Reason: s.Reason}
+		d.detail, d.signup = s.Detail, s.Signup
 	case processor.KindMark:
 		d.Outcome = &registrations.Outcome{Owner: row.Outcome.Owner}
 	case processor.KindForwarded:
@@ -92,6 +98,21 @@ var noOutcome registrations.Outcome
 // follows reports whether a follow-up repeats what its outcome says: only the rest of it is stored.
 func follows(f *processor.FollowUp, o *registrations.Outcome) bool {
 	return f == nil || f.Claim == o.ClaimID && f.Owner == o.Owner && f.Ref.Space == o.Ref.Space && f.Ref.Key != ""
+}
+
+// readSent reads the fields of an outcome as what is sent, if that is what the row is.
+func readSent(f fields, signup []byte) *processor.Sent {
+	s := &processor.Sent{
+		Request: f.text(22), Ref: names.Ref{Space: names.Space(f.text(17)), Key: names.Key(f.text(18))}, Name: f.text(19), Owner: f.text(20),
+		Claim: f.uuid(13), Reason: registrations.Reason(f.text(15)), Detail: f.text(16), Signup: fields{signup}.uuid(0),
+	}
+	if f[13] == nil {
+		s.Claim = f.uuid(12)
+	}
+	if f[19] == nil {
+		s.Name = string(s.Ref.Key)
+	}
+	return s
 }
 
 func readFollowUp(key, version []byte, o *registrations.Outcome) *processor.FollowUp {
@@ -126,7 +147,7 @@ var decisionColumns = []column[decision]{
 	{"state", oidChar, `"char"[]`, func(b []byte, d *decision) []byte { return appendCharOrNull(b, d.state) }},
 	{"request_id", oidUUID, "uuid[]", func(b []byte, d *decision) []byte { return appendUUIDOrNull(b, d.requestID) }},
 	{"claim_id", oidUUID, "uuid[]", func(b []byte, d *decision) []byte {
-		if d.outcome == 0 || d.ClaimID == d.requestID {
+		if d.outcome == 0 && d.signup == uuid.Nil || d.ClaimID == d.requestID {
 			return appendNull(b)
 		}
 		return appendUUID(b, d.ClaimID)
@@ -176,13 +197,14 @@ var rareDecisionColumns = []column[decision]{
 	{"request", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.Outcome.Request) }},
 	{"actor", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.actor) }},
 	{"why", oidText, "text[]", func(b []byte, d *decision) []byte { return appendTextOrNull(b, d.why) }},
+	{"signup", oidUUID, "uuid[]", func(b []byte, d *decision) []byte { return appendUUIDOrNull(b, d.signup) }},
 }
 
 // outcomeFields is what readOutcome reads, of the table or alias d.
 const (
 	outcomeFields = `d.partition, d.log_epoch, d."offset", d.seq, d.rules, d.kind, d.outcome, d.state, d.version, d.current_version,
-	d.log_time, d.policy_version, d.request_id, d.claim_id, d.request_hash, d.reason, d.detail, d.space, d.key, d.name, d.owner, d.expires_at, d.request`
-	outcomeWidth = 23
+	d.log_time, d.policy_version, d.request_id, d.claim_id, d.request_hash, d.reason, d.detail, d.space, d.key, d.name, d.owner, d.expires_at, d.request, d.erased`
+	outcomeWidth = 24
 )
 
 func readOutcome(f fields) (o registrations.Outcome, err error) {
@@ -194,7 +216,7 @@ func readOutcome(f fields) (o registrations.Outcome, err error) {
 		Version: f.int8(8), CurrentVersion: f.int8(9), LogTime: f.time(10), PolicyVersion: int(f.int4(11)),
 		RequestID: f.uuid(12), ClaimID: f.uuid(13), Reason: registrations.Reason(f.text(15)), Detail: f.text(16),
 		Ref:  names.Ref{Space: names.Space(f.text(17)), Key: names.Key(f.text(18))},
-		Name: f.text(19), Owner: f.text(20), ExpiresAt: f.time(21), Request: f.text(22),
+		Name: f.text(19), Owner: f.text(20), ExpiresAt: f.time(21), Request: f.text(22), Erased: f.bool(23),
 	}
 	kind, err := kinds.value(f.char(5))
 	if err != nil {
@@ -212,7 +234,7 @@ func readOutcome(f fields) (o registrations.Outcome, err error) {
 	if f[13] == nil {
 		o.ClaimID = o.RequestID
 	}
-	if f[19] == nil {
+	if f[19] == nil && !o.Erased {
 		o.Name = string(o.Ref.Key)
 	}
 	copy(o.RequestHash[:], f[14])
@@ -247,7 +269,7 @@ var deadLetterColumns = []column[deadLetter]{
 }
 
 func (d *decision) usual() bool {
-	return d.ExpiresAt.IsZero() && d.Outcome.Request == "" && d.followUp == nil && d.actor == "" && d.why == ""
+	return d.ExpiresAt.IsZero() && d.Outcome.Request == "" && d.followUp == nil && d.actor == "" && d.why == "" && d.signup == uuid.Nil
 }
 
 // table is how rows of a table are written: those columns of it.
@@ -266,16 +288,20 @@ func (t *table[T]) inserting(rows []T) step { return step{t.insert, arrays(t.col
 
 // insert is the statement that writes rows given as one array for each column.
 func insert[T any](name, table string, columns []column[T]) *statement {
-	var b strings.Builder
-	fmt.Fprintf(&b, "INSERT INTO %s (%s) SELECT * FROM unnest(", table, list(columns))
+	return &statement{name, fmt.Sprintf("INSERT INTO %s (%s) SELECT * FROM unnest(%s)", table, list(columns), placeholders(columns))}
+}
+
+// calling is the statement that calls a function with one array for each column.
+func calling[T any](function string, columns []column[T]) *statement {
+	return &statement{function, fmt.Sprintf("SELECT %s(%s)", function, placeholders(columns))}
+}
+
+func placeholders[T any](columns []column[T]) string {
+	all := make([]string, len(columns))
 	for i, c := range columns {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprintf(&b, "$%d::%s", i+1, c.cast)
+		all[i] = fmt.Sprintf("$%d::%s", i+1, c.cast)
 	}
-	b.WriteByte(')')
-	return &statement{name, b.String()}
+	return strings.Join(all, ", ")
 }
 
 // copyFrom is the statement that writes rows given as appendCopy writes them.

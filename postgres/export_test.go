@@ -7,7 +7,7 @@ func (r *Record) SetCopyFrom(rows int) { r.copyFrom = rows }
 func Statements() map[string]string {
 	all := make(map[string]string)
 	for _, s := range []*statement{
-		lookNames, lookRequests, due, ownedNames, historyFirst, history, sequel, standing, decided, unpublished, ownStanding,
+		lookNames, lookEither, lookRequests, due, ownedNames, historyFirst, history, sequel, standing, decided, unpublished, ownStanding,
 		advance, changeNames, usualDecisions.insert, anyDecisions.insert, usualNames.insert, anyNames.insert, deadLetters.insert, publishedThrough,
 		verifyRows, verifyDecided, verifyOutcomes,
 	} {

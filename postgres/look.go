@@ -74,7 +74,7 @@ func (r *Record) Look(ctx context.Context, fences []processor.Fence, refs []name
 		return pipeline(ctx, c,
 			step{statement: beginSnapshot},
 			standing,
-			step{lookNames, arrays(refColumns, refs), func(f fields) error {
+			r.lookingUp(refs, r.erased(fences), func(f fields) error {
 				if err := f.must(1 + holdingWidth); err != nil {
 					return err
 				}
@@ -82,7 +82,7 @@ func (r *Record) Look(ctx context.Context, fences []processor.Fence, refs []name
 				h, err := readHolding(f[1:], string(ref.Key))
 				known.Holdings[ref] = h
 				return err
-			}},
+			}),
 			step{lookRequests, arrays(requestColumns, requests), func(f fields) error {
 				if err := f.must(outcomeWidth); err != nil {
 					return err
@@ -150,13 +150,13 @@ func (r *Record) Name(ctx context.Context, ref names.Ref) (registrations.Holding
 	var holding registrations.Holding
 	err := r.read(ctx, "look up a name", func(ctx context.Context, c *pgx.Conn) error {
 		holding = registrations.Holding{}
-		return pipeline(ctx, c, step{lookNames, arrays(refColumns, []names.Ref{ref}), func(f fields) (err error) {
+		return pipeline(ctx, c, r.lookingUp([]names.Ref{ref}, r.cfg.Eraser != nil, func(f fields) (err error) {
 			if err := f.must(1 + holdingWidth); err != nil {
 				return err
 			}
 			holding, err = readHolding(f[1:], string(ref.Key))
 			return err
-		}})
+		}))
 	})
 	return holding, err
 }

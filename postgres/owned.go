@@ -13,7 +13,7 @@ import (
 var ownedNames = &statement{"owned_names", `
 	SELECT n.space, n.key, ` + holdingFields + `
 	FROM (SELECT * FROM names n WHERE n.owner = $1::text OFFSET 0) n
-	WHERE (n.space, n.key) > ($2::text, $3::text) AND ($5::text[] IS NULL OR n.space = ANY ($5::text[]))
+	WHERE n.space <> 'signup' AND (n.space, n.key) > ($2::text, $3::text) AND ($5::text[] IS NULL OR n.space = ANY ($5::text[]))
 	ORDER BY n.space, n.key
 	LIMIT $4::bigint`}
 

@@ -70,8 +70,10 @@ func (r *Record) tryAcquire(ctx context.Context, partition int32, writer uuid.UU
 			INSERT INTO partitions AS p (topic, partition, writer_epoch, writer_id) VALUES ($1, $2, 1, $3)
 			ON CONFLICT (topic, partition) DO UPDATE SET writer_epoch = p.writer_epoch + 1, writer_id = excluded.writer_id
 			RETURNING `+standingFields, r.cfg.Topic, partition, [16]byte(writer))
-		s, err = pgx.CollectExactlyOneRow(rows, r.scanStanding)
-		return err
+		if s, err = pgx.CollectExactlyOneRow(rows, r.scanStanding); err != nil {
+			return err
+		}
+		return r.learnErasures(ctx, c, partition)
 	})
 	return s, err
 }

@@ -35,6 +35,7 @@ type Record struct {
 	copyFrom int         // rows from which a table is written by COPY
 	matched  atomic.Bool // the schema was seen to be ours
 	inForce  inForceCache
+	erasedIn sync.Map // partitions of ours in which something was erased: int32 to struct{}
 }
 
 // New returns a record that connects when it is first used. Close it when it is no longer needed.

@@ -44,6 +44,10 @@ func (r *Record) AcceptGap(ctx context.Context, partition int32, start int64, ac
 
 // resume takes the halt off a partition and fences its writer, who takes it over again.
 func (r *Record) resume(ctx context.Context, partition int32, actor, reason string, change func(*processor.Standing) error) (s processor.Standing, err error) {
+	// The first look at a policy checks its tables, which takes a process a while: not while the row is locked.
+	if _, err := r.Standings(ctx, []int32{partition}); err != nil {
+		return s, fmt.Errorf("resume partition %d: %w", partition, err)
+	}
 	err = r.do(ctx, fmt.Sprintf("resume partition %d", partition), func(ctx context.Context, c *pgx.Conn) error {
 		return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
 			rows, _ := tx.Query(ctx, `SELECT `+standingFields+` FROM partitions p WHERE p.topic = $1 AND p.partition = $2 FOR UPDATE`, r.cfg.Topic, partition)

@@ -42,6 +42,9 @@ var sequel = &statement{"sequel", `
 // Sequel implements api.Lookup.
 func (r *Record) Sequel(ctx context.Context, of registrations.Outcome) (api.Sequel, error) {
 	var found api.Sequel
+	if of.Erased { // what it gave up, and what became of that, is wiped too
+		return found, nil
+	}
 	claim, release := of.ClaimID, claims.ReleaseID(of.ClaimID, of.Ref)
 	params := [][]byte{
 		claim[:], appendInt4(nil, of.Partition)[4:], []byte(of.Ref.Space), []byte(of.Ref.Key), appendInt8(nil, of.Version)[4:], release[:],

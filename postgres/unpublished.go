@@ -12,10 +12,10 @@ import (
 // duplicate that of the row that decided its request, which may be of an earlier log.
 var unpublished = &statement{"unpublished", `
 	SELECT r."offset", r.seq, r.kind, r.request_id, r.principal, coalesce(r.raw, x.raw), x.reason,
-		r.follow_key, r.follow_version, r.actor, r.why, r.owner, ` + outcomeFields + `
+		r.follow_key, r.follow_version, r.actor, r.why, r.owner, r.signup, ` + outcomeFields + `
 	FROM decisions r
 	LEFT JOIN LATERAL (
-		SELECT r.* WHERE r.kind IN ('o', 'f')
+		SELECT r.* WHERE r.kind IN ('o', 'f', 's')
 		UNION ALL (
 			SELECT * FROM decisions o
 			WHERE r.kind = 'd' AND o.request_id = r.request_id AND o.partition = r.partition AND o.kind = 'o'
@@ -64,7 +64,7 @@ func (r *Record) Unpublished(ctx context.Context, at processor.Fence, from int64
 }
 
 func readRow(f fields) (row processor.Row, err error) {
-	const own = 12 // fields of the row, before those of the outcome
+	const own = 13 // fields of the row, before those of the outcome
 	if err := f.must(own + outcomeWidth); err != nil {
 		return row, err
 	}
@@ -81,6 +81,8 @@ func readRow(f fields) (row processor.Row, err error) {
 	case processor.KindOutcome, processor.KindFact:
 		row.Outcome, err = readOutcome(f[own:])
 		row.FollowUp = readFollowUp(f[7], f[8], &row.Outcome)
+	case processor.KindSent:
+		row.Sent = readSent(f[own:], f[12])
 	case processor.KindMark:
 		row.Outcome.Owner = f.text(11)
 	case processor.KindForwarded, processor.KindDead:

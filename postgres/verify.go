@@ -41,6 +41,7 @@ var storedDecisionColumns = func() []column[storedDecision] {
 	for _, c := range slices.Concat(decisionColumns, rareDecisionColumns) {
 		all = append(all, column[storedDecision]{"d." + c.name, c.oid, c.cast, func(b []byte, d *storedDecision) []byte { return c.field(b, &d.decision) }})
 	}
+	all = append(all, column[storedDecision]{"d.erased", oidBool, "", func(b []byte, d *storedDecision) []byte { return appendTrueOrNull(b, d.erased) }})
 	all = append(all, column[storedDecision]{"d.rules", oidInt2, "", func(b []byte, _ *storedDecision) []byte { return appendInt2(b, rules) }})
 	for _, c := range deadLetterColumns {
 		if c.name != "reason" && c.name != "raw" {
@@ -57,7 +58,7 @@ var storedDecisionColumns = func() []column[storedDecision] {
 }()
 
 // storedNameColumns are all that is compared of a name.
-var storedNameColumns = slices.Concat(nameColumns, rareNameColumns, firstClaimColumn)
+var storedNameColumns = slices.Concat(nameColumns, rareNameColumns, firstClaimColumn, erasedColumn)
 
 // The places of the columns that are read beside.
 var (
@@ -166,6 +167,7 @@ func (v verification) Partitions(ctx context.Context) (all []int32, err error) {
 // snapshot is a transaction that reads what one partition has, on a connection of its own.
 type snapshot struct {
 	conn      *pgxpool.Conn
+	eraser    *names.Eraser
 	partition int32
 	standing  processor.Standing
 	there     bool
@@ -179,7 +181,7 @@ func (v verification) Snapshot(ctx context.Context, partition int32) (_ verify.S
 	if err != nil {
 		return nil, fmt.Errorf("take a snapshot of partition %d: %w", partition, err)
 	}
-	s := &snapshot{conn: conn, partition: partition, last: verify.Stored{Position: verify.Position{LogEpoch: -1}}}
+	s := &snapshot{conn: conn, eraser: v.cfg.Eraser, partition: partition, last: verify.Stored{Position: verify.Position{LogEpoch: -1}}}
 	if err := s.open(ctx, v.Record); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("take a snapshot of partition %d: %w", partition, err)
@@ -253,6 +255,7 @@ func (s *snapshot) Rows(ctx context.Context, most int) ([]verify.Stored, error) 
 			Seq:      int(f.int2(atSeq)), RequestID: f.uuid(atRequest),
 		}
 		row.Kind, _ = kinds.value(f.char(atKind)) // one that is not known differs
+		row.Erased = f.bool(atErased)
 		from := len(wire)
 		wire = appendFields(wire, f)
 		row.Bytes = wire[from:len(wire):len(wire)]
@@ -301,7 +304,7 @@ var ofOutcome = func() []int {
 	var places []int
 	for _, name := range []string{
 		"partition", "log_epoch", "offset", "seq", "rules", "kind", "outcome", "state", "version", "current_version", "log_time", "policy_version",
-		"request_id", "claim_id", "request_hash", "reason", "detail", "space", "key", "name", "owner", "expires_at", "request",
+		"request_id", "claim_id", "request_hash", "reason", "detail", "space", "key", "name", "owner", "expires_at", "request", "erased",
 	} {
 		places = append(places, placeOf(storedDecisionColumns, "d."+name))
 	}
@@ -311,6 +314,8 @@ var ofOutcome = func() []int {
 var (
 	atRaw, atOwner, atPrincipal  = placeOf(storedDecisionColumns, "d.raw"), placeOf(storedDecisionColumns, "d.owner"), placeOf(storedDecisionColumns, "d.principal")
 	atFollowKey, atFollowVersion = placeOf(storedDecisionColumns, "d.follow_key"), placeOf(storedDecisionColumns, "d.follow_version")
+	atErased                     = placeOf(storedDecisionColumns, "d.erased")
+	atSignup                     = placeOf(storedDecisionColumns, "d.signup")
 	atActor, atWhy               = placeOf(storedDecisionColumns, "d.actor"), placeOf(storedDecisionColumns, "d.why")
 	atDeadReason                 = placeOf(storedDecisionColumns, "x.reason")
 )
@@ -333,6 +338,12 @@ func (s *snapshot) Row(stored verify.Stored) (row processor.Row, err error) {
 		}
 		row.Outcome, err = readOutcome(of)
 		row.FollowUp = readFollowUp(f[atFollowKey], f[atFollowVersion], &row.Outcome)
+	case processor.KindSent:
+		of := make(fields, len(ofOutcome))
+		for i, place := range ofOutcome {
+			of[i] = f[place]
+		}
+		row.Sent = readSent(of, f[atSignup])
 	case processor.KindMark:
 		row.Outcome.Owner = f.text(atOwner)
 	case processor.KindForwarded:
@@ -348,14 +359,23 @@ func (s *snapshot) Row(stored verify.Stored) (row processor.Row, err error) {
 }
 
 // AppendRow implements verify.Snapshot.
-func (s *snapshot) AppendRow(b []byte, logEpoch int64, row *processor.Row) ([]byte, error) {
+func (s *snapshot) AppendRow(b []byte, logEpoch int64, row *processor.Row, erased bool) ([]byte, error) {
 	d, err := newDecision(processor.Fence{Partition: s.partition, LogEpoch: logEpoch}, row)
 	if err != nil {
 		return b, err
 	}
 	stored := storedDecision{decision: d}
+	if erased {
+		if s.eraser == nil {
+			return b, errNoSecret
+		}
+		stored.wipe(s.eraser)
+	}
 	if row.Kind == processor.KindDead {
 		stored.letter = &deadLetter{d.partition, d.logEpoch, d.offset, storable(row.Detail), row.Raw}
+		if erased {
+			stored.letter.reason, stored.letter.raw = erasedReason(row.Detail), nil
+		}
 	}
 	for i := range storedDecisionColumns {
 		b = storedDecisionColumns[i].field(b, &stored)
@@ -425,7 +445,7 @@ func (s *snapshot) Names(ctx context.Context, each func(verify.StoredName) error
 
 // AppendName implements verify.Snapshot.
 func (s *snapshot) AppendName(b []byte, ref names.Ref, h registrations.Holding, first uuid.UUID) ([]byte, error) {
-	c, err := newChange(s.partition, &processor.Change{Ref: ref, Holding: h})
+	c, err := newChange(s.partition, &processor.Change{Ref: ref, Holding: h}, s.eraser)
 	if err != nil {
 		return b, err
 	}

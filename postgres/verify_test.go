@@ -80,7 +80,7 @@ func TestVerificationOfRows(t *testing.T) {
 		if stored.Offset != row.Offset || stored.Seq != row.Seq || stored.Kind != row.Kind || stored.RequestID != row.RequestID || stored.LogEpoch != 1 {
 			t.Errorf("row %d is %+v", i, stored)
 		}
-		wire, err := snap.AppendRow(nil, 1, row)
+		wire, err := snap.AppendRow(nil, 1, row, false)
 		if err != nil || string(wire) != string(stored.Bytes) {
 			t.Errorf("%s: %v, %v", row.Kind, snap.RowDiff(wire, stored.Bytes), err)
 		}
@@ -88,7 +88,7 @@ func TestVerificationOfRows(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", row.Kind, err)
 		}
-		if again, err := snap.AppendRow(nil, 1, &read); err == nil && row.Kind != processor.KindDead && string(again) != string(stored.Bytes) {
+		if again, err := snap.AppendRow(nil, 1, &read, false); err == nil && row.Kind != processor.KindDead && string(again) != string(stored.Bytes) {
 			t.Errorf("%s is not read as it was written: %v", row.Kind, snap.RowDiff(again, stored.Bytes))
 		}
 	}

@@ -11,7 +11,9 @@ import (
 
 // onlyAlike reports whether somebody holds the key, under a name that only looks like the one that is asked about. What
 // dibs asks itself is about the key.
-func (a *answering) onlyAlike() bool { return a.held.Held() && !a.received.own && !a.same(a.held.Name) }
+func (a *answering) onlyAlike() bool {
+	return a.held.Held() && !a.received.ofKey && !a.same(a.held.Name)
+}
 
 // same reports whether a name with the key is the one that is asked about.
 func (a *answering) same(name string) bool {
@@ -21,6 +23,13 @@ func (a *answering) same(name string) bool {
 	}
 	_, asked := r.Request.Body.Name()
 	return r.Policy.Same(name, asked)
+}
+
+// spells reports whether a request says how a name is written from then on that nobody holds: one that comes back. Which of
+// the names that look alike it was, nobody knows any more; so it has to be one that could be claimed.
+func (a *answering) spells(body claims.Body) bool {
+	_, back := body.(*claims.ReactivateRequested)
+	return back && !a.held.Held() && a.received.Policy.KeepsLookalikesApart()
 }
 
 // spare answers what is asked of a name that nobody holds and that looks like one that somebody does. To its owner and its

@@ -21,6 +21,8 @@ type answering struct {
 	read     int64                 // the version before this record
 	expired  registrations.Holding // the reservation or cool-down that was found to be over
 	followUp *FollowUp
+	erase    *Erase
+	underWay bool // it is a sign-up, from here on
 	actor    string
 	why      string
 }
@@ -39,7 +41,7 @@ func (a *answering) answer() {
 	case a.unsigned(r):
 		a.reject(registrations.NotAllowed, "")
 		return
-	case r.Policy == nil:
+	case r.Policy == nil && (!r.named || !r.erases()):
 		a.reject(registrations.UnknownSpace, "")
 		return
 	case !until.IsZero() && a.LogTime.After(until):
@@ -52,7 +54,11 @@ func (a *answering) answer() {
 		return
 	}
 	a.held = a.holding(r.Ref)
-	if r.nameErr != nil && (!r.named || a.held.Version == 0 || a.onlyAlike()) { // else it was a name once, and may be somebody's
+	if r.Policy == signupPolicy {
+		a.signup(body)
+		return
+	}
+	if r.nameErr != nil && (!r.named || a.held.Version == 0 || a.onlyAlike() || a.spells(body)) { // else it was a name once, and may be somebody's
 		a.reject(registrations.InvalidName, "the name "+r.nameErr.Error())
 		return
 	}
@@ -76,7 +82,9 @@ func (a *answering) answer() {
 // repeat copies into the outcome what the request says of its subject.
 func (a *answering) repeat(body claims.Body) {
 	a.o.Request = claims.ShortType(body.Type())
-	_, a.o.Name = body.Name()
+	if p := a.received.Policy; p == nil || p.Private == nil { // else it is a mistake of its producer, and not repeated
+		_, a.o.Name = body.Name()
+	}
 	owner := ""
 	switch b := body.(type) {
 	case *claims.UsernameClaimed:
@@ -101,8 +109,15 @@ func (a *answering) repeat(body claims.Body) {
 		a.by(b, b.Actor, b.Reason)
 	case *claims.UnblockRequested:
 		a.by(b, b.Actor, b.Reason)
+	case *claims.ErasureRequested: // whom it is about is not repeated
+		a.o.Name = ""
+		a.by(b, b.Actor, b.Reason)
 	case *claims.ExpiryDue:
 		a.o.ClaimID = b.ClaimID
+	case *claims.SignupRequested:
+		a.o.ClaimID, owner = a.received.Request.ID, b.Owner
+	case *claims.SignupVoted:
+		a.o.ClaimID, owner = b.ClaimID, b.Owner
 	}
 	if claims.ValidOwner(owner) == nil { // else it is not repeated: it may be anything, of any length
 		a.o.Owner = owner
@@ -141,14 +156,23 @@ func (a *answering) decide(body claims.Body) {
 	case *claims.TransferRequested:
 		a.transfer(b)
 	case *claims.BlockRequested:
-		a.block()
+		if !a.promised() {
+			a.block()
+		}
 	case *claims.UnblockRequested:
 		if a.mayChange(b.Type(), "", byActor, nil) {
 			a.o.Name = ""
 			a.leave(registrations.Unblocked, freed(a.held))
 		}
+	case *claims.ErasureRequested:
+		if a.held.Owner != b.Owner || !a.promised() { // it is asked for again until nothing is left
+			a.wipe(b)
+		}
 	case *claims.ExpiryDue:
 		a.o.Name = ""
+		if a.voteAgain(b) {
+			return
+		}
 		if a.expired.ClaimID != b.ClaimID {
 			a.o.Type = registrations.Unchanged
 			return
@@ -165,7 +189,7 @@ func (a *answering) blocked(body claims.Body) bool {
 		return false
 	}
 	switch b := body.(type) {
-	case *claims.BlockRequested, *claims.UnblockRequested, *claims.ExpiryDue:
+	case *claims.BlockRequested, *claims.UnblockRequested, *claims.ErasureRequested, *claims.ExpiryDue:
 		return false
 	case *claims.WithdrawRequested:
 		if _, came := a.seen(b.ClaimID); !came {
@@ -184,7 +208,9 @@ func (a *answering) expire(body claims.Body) {
 	}
 	was := a.held
 	a.expired = was
-	a.write(freed(was))
+	next := freed(was)
+	next.Erased = was.Erased
+	a.write(next)
 	if due, ok := body.(*claims.ExpiryDue); ok && due.ClaimID == was.ClaimID {
 		return
 	}
@@ -262,6 +288,9 @@ func (a *answering) mayChange(request, owner string, actor bool, expected *int64
 	if !a.expects(expected) {
 		return false
 	}
+	if a.promised() {
+		return false
+	}
 	if !may(request, a.held.State, actor) {
 		a.wrongState()
 		return false
@@ -291,11 +320,19 @@ func (a *answering) expects(want *int64) bool {
 func (a *answering) noClaim(claim uuid.UUID) {
 	before, ok := a.seen(claim)
 	if a.expired.State == registrations.Reserved && a.expired.ClaimID == claim || ok && before.Type == registrations.Accepted && before.State == registrations.Reserved &&
-		before.Ref == a.received.Ref && !a.LogTime.Before(before.ExpiresAt) {
+		a.isAbout(&before) && !a.LogTime.Before(before.ExpiresAt) {
 		a.reject(registrations.ReservationExpired, "")
 		return
 	}
 	a.reject(registrations.UnknownClaim, "")
+}
+
+// isAbout reports whether an outcome is about the name that is asked about.
+func (a *answering) isAbout(o *registrations.Outcome) bool {
+	if o.Erased && a.Rules.Eraser != nil {
+		return o.Ref == a.Rules.Eraser.Ref(a.received.Ref)
+	}
+	return o.Ref == a.received.Ref
 }
 
 // claim decides UsernameClaimed.
@@ -308,6 +345,10 @@ func (a *answering) claim(c *claims.UsernameClaimed) {
 	ttl, replaces, err := terms(c, r.Policy)
 	if err != nil {
 		a.reject(registrations.InvalidRequest, err.Error())
+		return
+	}
+	if c.Signup != uuid.Nil && string(r.Key) != r.Ref.RecordKey() {
+		a.reject(registrations.InvalidName, "the name has another key here than where its sign-up was begun")
 		return
 	}
 	sameKey := replaces == r.Ref.Key
@@ -343,6 +384,9 @@ func (a *answering) claim(c *claims.UsernameClaimed) {
 		if sameKey {
 			replaces = ""
 		}
+		if c.Signup != uuid.Nil {
+			next.Signup, ttl = c.Signup, pledged(r.Policy)
+		}
 		if c.Mode == claims.ModeReserve {
 			next.State, next.ExpiresAt = registrations.Reserved, a.after(ttl)
 			if replaces != "" {
@@ -369,9 +413,15 @@ func terms(c *claims.UsernameClaimed, p *names.Policy) (ttl time.Duration, repla
 		}
 	}
 	if c.Replaces != nil {
+		switch private := p.Private != nil; {
+		case private && c.Replaces.Key == "":
+			return 0, "", &claims.InvalidError{Field: "replaces.key", Detail: "is missing"}
+		case !private && c.Replaces.Key != "":
+			return 0, "", &claims.InvalidError{Field: "replaces.name", Detail: "is missing"}
+		}
 		// It may be held since an earlier policy that allowed it.
-		if replaces, err = p.HeldKey(c.Replaces.Name); err != nil {
-			_, err = p.Key(c.Replaces.Name)
+		if replaces, err = p.HeldKey(c.Replaces.Asked()); err != nil {
+			_, err = p.Key(c.Replaces.Asked())
 			return 0, "", &claims.InvalidError{Field: "replaces.name", Detail: err.Error()}
 		}
 	}
@@ -410,11 +460,12 @@ func (a *answering) confirm(b *claims.ConfirmRequested) {
 		a.reject(registrations.NotOwner, "")
 	case h.State == registrations.Registered:
 		a.tell(registrations.Confirmed)
+	case !a.received.own && a.promised():
 	case !may(b.Type(), h.State, byOwner):
 		a.wrongState()
 	default:
 		next := registrations.Holding{State: registrations.Registered, Name: h.Name, Owner: h.Owner, ClaimID: h.ClaimID, Version: h.Version + 1}
-		next.Settled = a.follow(h.Replaces, &claims.Replaces{Version: h.ReplacesVersion}, h.Owner)
+		next.Settled = a.follow(h.Replaces, &claims.Replaces{Version: h.ReplacesVersion}, h.Owner) || h.Signup != uuid.Nil
 		a.keep(registrations.Confirmed, next)
 	}
 }
@@ -427,6 +478,8 @@ func (a *answering) extend(b *claims.ExtendRequested) {
 		return
 	case h.Owner != b.Owner:
 		a.reject(registrations.NotOwner, "")
+		return
+	case a.promised():
 		return
 	case !may(b.Type(), h.State, byOwner):
 		a.wrongState()
@@ -458,6 +511,7 @@ func (a *answering) withdraw(b *claims.WithdrawRequested) {
 		switch {
 		case h.Owner != b.Owner:
 			a.reject(registrations.NotOwner, "")
+		case !a.received.own && a.promised():
 		case h.State == registrations.Registered && h.Settled, !may(b.Type(), h.State, byOwner):
 			a.reject(registrations.WrongState, "the name has changed since the claim registered it, or the claim gave up another for it")
 		default:

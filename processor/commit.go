@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/google/uuid"
 )
@@ -168,7 +169,7 @@ func (l *lane) batches(ctx context.Context, runs []run) ([]Batch, error) {
 			if id := r.aboutClaim(); id != uuid.Nil {
 				requests = append(requests, Request{t.Partition, id})
 			}
-			if r.named {
+			if r.named || r.Ref.Space == claims.Signup {
 				refs = append(refs, r.Ref)
 			}
 		}
@@ -210,12 +211,16 @@ func (l *lane) done(r run, b Batch) {
 	t.queue = append(t.queue, pending{b.Fence, b.Rows, b.Next})
 	t.queued += len(b.Rows)
 	t.oldest = time.Time{}
+	if erases(b.Rows) {
+		t.erasures++
+	}
 	if b.InForce != nil {
 		t.InForce = b.InForce
 		t.regime, _ = NewRegime(l.rules, b.InForce) // records were received under it: nothing is lacking
 	}
 	l.mu.Unlock()
 	l.metrics.decided(b, l.rules.Keys)
+	l.warn(r, b)
 	signal(l.committed)
 }
 

@@ -22,6 +22,8 @@ type Rules struct {
 	Keys claims.Keys
 	// SignedOnly refuses every request that is not signed, not only the privileged ones.
 	SignedOnly bool
+	// Eraser has the secret that erased names and owners are kept under; nil for none.
+	Eraser *names.Eraser
 }
 
 // Received is one record as the decision sees it: read, with the name it is about and the place where it belongs.
@@ -35,7 +37,8 @@ type Received struct {
 
 	signed     bool  // checked where it matters only
 	toSign     bool  // it counts only with a signature
-	own        bool  // dibs asks it itself, of the key
+	own        bool  // dibs asks it itself
+	ofKey      bool  // and of the key, not of one of the names that look alike
 	named      bool  // Ref was computed
 	err        error // of reading: *claims.MalformedError or *claims.UnanswerableError
 	nameErr    error // of the policy: why nobody could ask for the name
@@ -61,9 +64,10 @@ func Receive(m Message, rules Rules) Received {
 		r.activation = a
 		return r
 	}
-	if body := r.Request.Body; body != nil && !r.own && claims.KeyOf(body) != "" {
+	if body := r.Request.Body; body != nil && !r.own && claims.KeyOf(body) != "" && namesOnly(body, rules.Policies) {
 		r.Request.Body, r.err = nil, claims.ErrNoName
 	}
+	r.asOfSignup()
 	if r.named = r.compute(rules.Policies); !r.named {
 		if !usableKey(m.Key) {
 			r.err = &claims.UnanswerableError{Detail: "the record's key is empty, too long, or not text, and no other can be computed"}
@@ -88,11 +92,18 @@ func Receive(m Message, rules Rules) Received {
 // all that it publishes.
 func (r *Received) MustBeSigned() bool { return r.toSign }
 
+// namesOnly reports whether only dibs itself may ask about a key in place of a name there.
+func namesOnly(body claims.Body, policies names.Policies) bool {
+	space, _ := body.Name()
+	p := policies[space]
+	return space == claims.Signup || p != nil && p.Private == nil
+}
+
 // unnamed stands for what is asked for where that has no key: it is the name as typed, under the record's own key. NUL
 // keeps the two apart, and this hash from that of any name that has a key.
 func (r *Received) unnamed() names.Ref {
-	space, spelling := r.Request.Body.Name()
-	return names.Ref{Space: space, Key: names.Key(string(r.Key) + "\x00" + spelling)}
+	space, _ := r.Request.Body.Name()
+	return names.Ref{Space: space, Key: names.Key(string(r.Key) + "\x00" + claims.Asked(r.Request.Body))}
 }
 
 // repeats reports whether the record asks for what was asked under a hash before. It may have been received under another
@@ -105,13 +116,13 @@ func (r *Received) repeats(h claims.Hash, policies names.Policies) bool {
 	if body == nil {
 		return false
 	}
-	space, spelling := body.Name()
+	space, _ := body.Name()
 	p := policies[space]
 	if p == nil {
 		return false // it never was known
 	}
 	principal := r.Request.Principal
-	key, err := p.HeldKey(spelling)
+	key, err := p.HeldKey(claims.Asked(body))
 	return err == nil && h == claims.HashOf(body, names.Ref{Space: space, Key: key}, principal, policies) ||
 		h == claims.HashOf(body, r.unnamed(), principal, policies) || h == claims.HashOf(body, r.unnamed(), principal, nil)
 }
@@ -126,7 +137,16 @@ func (r *Received) aboutClaim() uuid.UUID {
 	case *claims.WithdrawRequested:
 		return b.ClaimID
 	}
+	if r.Policy == signupPolicy {
+		return claims.SignupID(r.Ref)
+	}
 	return uuid.Nil
+}
+
+// erases reports whether the record asks for an erasure.
+func (r *Received) erases() bool {
+	_, is := r.Request.Body.(*claims.ErasureRequested)
+	return is
 }
 
 // compute finds the name that a readable record is about, and reports whether it has one. Where the policy would not
@@ -136,16 +156,31 @@ func (r *Received) compute(policies names.Policies) bool {
 		return false
 	}
 	space, name := r.Request.Body.Name()
-	if r.Policy = policies[space]; r.Policy == nil {
-		return false
-	}
-	key := claims.KeyOf(r.Request.Body)
-	if key != "" {
-		r.Ref = names.Ref{Space: space, Key: key}
+	if space == claims.Signup && r.computeSignup() {
 		return true
 	}
+	key := claims.KeyOf(r.Request.Body)
+	if r.Policy = policies[space]; r.Policy == nil {
+		if r.erases() && key != "" { // of what was asked about a space that there never was
+			r.Ref = names.Ref{Space: space, Key: key}
+			return true
+		}
+		return false
+	}
+	_, isClaim := r.Request.Body.(*claims.UsernameClaimed)
+	switch {
+	case key != "" && r.own && !isClaim:
+		r.Ref = names.Ref{Space: space, Key: key}
+		return true
+	case r.Policy.Private == nil:
+	case key == "": // what is private is there for all to read; its key only who has the pepper can tell
+		r.nameErr = errNotPrivate
+		return false
+	default:
+		name = string(key)
+	}
 	if key, r.nameErr = r.Policy.Key(name); r.nameErr != nil {
-		if _, isClaim := r.Request.Body.(*claims.UsernameClaimed); isClaim {
+		if isClaim {
 			return false
 		}
 		var err error
@@ -156,6 +191,8 @@ func (r *Received) compute(policies names.Policies) bool {
 	r.Ref = names.Ref{Space: space, Key: key}
 	return true
 }
+
+var errNotPrivate = &names.InvalidError{Detail: "is not to be on the topic: this space is private, and a request gives the key of POST /v1/lookups in place of it"}
 
 func unanswerable(err error) bool {
 	if err == nil {
@@ -280,12 +317,30 @@ func (d *deciding) record(r *Received) {
 		d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindDuplicate, RequestID: r.Request.ID, Principal: r.Request.Principal, Outcome: before})
 		return
 	}
+	if underWay, same := d.undecided(r); underWay {
+		if !same {
+			d.dead(r, "ce_id was used before for a request with other content")
+			return
+		}
+		d.pending(r, 0)
+		return
+	}
 	a := answering{deciding: d, received: r, o: d.outcome(r)}
 	a.answer()
+	if a.underWay {
+		d.pending(r, a.seq)
+		return
+	}
+	if c, ok := r.Request.Body.(*claims.UsernameClaimed); ok && c.Signup != uuid.Nil {
+		a.vote(c)
+	}
 	a.o.Seq = a.seq
+	if a.erase == nil && a.held.Hidden() && a.o.Owner == "" { // it says of an erased name that there is one
+		a.erase = &Erase{Ref: r.Ref, Whole: true}
+	}
 	d.decided[a.o.RequestID] = len(d.rows)
 	row := Row{Offset: r.Offset, Seq: a.seq, Kind: KindOutcome, RequestID: a.o.RequestID, Principal: r.Request.Principal, Outcome: a.o}
-	row.FollowUp, row.Actor, row.Why = a.followUp, a.actor, a.why
+	row.FollowUp, row.Actor, row.Why, row.Erase = a.followUp, a.actor, a.why, a.erase
 	d.rows = append(d.rows, row)
 }
 
@@ -323,6 +378,11 @@ func (d *deciding) dead(r *Received, why string) {
 	d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindDead, RequestID: r.Request.ID, Principal: r.Request.Principal, Raw: &record, Detail: why})
 }
 
+// pending leaves the row of a sign-up that has no outcome yet.
+func (d *deciding) pending(r *Received, seq int) {
+	d.rows = append(d.rows, Row{Offset: r.Offset, Seq: seq, Kind: KindPending, RequestID: r.Request.ID, Principal: r.Request.Principal})
+}
+
 func (d *deciding) forward(r *Received) {
 	record := rerouted(r.Record, r.Ref)
 	d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindForwarded, RequestID: r.Request.ID, Principal: r.Request.Principal, Raw: &record})
@@ -342,7 +402,13 @@ func (d *deciding) withdrawn(m Mark) bool {
 	if _, ok := d.marked[m]; ok {
 		return true
 	}
+	if len(d.Known.Marks) == 0 {
+		return false
+	}
 	_, ok := d.Known.Marks[m]
+	if !ok && d.Rules.Eraser != nil {
+		_, ok = d.Known.Marks[Mark{m.Partition, m.Claim, d.Rules.Eraser.Owner(m.Owner)}]
+	}
 	return ok
 }
 

@@ -138,12 +138,16 @@ type LackingError struct {
 	Rules      int      // 0 where they are known
 	Keys       []string // ids of keys without a secret
 	Unreadable string   // why what holds cannot be read
+	Secret     bool     // that names are erased with
 	Tables     error    // what is wrong with the Unicode tables of a policy; nil for nothing
 }
 
 func (e *LackingError) Error() string {
 	if e.Unreadable != "" {
 		return e.Unreadable + ": this dibs did not write it so: run the newest one that has run here, or mend the row; then dibs partitions resume"
+	}
+	if e.Secret {
+		return "an erasure is asked for, and this process has no secret to keep erased names under: set security.erasure_secret_file, the same for all, and restart, then dibs partitions resume"
 	}
 	if e.Tables != nil {
 		return fmt.Sprintf("a policy holds from here on that this dibs cannot follow: %v: run one that has them, then dibs partitions resume", e.Tables)
@@ -207,6 +211,9 @@ func ReceiveAll(messages []Message, g Regime) ([]Received, error) {
 	for i := range messages {
 		r := &all[i]
 		if *r = Receive(messages[i], g.Rules); r.activation == nil {
+			if g.Rules.Eraser == nil && r.signed && r.erases() {
+				return all[:i], &LackingError{Secret: true}
+			}
 			continue
 		}
 		next, err := g.Behind(r)

@@ -34,11 +34,15 @@ type lane struct {
 	retry    map[int32]*backoff // partitions to be taken over, after a failed attempt or a lost fence
 	lookedAt time.Time          // when the rows were last looked at without a reason
 	sweeper  sweeper
+	// misrouted are the records that were forwarded, and not spoken of yet.
+	misrouted misrouted
 
 	// beside runs a function beside the decide stage, which waits for it before it ends. A simulation has its own.
 	beside  func(func())
 	probes  sync.WaitGroup
 	probing atomic.Int32 // probes under way
+	wiping  atomic.Bool
+	wipedAt time.Time // of the decide stage
 
 	mu sync.Mutex
 	// What the generation gives this lane, and whether it still does. Written by assign, read by the decide stage.
@@ -71,6 +75,8 @@ type tenure struct {
 	doubts     int      // verifications in a row that found another log
 	pause      *backoff // before the next verification, or the next look at a halted row
 	haltSaved  bool
+	// erasures counts the reasons to look for what is to be wiped, and wiped is how many of them are seen to. Under lane.mu.
+	erasures, wiped int
 
 	// Under lane.mu.
 	queue []pending
@@ -177,6 +183,7 @@ func (l *lane) reconcile(ctx context.Context) {
 	}
 	l.lookAtRows(ctx)
 	l.sweep(ctx)
+	l.wipe(ctx)
 	l.setAside(ctx)
 	for _, p := range wanted {
 		if ctx.Err() != nil {
@@ -220,7 +227,7 @@ func (l *lane) takeOver(ctx context.Context, p int32) {
 		return
 	}
 	regime, lacking := NewRegime(l.rules, st.InForce)
-	t := &tenure{Standing: st, regime: regime, mustVerify: true, acked: st.PublishedThrough, saved: st.PublishedThrough}
+	t := &tenure{Standing: st, regime: regime, mustVerify: true, acked: st.PublishedThrough, saved: st.PublishedThrough, erasures: 1}
 	t.pause = newBackoff(l.clock)
 	t.haltSaved = st.Halted != ""
 	// The former writer may have died between commit and publishing: all of it again, before anything new.

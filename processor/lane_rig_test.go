@@ -3,6 +3,7 @@ package processor_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type rig struct {
 	logs      *riggedLogs
 	publisher *riggedPublisher
 	registry  *prometheus.Registry
+	log       *slog.Logger // nil for none
 	// stop ends the processor and waits until it has: as a deployment does that is told to stop.
 	stop func()
 }
@@ -51,6 +53,7 @@ func withRig(t *testing.T, prepare, test func(*rig)) {
 		var err error
 		if r.processor, err = processor.New(processor.Config{
 			Rules: simRules, Signing: simSigning, Topic: topicName, Metrics: r.registry, Limits: processor.Limits{Batch: 8, FencedPause: 10 * time.Second},
+			Log: r.log,
 		}, group, r.record, r.publisher, r.logs); err != nil {
 			t.Fatal(err)
 		}

@@ -38,6 +38,7 @@ var Life = []Move{
 	{claims.TypeTransferRequested, in(registrations.Registered, registrations.Reserved, registrations.Inactive), in(registrations.Registered), registrations.Transferred, true, "an actor"},
 	{claims.TypeBlockRequested, in(registrations.Free, registrations.Reserved, registrations.Registered, registrations.Inactive, registrations.Cooling, registrations.StateBlocked), in(registrations.StateBlocked), registrations.Blocked, true, "an actor; a holder loses it"},
 	{claims.TypeUnblockRequested, in(registrations.StateBlocked), in(registrations.Free), registrations.Unblocked, true, "an actor"},
+	{claims.TypeErasureRequested, in(registrations.Free, registrations.Reserved, registrations.Registered, registrations.Inactive, registrations.Cooling), in(registrations.Free, registrations.Cooling), registrations.Erased, true, "an actor, of the owner who has it or had it last; of any other name nothing but what is kept of that owner is wiped"},
 	{claims.TypeExpiryDue, in(registrations.Reserved, registrations.Cooling), in(registrations.Free), registrations.Expired, false, "a processor, once it is over"},
 }
 

@@ -34,8 +34,8 @@ func TestLifeIsPlayed(t *testing.T) {
 		play(t, told, true, func(l processor.Ledger, m []processor.Message, d processor.Decision) {
 			last := d.Rows[len(d.Rows)-1]
 			o := last.Outcome
-			if last.Kind != processor.KindOutcome || o.Type == registrations.Rejected || o.State == "" {
-				return // nothing moved
+			if last.Kind != processor.KindOutcome || o.Type == registrations.Rejected || o.State == "" || o.Ref.Space == claims.Signup {
+				return // no name has moved
 			}
 			from, to := l.Known.Holdings[o.Ref].State, carried(l, d).Known.Holdings[o.Ref].State
 			if from == "" || slices.ContainsFunc(d.Rows, func(r processor.Row) bool {
@@ -104,6 +104,9 @@ transfer by an actor     wrong_state  wrong_state  wrong_state  registered   wro
 transfer to u-1          wrong_state  wrong_state  wrong_state  wrong_state  wrong_state  wrong_state  wrong_state  wrong_state  wrong_state  wrong_state  blocked
 block                    blocked!     blocked!     blocked!     blocked!     blocked!     blocked!     blocked!     blocked!     blocked!     blocked!     blocked!
 unblock                  wrong_state  wrong_state  wrong_state  wrong_state  wrong_state  wrong_state  wrong_state  wrong_state  wrong_state  wrong_state  free
+erase u-1                =            free         free         free         free         cooling      cooling      cooling      cooling      free         =
+erase u-2                =            free         =            =            free         =            =            =            =            free         =
+erase u-1, unsigned      not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed
 unblock, unsigned        not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed
 release, unsigned        not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed
 transfer, unsigned       not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed  not_allowed
@@ -122,6 +125,7 @@ release by an actor      wrong_state  wrong_state  wrong_state  free         wro
 deactivate by u-1        not_owner    not_owner    not_owner    wrong_state  not_owner    free         free         wrong_state  wrong_state  not_owner    blocked
 reactivate by u-1        not_owner    not_owner    registered   wrong_state  not_owner    wrong_state  wrong_state  registered   wrong_state  not_owner    blocked
 reactivate by u-2        not_owner    not_owner    not_owner    taken        not_owner    taken        taken        taken        not_owner    not_owner    blocked
+erase u-1                =            free         free         free         free         free         free         free         cooling      free         =
 `
 
 func TestLifeGrid(t *testing.T) {
@@ -238,6 +242,11 @@ func gridRequest(what string) request {
 		q.body = &claims.BlockRequested{About: about("Alice"), Actor: actor, Reason: why}
 	case "unblock":
 		q.body = &claims.UnblockRequested{About: about("Alice"), Actor: actor, Reason: why}
+	case "erase":
+		q.body = &claims.ErasureRequested{About: about("Alice"), Owner: words[1], Actor: "ada", Reason: "asked for"}
+		if last != "unsigned" {
+			q.sign = &testKey
+		}
 	case "is":
 		q.body = &claims.ExpiryDue{About: about("Alice"), ClaimID: claim, ExpiresAt: tenOClock}
 		q.id, q.principal, q.sign = claims.ExpiryID(claim, tenOClock), claims.Principal, &testKey

@@ -34,12 +34,15 @@ func (l *lane) outputs(out []Output, at Fence, rows []Row) []Output {
 		row := &rows[i]
 		switch row.Kind {
 		case KindOutcome, KindFact, KindDuplicate:
-			if row.Outcome.Type != registrations.Unchanged {
+			if row.Outcome.Type.Published() {
 				out = append(out, Output{ToRegistrations, at.Partition, row.Outcome.Record()})
 			}
 			if row.FollowUp != nil {
 				out = append(out, l.release(row.FollowUp, row.Outcome.Ref))
 			}
+		case KindSent:
+			body, ref := row.Sent.Body()
+			out = append(out, l.own(body, row.RequestID, ref, time.Time{}))
 		case KindForwarded:
 			to := claims.Partition(string(row.Raw.Key), l.rules.Partitions)
 			out = append(out, Output{ToClaims, to, *row.Raw})

@@ -155,8 +155,10 @@ const (
 	KindDuplicate Kind = "duplicate" // a request decided before: its stored outcome is published again
 	KindForwarded Kind = "forwarded"
 	KindDead      Kind = "dead"
-	KindMark      Kind = "mark"   // a claim that was withdrawn before it came: RequestID is the claim's, Outcome.Owner the owner
-	KindPolicy    Kind = "policy" // a PolicyActivated, whether it made a difference or not
+	KindMark      Kind = "mark"    // a claim that was withdrawn before it came: RequestID is the claim's, Outcome.Owner the owner
+	KindPolicy    Kind = "policy"  // a PolicyActivated, whether it made a difference or not
+	KindSent      Kind = "sent"    // a request of dibs' own that the decision leads to, beside its other rows
+	KindPending   Kind = "pending" // a sign-up that is under way: its outcome comes with a later record
 )
 
 // Row is what one record left: decision, outbox and idempotency entry in one. (Offset, Seq) is unique within partition
@@ -173,8 +175,12 @@ type Row struct {
 	Outcome registrations.Outcome
 	// FollowUp is what the outcome leads to elsewhere; nil for nothing.
 	FollowUp *FollowUp
+	// Sent is what a sent row publishes to claims, under the row's RequestID.
+	Sent *Sent
 	// Actor did this, and Why; empty where it was the owner or nobody.
 	Actor, Why string
+	// Erase is what is to be wiped of the rows up to this one, once their outputs are acknowledged; nil for nothing.
+	Erase *Erase
 	// Raw is the record as read, of a forwarded or dead row.
 	Raw *cloudevents.Record
 	// Detail says why a record is dead.
@@ -188,6 +194,15 @@ type FollowUp struct {
 	Ref     names.Ref
 	Owner   string
 	Version int64
+}
+
+// Erase is what an erasure has wiped: what the rows of a name say of an owner.
+type Erase struct {
+	Ref names.Ref
+	// Owner is whose rows; empty for those alone that name none.
+	Owner string
+	// Whole: the name is nobody else's. Then so are the rows that name no owner, and no row keeps its key.
+	Whole bool
 }
 
 // Mark says that a claim of an owner was withdrawn before it came to the partition.
@@ -272,6 +287,9 @@ type Record interface {
 	// Published moves PublishedThrough of the fenced partitions. A fence that does not stand is passed over: the next
 	// owner publishes again. NextOffset is no part of this fence.
 	Published(ctx context.Context, cursors []Cursor) error
+	// Wipe does what is to be erased of rows of these partitions, as far as their outputs are acknowledged (see Row.Erase), and
+	// returns how many erasures are left. It may take long, and may be done by anybody and more than once.
+	Wipe(ctx context.Context, partitions []int32) (left int, err error)
 	// Halt marks the fenced partition as halted.
 	Halt(ctx context.Context, at Fence, reason string) error
 }

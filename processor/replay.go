@@ -19,3 +19,6 @@ func RefusedBecause(detail string) (why string, refused bool) {
 // AboutClaim is the id of the claim that the request names, whose outcome is to be looked up beside its own; zero for
 // none.
 func (r *Received) AboutClaim() uuid.UUID { return r.aboutClaim() }
+
+// Refusal is the detail of a dead row whose record the database could not store.
+func Refusal(why string) string { return refusedPrefix + why }

@@ -1,6 +1,7 @@
 package processor_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -32,10 +33,11 @@ var updateScripts = flag.Bool("update", false, "write what the scripts of testda
 //	    signed with a wrong key
 //	10:00:00.000  r1: u-1 releases alice   also: confirms, extends, withdraws (by claim c1), deactivates, reactivates,
 //	    transfers (to u-2); and by an actor, because "of this", signed:
-//	10:00:00.000  r1: actor ada releases alice, because "of this", signed     also: transfers, blocks, unblocks
+//	10:00:00.000  r1: actor ada releases alice, because "of this", signed     also: transfers, blocks, unblocks, erases (of u-1; also signup/s1)
 //	10:00:00.000  e1: dibs asks about alice, by claim c1, due 10:15:00      what a sweeper asks; signed, but for: unsigned
 //	10:00:00.000  c2: sends hello        a record whose value is just that
 //	    and of both: keyed username/bob · on partition 3 · typed dibs.Other.v1 · rerouted
+//	10:00:00.000  s1: u-1 signs up Alice and bob     several names at once
 //	restart                              whoever decides from here on knows only what is recorded
 //	then                                 what was sent so far is decided before the rest is sent, follow-ups and all
 //	policy cool-down 3600 seconds        of the space; also: previous owner may not return · unique among active ·
@@ -172,7 +174,7 @@ func (s *stage) given(line string) {
 }
 
 var (
-	sentLine = regexp.MustCompile(`^(\d\d:\d\d:\d\d\.\d{3}) +(\S+): (?:(actor )?(\S+) (claims|confirms|extends|releases|withdraws|deactivates|reactivates|transfers|blocks|unblocks|asks about)|sends) ("(?:[^"\\]|\\.)*"|[^\s,]+)((?:, .*)?)$`)
+	sentLine = regexp.MustCompile(`^(\d\d:\d\d:\d\d\.\d{3}) +(\S+): (?:(actor )?(\S+) (claims|confirms|extends|releases|withdraws|deactivates|reactivates|transfers|blocks|unblocks|erases|asks about)|sends) ("(?:[^"\\]|\\.)*"|[^\s,]+)((?:, .*)?)$`)
 	clauses  = []struct {
 		form *regexp.Regexp
 		do   func(*stage, *asking, []string)
@@ -211,6 +213,10 @@ var (
 
 // send puts a record on the topic: where its key leads, or where the script says.
 func (s *stage) send(line string) {
+	if m := signupLine.FindStringSubmatch(line); m != nil {
+		s.signUp(m)
+		return
+	}
 	m := s.match(sentLine, line)
 	a := asking{id: m[2], at: s.time(m[1]).Sub(tenOClock), owner: m[4], name: s.text(m[6])}
 	s.id(m[2])
@@ -270,7 +276,7 @@ var (
 	signed = map[string]*claims.SigningKey{
 		"signed": &testKey, "signed with an older key": &olderKey, "signed with a wrong key": &unknownKey, "unsigned": nil,
 	}
-	saying = regexp.MustCompile(`^(by claim|to|because|due) ("(?:[^"\\]|\\.)*"|\S+)$`)
+	saying = regexp.MustCompile(`^(by claim|to|of|because|due) ("(?:[^"\\]|\\.)*"|\S+)$`)
 )
 
 // split cuts what stands behind a name at its commas, but for those in a Go string.
@@ -298,6 +304,9 @@ func (s *stage) request(verb string, byActor bool, a asking, said map[string]str
 	if byActor {
 		owner, actor = "", a.owner
 	}
+	if label, of := strings.CutPrefix(a.name, "signup/"); of {
+		about.Space, about.Spelling = claims.Signup, s.id(label).String()
+	}
 	claim, why := s.id(said["by claim"]), said["because"]
 	q := request{id: idOf(a.id), at: a.at, principal: a.principal}
 	switch verb {
@@ -319,6 +328,8 @@ func (s *stage) request(verb string, byActor bool, a asking, said map[string]str
 		q.body = &claims.BlockRequested{About: about, Actor: actor, Reason: why}
 	case "unblocks":
 		q.body = &claims.UnblockRequested{About: about, Actor: actor, Reason: why}
+	case "erases":
+		q.body = &claims.ErasureRequested{About: about, Owner: said["of"], Actor: actor, Reason: why}
 	case "asks about":
 		due := s.time(said["due"] + ".000")
 		q.id, q.principal = claims.ExpiryID(claim, due), claims.Principal
@@ -370,6 +381,9 @@ func (s *stage) decide(p int32, messages []processor.Message) {
 	at := processor.Fence{Partition: p, LogEpoch: l.LogEpoch}
 	for i := range d.Rows {
 		row := &d.Rows[i]
+		if r := row.Sent; r != nil {
+			s.labels[row.RequestID] = s.sent(r)
+		}
 		s.lines[p] = append(s.lines[p], s.describe(p, *row))
 		if row.FollowUp != nil {
 			s.labels[claims.ReleaseID(row.FollowUp.Claim, row.Outcome.Ref)] = "follow-up of " + s.labels[row.FollowUp.Claim]
@@ -393,6 +407,12 @@ func (s *stage) describe(p int32, row processor.Row) string {
 		if row.Actor != "" {
 			what += fmt.Sprintf(", by actor %s because %q", row.Actor, row.Why)
 		}
+		if e := row.Erase; e != nil {
+			what += fmt.Sprintf("; to be wiped: rows of %s", cmp.Or(e.Owner, "nobody"))
+			if e.Whole {
+				what += ", and the key with them"
+			}
+		}
 		if f := row.FollowUp; f != nil {
 			what += fmt.Sprintf(", and %s is to be released by %s at version %d", f.Ref, f.Owner, f.Version)
 		}
@@ -404,6 +424,10 @@ func (s *stage) describe(p int32, row processor.Row) string {
 		what = fmt.Sprintf("again (offset %d): %s", o.Offset, s.outcome(o))
 	case processor.KindForwarded:
 		what = fmt.Sprintf("forwarded to partition %d as %s", claims.Partition(string(row.Raw.Key), s.rules.Partitions), row.Raw.Key)
+	case processor.KindPending:
+		what = "under way"
+	case processor.KindSent:
+		what = "is sent"
 	case processor.KindDead:
 		what = "dead letter: " + row.Detail
 	}
@@ -423,8 +447,12 @@ func (s *stage) outcome(o registrations.Outcome) string {
 	switch {
 	case o.Type == registrations.Rejected:
 		return fmt.Sprintf("%s  Rejected %s: %s: %s", at, o.Ref.RecordKey(), o.Reason, o.FullDetail())
+	case o.Type == registrations.Unchanged && o.Ref.Space == claims.Signup:
+		return fmt.Sprintf("%s  counted", at)
 	case o.Type == registrations.Unchanged:
 		return fmt.Sprintf("%s  Unchanged %s: nothing to do, nothing is published", at, o.Ref)
+	case o.Type == registrations.Erased && o.State == "":
+		return fmt.Sprintf("%s  %s %s: the name is not the owner's, and stays", at, o.Type, o.Ref)
 	case o.State == "":
 		return fmt.Sprintf("%s  %s %s: %s by %s, version %d", at, o.Type, o.Ref, s.labels[o.ClaimID], o.Owner, o.Version)
 	}
@@ -468,6 +496,12 @@ func (s *stage) print() string {
 			if line += until(h.ExpiresAt); h.Previous != "" {
 				line += ", before by " + h.Previous
 			}
+			if h.Erased {
+				line += ", erased"
+			}
+			if h.Signup != uuid.Nil {
+				line += ", promised to " + s.labels[h.Signup]
+			}
 			if h.Replaces != "" {
 				line += fmt.Sprintf(", in place of %s at version %d", h.Replaces, h.ReplacesVersion)
 			}
@@ -482,7 +516,11 @@ func (s *stage) print() string {
 	for _, line := range held {
 		b.WriteString(line + "\n")
 	}
-	return b.String()
+	text := b.String()
+	for id, label := range s.labels {
+		text = strings.ReplaceAll(text, id.String(), label) // a sign-up has it for its name
+	}
+	return text
 }
 
 func (s *stage) match(form *regexp.Regexp, line string) []string {

@@ -29,7 +29,7 @@ func FuzzAgreement(f *testing.F) {
 		claims.TypeReleaseRequested: `"owner":"u","expected_version":0`, claims.TypeWithdrawRequested: `"claim_id":"` + id + `","owner":"u"`,
 		claims.TypeDeactivateRequested: `"owner":"u"`, claims.TypeReactivateRequested: `"owner":"u"`, claims.TypeTransferRequested: `"owner":"u","new_owner":"v"`,
 		claims.TypeBlockRequested: `"actor":"a","reason":"r"`, claims.TypeUnblockRequested: `"actor":"a","reason":"r"`,
-		claims.TypeExpiryDue: `"claim_id":"` + id + `","expires_at":"2026-11-21T10:00:00.000Z"`,
+		claims.TypeErasureRequested: `"owner":"u","actor":"a","reason":"r"`, claims.TypeExpiryDue: `"claim_id":"` + id + `","expires_at":"2026-11-21T10:00:00.000Z"`,
 	} {
 		for signed := range 2 {
 			f.Add([]byte("handle/alice"), []byte(`{"space":"handle","name":"Alice",`+value+"}"), id, kind, "application/json", "1.0", "gateway", int32(0), uint8(0), int64(1700000000000)+int64(signed))
@@ -113,5 +113,5 @@ func plainClaim(kind string, q *claims.Request) bool {
 		return false
 	}
 	b, ok := q.Body.(*claims.UsernameClaimed)
-	return !ok || b.Mode != claims.ModeReserve && b.Replaces == nil && b.Space != spaceHandle && b.Space != spaceVanity && b.Space != spaceAlike
+	return !ok || b.Mode != claims.ModeReserve && b.Replaces == nil && b.Space != spaceHandle && b.Space != spaceVanity && b.Space != spaceAlike && b.Space != spaceSecret
 }

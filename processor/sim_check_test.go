@@ -223,6 +223,9 @@ func (w *world) policies() (all []checker.Policy) {
 			Unicode:  map[bool]string{true: "as in simForm"}[p.Form != nil],
 			CoolDown: p.CoolDown, PreviousMayReturn: p.PreviousMayReturn, UniqueAmong: string(p.UniqueAmong),
 		}
+		if p.Private != nil {
+			q.Pepper = p.Private.Pepper
+		}
 		for word := range p.Reserved {
 			q.Reserved = append(q.Reserved, string(word))
 		}
@@ -250,7 +253,8 @@ func nameOf(ref names.Ref, n registrations.Holding) checker.Name {
 	return checker.Name{
 		Space: string(ref.Space), Key: string(ref.Key), Partition: n.Partition, State: string(n.State), Name: n.Name, Owner: n.Owner,
 		ClaimID: idText(n.ClaimID), Version: n.Version, PolicyVersion: n.PolicyVersion, Since: n.Since, ExpiresAt: n.ExpiresAt,
-		Settled: n.Settled, Previous: n.Previous, Replaces: string(n.Replaces), ReplacesVersion: n.ReplacesVersion,
+		Settled: n.Settled, Erased: n.Erased, Previous: n.Previous, Replaces: string(n.Replaces), ReplacesVersion: n.ReplacesVersion,
+		Signup: idText(n.Signup), Ballot: n.Ballot,
 	}
 }
 
@@ -284,6 +288,12 @@ func decisionOf(row memory.Row) checker.Decision {
 	}
 	if row.Kind == processor.KindMark {
 		d.Owner = row.Outcome.Owner
+	}
+	if s := row.Sent; s != nil {
+		d.Sent = &checker.Sent{
+			Request: s.Request, Space: string(s.Ref.Space), Key: string(s.Ref.Key), Name: s.Name, Owner: s.Owner, ClaimID: idText(s.Claim),
+			Signup: idText(s.Signup), Reason: string(s.Reason),
+		}
 	}
 	if f := row.FollowUp; f != nil {
 		d.FollowKey, d.FollowVersion = string(f.Ref.Key), f.Version

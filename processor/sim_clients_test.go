@@ -185,7 +185,7 @@ func (c *clients) act() {
 // again repeats a request: the same of it that counts, the rest different.
 func (c *clients) again(q sent) {
 	q = q.with("Deadline", c.w.clock().Add(c.w.upTo(time.Minute)))
-	if _, spelling := q.body.Name(); c.w.r.IntN(2) == 0 {
+	if space, spelling := q.body.Name(); spelling != "" && c.w.r.IntN(2) == 0 && space != claims.Signup {
 		q = q.with("Spelling", strings.ToUpper(spelling))
 	}
 	c.send(q.partition(), q.record(cloudevents.Header{Name: "traceparent", Value: []byte(c.w.newID(4).String())}))
@@ -207,7 +207,8 @@ func (c *clients) otherContent(q sent) {
 // otherName uses an id for another name as well.
 func (c *clients) otherName(q sent) {
 	space, _ := q.body.Name()
-	q = q.with("Spelling", c.named(space, c.spelling())).addressed()
+	q = q.with("Key", names.Key("")).with("Spelling", c.named(space, c.spelling()))
+	q = c.secretly(q.addressed())
 	c.send(q.partition(), q.record())
 }
 
@@ -222,8 +223,8 @@ func (c *clients) misrouted(q sent) {
 	}
 	r := q.record()
 	if w.r.IntN(3) == 0 {
-		space, spelling := q.body.Name()
-		r.Key = []byte(string(space) + "/" + spelling)
+		space, _ := q.body.Name()
+		r.Key = []byte(string(space) + "/" + claims.Asked(q.body))
 	}
 	if w.r.IntN(6) == 0 {
 		r.Headers = append(r.Headers, cloudevents.Header{Name: claims.Rerouted, Value: []byte("1")})

@@ -11,6 +11,7 @@ import (
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/processor/memory"
+	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
 )
 
@@ -405,6 +406,10 @@ func (d *database) wrote(batches []processor.Batch) {
 				d.w.sometimes("mark")
 			case processor.KindPolicy:
 				d.w.sometimes("policy")
+			case processor.KindPending:
+				d.w.sometimes("a sign-up is under way")
+			case processor.KindSent:
+				d.w.sometimes(strings.TrimSpace("sent " + row.Sent.Request))
 			case processor.KindFact:
 				d.w.sometimes("fact " + string(row.Outcome.Type))
 			case processor.KindOutcome:
@@ -413,8 +418,13 @@ func (d *database) wrote(batches []processor.Batch) {
 			if row.FollowUp != nil {
 				d.w.sometimes("a follow-up")
 			}
+			d.countPrivate(&row)
 			d.checkRename(&row)
-			var prints []string
+			at := position{b.Partition, b.LogEpoch, row.Offset}
+			if row.Seq == 0 {
+				d.rows[at] = nil
+			}
+			prints := d.rows[at]
 			for _, o := range processor.OutputsOf(topicName, simRules, simSigning, b.Fence, []processor.Row{row}) {
 				print := printOf(&o)
 				d.committed[print] = true
@@ -422,8 +432,26 @@ func (d *database) wrote(batches []processor.Batch) {
 					prints = append(prints, print)
 				}
 			}
-			d.rows[position{b.Partition, b.LogEpoch, row.Offset}] = prints
+			d.rows[at] = prints
 		}
+	}
+}
+
+// countPrivate counts what becomes of the keys of a private space.
+func (d *database) countPrivate(row *processor.Row) {
+	o := &row.Outcome
+	switch {
+	case row.Kind == processor.KindForwarded && strings.HasPrefix(string(row.Raw.Key), string(spaceSecret)+"/h"):
+		d.w.sometimes("private: forwarded")
+	case row.Kind != processor.KindOutcome || o.Ref.Space != spaceSecret || !names.IsPrivateKey(string(o.Ref.Key)):
+		return
+	case o.Type == registrations.Rejected:
+		d.w.sometimes("private: " + string(o.Reason))
+	default:
+		d.w.sometimes("private: " + string(o.Type))
+	}
+	if row.FollowUp != nil {
+		d.w.sometimes("private: a follow-up")
 	}
 }
 
@@ -465,6 +493,10 @@ func (c *dbConn) Published(ctx context.Context, cursors []processor.Cursor) erro
 	return c.write(c.w.running.name+" saves cursors", partitions, func() error {
 		return c.step(fences, func() error { return c.mem.Published(ctx, cursors) })
 	}, func(bool) {})
+}
+
+func (c *dbConn) Wipe(ctx context.Context, partitions []int32) (int, error) {
+	return c.mem.Wipe(ctx, partitions)
 }
 
 func (c *dbConn) Halt(ctx context.Context, at processor.Fence, reason string) error {

@@ -23,6 +23,7 @@ type rates struct {
 	resume, neverStorable                        bool
 	policies                                     bool // policies change
 	claimsOnly                                   bool // nothing but plain claims
+	signups                                      bool // of several names at once
 }
 
 // logLoss is a way to lose a log. Worlds that lose one lose no transactions: who loses both has lost what he was told.
@@ -48,6 +49,7 @@ func (w *world) swarm() rates {
 	}
 	f.claimsOnly = w.r.IntN(5) == 0
 	f.policies = w.r.IntN(3) > 0
+	f.signups = w.r.IntN(2) == 0
 	if w.r.IntN(20) == 0 {
 		f.large = 0.02
 	}

@@ -23,6 +23,7 @@ type judge struct {
 	references []*reference // by partition
 	expected   map[output]*published
 	followUps  []want
+	sent       []want
 	asked      []want // outcomes of readable requests, with their bodies
 }
 
@@ -53,6 +54,7 @@ func (w *world) judge() {
 	}
 	j.registrations()
 	j.renames()
+	j.signups()
 	j.withdrawals()
 	j.told()
 }
@@ -155,12 +157,15 @@ func (j *judge) inForce() {
 // expect notes what a row has to publish, and to lead to.
 func (j *judge) expect(at position, x want) {
 	j.sometimes(strings.TrimSpace("decided " + string(x.kind) + " " + kindOf(x.asked) + " " + x.kindOf + " " + x.reason))
+	if asksToErase(x.asked) && x.kind == processor.KindOutcome && x.ref.Space == claims.Signup {
+		j.sometimes("erasure of a sign-up: " + strings.TrimSpace(x.kindOf+" "+x.reason+" "+x.state))
+	}
 	if c, ok := x.asked.(*claims.UsernameClaimed); ok && c.Replaces != nil && c.OnConflict != "" && x.kind == processor.KindOutcome {
 		j.sometimes("a rename or what exists: " + strings.TrimSpace(x.kindOf+" "+x.reason))
 	}
 	switch x.kind {
 	case processor.KindOutcome, processor.KindFact:
-		if x.kindOf != "Unchanged" {
+		if registrations.Type(x.kindOf).Published() {
 			j.expected[output{at, x.kindOf, x.kind == processor.KindFact}] = &published{want: x, owed: 1}
 		}
 		if x.follow != nil {
@@ -169,6 +174,8 @@ func (j *judge) expect(at position, x want) {
 		if x.kind == processor.KindOutcome && x.asked != nil {
 			j.asked = append(j.asked, x)
 		}
+	case processor.KindSent:
+		j.sent = append(j.sent, x)
 	case processor.KindDuplicate:
 		if e := j.expected[output{position{at.partition, x.of.epoch, x.of.offset}, x.of.kindOf, false}]; e != nil {
 			e.owed++
@@ -203,7 +210,13 @@ func (x *want) differs(row *processor.Row, p int32) string {
 	differ("principal", row.Principal, x.principal)
 	o := &row.Outcome
 	switch x.kind {
-	case processor.KindDuplicate, processor.KindPolicy:
+	case processor.KindSent:
+		differ("seq", row.Seq, x.seq)
+		is := *row.Sent
+		is.Detail = ""
+		differ("what is sent", is, *x.sent)
+		return strings.Join(all, "; ")
+	case processor.KindDuplicate, processor.KindPolicy, processor.KindPending:
 		return strings.Join(all, "; ")
 	case processor.KindMark:
 		differ("owner", o.Owner, x.owner)
@@ -258,7 +271,8 @@ func (j *judge) holdings() {
 			delete(is, ref)
 			got := life{
 				state: string(h.State), name: h.Name, owner: h.Owner, claim: h.ClaimID, version: h.Version, until: h.ExpiresAt,
-				previous: h.Previous, replaces: h.Replaces, replacesVersion: h.ReplacesVersion, settled: h.Settled,
+				previous: h.Previous, replaces: h.Replaces, replacesVersion: h.ReplacesVersion, settled: h.Settled, erased: h.Erased,
+				signup: h.Signup, ballot: h.Ballot,
 			}
 			if got.state == "free" {
 				got.state = ""
@@ -285,8 +299,12 @@ func (j *judge) fold(p int32) {
 	})
 	decided := make(map[uuid.UUID]bool)
 	last := make(map[names.Ref]registrations.Outcome)
+	promised := make(map[uuid.UUID]bool) // claims of sign-ups, which no clock ends
 	for _, row := range rows {
 		o := row.Outcome
+		if row.Kind == processor.KindSent && row.Sent.Yes() {
+			promised[row.Sent.Claim] = true
+		}
 		if row.Kind == processor.KindOutcome {
 			if decided[row.RequestID] {
 				j.violated("promise 3: request %s is decided twice in partition %d", row.RequestID, p)
@@ -298,10 +316,11 @@ func (j *judge) fold(p int32) {
 		}
 		was, known := last[o.Ref]
 		held := known && heldState(was.State)
-		timed := was.State == registrations.Reserved || was.State == registrations.Cooling
+		timed := was.State == registrations.Cooling || was.State == registrations.Reserved && !promised[was.ClaimID] && o.Ref.Space != claims.Signup
 		switch {
 		case o.Version == was.Version && known && o.State == was.State && o.Owner == was.Owner &&
-			(o.Type == registrations.Confirmed || o.Type == registrations.Accepted):
+			(o.Type == registrations.Confirmed || o.Type == registrations.Accepted),
+			o.Version == was.Version && o.State == was.State && o.Type == registrations.Erased && !held:
 			continue // said again
 		case o.Version != was.Version+1:
 			j.violated("promise 1: %s goes from version %d to %d (%s)", o.Ref, was.Version, o.Version, o.Type)
@@ -417,8 +436,8 @@ func (w *world) logs(p int32) []*topicLog {
 // withdrawals: a claim that was withdrawn holds nothing.
 func (j *judge) withdrawals() {
 	holders := make(map[uuid.UUID][]registrations.Holding)
-	for _, h := range j.db.mem.Names() {
-		if h.Held() {
+	for ref, h := range j.db.mem.Names() {
+		if h.Held() && ref.Space != claims.Signup {
 			holders[h.ClaimID] = append(holders[h.ClaimID], h)
 		}
 	}
@@ -488,10 +507,15 @@ func (w *world) linger(last *process) {
 			w.violated("liveness: the sweeper does not come to an end")
 			return
 		}
-		waiting := false
+		waiting, stuck := false, false // stuck: it is asked for ever what a partition cannot say
 		for ref, h := range w.db.mem.Names() {
 			if row, _ := w.db.mem.Standing(h.Partition); h.State != registrations.Reserved && h.State != registrations.Cooling || row.Halted != "" {
 				continue
+			}
+			if h.Signup != uuid.Nil {
+				at, _ := w.db.mem.Standing(claims.Partition(claims.SignupRef(h.Signup).String(), pinned))
+				waiting, stuck = waiting || at.Halted == "", stuck || at.Halted != ""
+				continue // how long it is promised is for the sign-up to say
 			}
 			waiting = true
 			over := h.ExpiresAt.Sub(epoch) - last.skew // by its clock
@@ -509,7 +533,7 @@ func (w *world) linger(last *process) {
 		switch {
 		case waiting || w.undone(last) != "":
 			quiet = -1
-		case w.seed%4 != 0:
+		case w.seed%4 != 0 || stuck:
 			return
 		case quiet < 0:
 			quiet, asked = w.now, w.questions

@@ -21,7 +21,7 @@ func (c *clients) activate(sent) {
 		w.sometimes("asked: a policy of a version that holds")
 		return
 	}
-	a := c.nextPolicy(one(w, names.Username, names.Username, spaceHandle, spaceVanity, spaceAlike, spaceInvoice))
+	a := c.nextPolicy(one(w, names.Username, names.Username, spaceHandle, spaceVanity, spaceAlike, spaceSecret, spaceInvoice))
 	key := simSigning
 	if w.r.IntN(3) == 0 { // which holds or not, by what was activated before
 		key = claims.SigningKey{ID: "k2", Secret: simKeys["k2"]}
@@ -99,6 +99,11 @@ func (c *clients) nextPolicy(space names.Space) *claims.PolicyActivated {
 			maps.Copy(p.Reserved, p.ReservedKeys(string(word)))
 		}
 	}
+	if p.Private != nil {
+		private := *p.Private
+		private.Pepper = one(w, 1, 1, 2)
+		p.Reserved, p.Private = nil, &private
+	}
 	p.CoolDown = time.Duration(w.r.IntN(4)) * time.Second
 	p.PreviousMayReturn = w.r.IntN(2) == 0
 	p.UniqueAmong = one(w, names.AmongAll, names.AmongActive)
@@ -106,7 +111,7 @@ func (c *clients) nextPolicy(space names.Space) *claims.PolicyActivated {
 	a := &claims.PolicyActivated{
 		Space: space, Version: p.Version, Policy: &p, Rules: claims.Rules, Keys: one(w, []string{"k1"}, []string{"k1", "k2"}, []string{"k1", "k2"}), SignedOnly: w.r.IntN(15) == 0,
 	}
-	if p.Form == nil && w.r.IntN(2) == 0 {
+	if p.Form == nil && p.Private == nil && w.r.IntN(2) == 0 {
 		a.Rules = 1
 	}
 	if w.r.IntN(12) == 0 {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/google/uuid"
 )
@@ -27,7 +28,7 @@ func (w *world) rules() processor.Rules {
 	return rules
 }
 
-var simRules = processor.Rules{Partitions: pinned, Policies: simPolicies(), Keys: simKeys}
+var simRules = processor.Rules{Partitions: pinned, Policies: simPolicies(), Keys: simKeys, Eraser: names.NewEraser([]byte("a secret"))}
 
 // process is one simulated process: a lane, its stages as fibers, a clock of its own.
 type process struct {

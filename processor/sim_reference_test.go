@@ -3,7 +3,9 @@ package processor_test
 import (
 	"errors"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -31,10 +33,11 @@ type reference struct {
 	second     bool                      // by the second rules, not the first
 	active     []*claims.PolicyActivated // all that made a difference
 
-	now   time.Time
-	names map[names.Ref]*life
-	said  map[uuid.UUID]said
-	marks map[uuid.UUID][]string // owners who withdrew a claim before it came
+	now     time.Time
+	names   map[names.Ref]*life
+	said    map[uuid.UUID]said
+	marks   map[uuid.UUID][]string // owners who withdrew a claim before it came
+	signups map[names.Ref]*signingUp
 }
 
 // life is a name as the reference knows it.
@@ -47,6 +50,9 @@ type life struct {
 	replaces           names.Key
 	replacesVersion    int64
 	settled            bool
+	erased             bool // whose it was last
+	signup             uuid.UUID
+	ballot             string
 }
 
 // said is what a request was told, and what tells it from another one with its id.
@@ -79,12 +85,13 @@ type want struct {
 	record         cloudevents.Record
 	asked          claims.Body
 	of             *want // of a duplicate: what was said before
+	sent           *processor.Sent
 }
 
 func newReference(rules processor.Rules, partition int32) *reference {
 	return &reference{
 		rules: rules, policies: maps.Clone(rules.Policies), keys: rules.Keys, partition: partition, epoch: 1, unstorable: func(cloudevents.Record) bool { return false },
-		names: make(map[names.Ref]*life), said: make(map[uuid.UUID]said), marks: make(map[uuid.UUID][]string),
+		names: make(map[names.Ref]*life), said: make(map[uuid.UUID]said), marks: make(map[uuid.UUID][]string), signups: make(map[names.Ref]*signingUp),
 	}
 }
 
@@ -140,22 +147,44 @@ func (y *reference) next(m processor.Message) []want {
 	var p *names.Policy
 	key, named, allowed, spelling := names.Key(""), false, false, ""
 	own := q.ID.Version() == 8
-	if asked := claims.KeyOf(q.Body); q.Body != nil && asked != "" && !own {
-		q.Body, row.asked = nil, nil // only dibs knows names by their keys
+	if q.Body != nil && claims.KeyOf(q.Body) != "" && !own {
+		space, _ := q.Body.Name()
+		if p := y.policy(space); space == claims.Signup || p != nil && p.Private == nil {
+			q.Body, row.asked = nil, nil // only dibs knows names by their keys
+		}
 	}
-	if q.Body != nil {
-		var space names.Space
-		if space, spelling = q.Body.Name(); y.policy(space) != nil {
+	if !ofSignup(q, own) {
+		q.Body, row.asked = nil, nil
+	}
+	if ref, ok := signupOf(q.Body); ok {
+		p, key, named, allowed = simSignups, ref.Key, true, true
+		row.policy = p.Version
+		_, spelling = q.Body.Name()
+	} else if q.Body != nil {
+		space, _ := q.Body.Name()
+		if spelling = claims.Asked(q.Body); y.policy(space) == nil && own && asksToErase(q.Body) && claims.KeyOf(q.Body) != "" {
+			p, key, allowed, named = &names.Policy{Space: space}, claims.KeyOf(q.Body), true, true // of a space that there never was
+		} else if y.policy(space) != nil {
 			p = y.policy(space)
 			row.policy = p.Version
-			_, err := p.Key(spelling)
-			allowed = err == nil
-			key, err = p.HeldKey(spelling)
-			if asked := claims.KeyOf(q.Body); asked != "" {
-				key, err, allowed = asked, nil, true
-			}
+			asked := claims.KeyOf(q.Body)
+			var fits bool
 			_, isClaim := q.Body.(*claims.UsernameClaimed)
-			named = err == nil && (allowed || !isClaim)
+			switch {
+			case asked != "" && own && !isClaim:
+				key, fits, allowed = asked, true, true
+			case p.Private != nil:
+				form := privateKey.FindStringSubmatch(string(asked))
+				if key, fits = asked, form != nil; fits {
+					allowed = form[1] == strconv.Itoa(p.Private.Pepper)
+				}
+			default:
+				_, err := p.Key(spelling)
+				allowed = err == nil
+				key, err = p.HeldKey(spelling)
+				fits = err == nil
+			}
+			named = fits && (allowed || !isClaim)
 		}
 	}
 	if named {
@@ -181,6 +210,12 @@ func (y *reference) next(m processor.Message) []want {
 		row.kind, row.kindOf, row.of = processor.KindDuplicate, before.want.kindOf, &before.want
 		return []want{row}
 	}
+	if s := y.signups[row.ref]; s != nil && s.open && s.id == q.ID {
+		if row.kind = processor.KindPending; q.Body == nil || claims.HashOf(q.Body, row.ref, q.Principal, y.policies) != s.hash || y.mustSign(q.Body) && !signed {
+			return dead
+		}
+		return []want{row}
+	}
 	if y.unstorable(m.Record) {
 		return dead
 	}
@@ -192,17 +227,28 @@ func (y *reference) next(m processor.Message) []want {
 		print = string(h[:])
 	}
 	if n := y.names[row.ref]; named && n != nil && n.version > 0 {
-		allowed = allowed || !y.another(n, p, q)
+		_, back := q.Body.(*claims.ReactivateRequested)
+		back = back && p.KeepsLookalikesApart() && n.state != "registered" && n.state != "reserved" && n.state != "inactive"
+		allowed = allowed || !y.another(n, p, q) && !back
 	}
 	rows := y.answer(row, q, signed, p, named && allowed)
+	if rows[len(rows)-1].kind == processor.KindPending {
+		return rows
+	}
+	if c, ok := q.Body.(*claims.UsernameClaimed); ok && c.Signup != uuid.Nil {
+		rows = y.votes(rows, c)
+	}
 	y.said[q.ID] = said{print, rows[len(rows)-1]}
 	return rows
 }
 
+// privateKey is how a key of a private space is spelt.
+var privateKey = regexp.MustCompile(`^h([1-9][0-9]{0,8}):[0-9a-f]{64}$`)
+
 // another reports whether a request is about a name that nobody has, and that only looks like the one that is held.
 func (y *reference) another(n *life, p *names.Policy, q claims.Request) bool {
 	held := n.state == "registered" || n.state == "reserved" || n.state == "inactive"
-	if !held || q.ID.Version() == 8 {
+	if _, isClaim := q.Body.(*claims.UsernameClaimed); !held || q.ID.Version() == 8 && !isClaim {
 		return false
 	}
 	_, spelling := q.Body.Name()
@@ -260,6 +306,8 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		return no("deadline_passed")
 	case isClaim && slices.Contains(y.marks[q.ID], claim.Owner):
 		return no("withdrawn")
+	case p == simSignups:
+		return y.signup(row, q, p)
 	case !isName:
 		return no("invalid_name")
 	}
@@ -272,9 +320,9 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 	lastOwner := ""
 	due, isDue := q.Body.(*claims.ExpiryDue)
 	var ended, expired uuid.UUID // the claim that was over; of a reservation
-	if (n.state == "reserved" || n.state == "cooling") && !y.now.Before(n.until) {
+	if (n.state == "reserved" || n.state == "cooling") && !y.now.Before(n.until) && n.signup == uuid.Nil {
 		was := *n
-		*n = life{version: was.version + 1}
+		*n = life{version: was.version + 1, erased: was.erased}
 		if ended, lastOwner = was.claim, was.owner+was.previous; was.state == "reserved" {
 			expired = ended
 		}
@@ -292,6 +340,9 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		if !y.sensible(claim, p, row.ref) {
 			return no("invalid_request")
 		}
+		if claim.Signup != uuid.Nil && string(row.record.Key) != row.ref.RecordKey() {
+			return no("invalid_name")
+		}
 		if p.IsReserved(row.ref.Key) {
 			return no("reserved_word")
 		}
@@ -303,7 +354,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		_, isWithdraw = y.said[withdrawal.ClaimID]
 		isWithdraw = !isWithdraw // of a claim that has not come: it leaves its mark
 	}
-	if n.state == "blocked" && !isBlock && !isUnblock && !isDue && !isWithdraw {
+	if n.state == "blocked" && !isBlock && !isUnblock && !isDue && !isWithdraw && !asksToErase(q.Body) {
 		return no("blocked")
 	}
 	another := y.another(n, p, q)
@@ -354,6 +405,8 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		return no("confusable")
 	}
 	holds := func(claim uuid.UUID) bool { return held && !another && n.claim == claim }
+	promised := n.signup != uuid.Nil // nobody but the sign-up has a say
+	own := q.ID.Version() == 8
 	switch b := q.Body.(type) {
 	case *claims.UsernameClaimed:
 		if conflict(b.ExpectedVersion) {
@@ -362,7 +415,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		var old names.Key
 		again := false
 		if b.Replaces != nil {
-			old, _ = p.HeldKey(b.Replaces.Name)
+			old, _ = p.HeldKey(b.Replaces.Asked())
 			again = old == row.ref.Key && p.Same(b.Replaces.Name, b.Spelling)
 		}
 		mine := n.state == "registered" && n.owner == b.Owner && !another
@@ -385,7 +438,9 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		}
 		next := life{state: "registered", name: b.Spelling, owner: b.Owner, claim: q.ID}
 		gives := old != "" && old != row.ref.Key
-		if b.Mode == claims.ModeReserve {
+		if b.Signup != uuid.Nil {
+			next.signup, next.state, next.until = b.Signup, "reserved", y.now.Add(min(p.TTL, time.Minute))
+		} else if b.Mode == claims.ModeReserve {
 			next.state, next.until = "reserved", y.now.Add(ttlOf(b, p))
 			if gives {
 				next.replaces, next.replacesVersion = old, b.Replaces.Version
@@ -404,13 +459,13 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			return no("not_owner")
 		case n.state == "registered":
 			return same("Confirmed")
-		case n.state != "reserved":
+		case n.state != "reserved" || promised && !own:
 			return no("wrong_state")
 		}
 		if n.replaces != "" {
 			row.follow = &processor.FollowUp{Claim: n.claim, Ref: names.Ref{Space: p.Space, Key: n.replaces}, Owner: n.owner, Version: n.replacesVersion}
 		}
-		return yes("Confirmed", life{state: "registered", name: n.name, owner: n.owner, claim: n.claim, settled: n.replaces != ""})
+		return yes("Confirmed", life{state: "registered", name: n.name, owner: n.owner, claim: n.claim, settled: n.replaces != "" || promised})
 
 	case *claims.ExtendRequested:
 		switch {
@@ -418,7 +473,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			return lost(b.ClaimID)
 		case n.owner != b.Owner:
 			return no("not_owner")
-		case n.state != "reserved":
+		case n.state != "reserved" || promised:
 			return no("wrong_state")
 		}
 		next := *n
@@ -438,7 +493,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			switch {
 			case n.owner != b.Owner:
 				return no("not_owner")
-			case n.state == "inactive" || n.settled:
+			case n.state == "inactive" || n.settled || promised && !own:
 				return no("wrong_state")
 			}
 			return yes("Withdrawn", life{})
@@ -463,7 +518,7 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			return no("not_owner")
 		case conflict(b.ExpectedVersion):
 			return no("version_conflict")
-		case !held || !byActor && n.state == "inactive":
+		case !held || !byActor && n.state == "inactive" || promised:
 			return no("wrong_state")
 		}
 		next := life{}
@@ -516,12 +571,15 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 			return no("not_owner")
 		case conflict(b.ExpectedVersion):
 			return no("version_conflict")
-		case !held || !byActor && n.state != "registered" || n.owner == b.NewOwner:
+		case !held || !byActor && n.state != "registered" || promised || n.owner == b.NewOwner:
 			return no("wrong_state")
 		}
 		return yes("Transferred", life{state: "registered", name: n.name, owner: b.NewOwner, claim: q.ID, settled: true})
 
 	case *claims.BlockRequested:
+		if promised {
+			return no("wrong_state")
+		}
 		if held {
 			f := row
 			f.kind, f.kindOf, f.state, f.version, f.asked, f.seq = processor.KindFact, "Released", "free", n.version+1, nil, len(before)
@@ -537,7 +595,29 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		}
 		return yes("Unblocked", life{})
 
+	case *claims.ErasureRequested:
+		mine := held && !another && n.owner == b.Owner
+		if promised && n.owner == b.Owner {
+			return no("wrong_state")
+		}
+		switch next, what := y.erased(n, b.Owner, mine, p); what {
+		case "changed":
+			all := yes("Erased", next)
+			all[len(all)-1].owner = "" // whose it was is not said
+			return all
+		case "same":
+			return same("Erased")
+		}
+		row.kindOf, row.owner, row.anyOwner, row.seq = "Erased", "", false, len(before)
+		return append(before, row)
+
 	case *claims.ExpiryDue:
+		if promised && n.claim == b.ClaimID && !y.now.Before(n.until) {
+			before = append(before, row.sends(claims.SignupVoteID(n.claim, n.until), processor.Sent{Request: "SignupVoted", Ref: row.ref, Owner: n.owner, Claim: n.claim, Signup: n.signup}, len(before)))
+			next := *n
+			next.until = y.now.Add(min(p.TTL, time.Minute))
+			return yes("Extended", next)
+		}
 		row.anyOwner, row.seq = true, len(before)
 		if row.kindOf = "Unchanged"; ended == b.ClaimID {
 			row.kindOf, row.version, row.state = "Expired", n.version, "free"
@@ -546,52 +626,4 @@ func (y *reference) answer(row want, q claims.Request, signed bool, p *names.Pol
 		return append(before, row)
 	}
 	panic("a request that the reference does not know")
-}
-
-func (n *life) stateName() string {
-	if n.state == "" {
-		return "free"
-	}
-	return n.state
-}
-
-// sensible checks what a claim says by its space's policy.
-func (y *reference) sensible(c *claims.UsernameClaimed, p *names.Policy, ref names.Ref) bool {
-	if y.second && c.Replaces != nil && c.OnConflict == claims.OnConflictReturn {
-		return false
-	}
-	if ttl := ttlOf(c, p); c.Mode == claims.ModeReserve && (ttl > p.LongestTTL || ttl < p.ShortestTTL) {
-		return false
-	}
-	if c.Replaces == nil {
-		return true
-	}
-	old, err := p.HeldKey(c.Replaces.Name)
-	return err == nil && (old != ref.Key || c.Mode != claims.ModeReserve || !p.Same(c.Replaces.Name, c.Spelling))
-}
-
-func ttlOf(c *claims.UsernameClaimed, p *names.Policy) time.Duration {
-	if c.TTLSeconds == nil {
-		return p.TTL
-	}
-	return time.Duration(*c.TTLSeconds) * time.Second
-}
-
-// needsSignature lists the requests that not everybody who may write may make.
-func needsSignature(body claims.Body) bool {
-	switch b := body.(type) {
-	case *claims.BlockRequested, *claims.UnblockRequested, *claims.ExpiryDue:
-		return true
-	case *claims.ReleaseRequested:
-		return b.Actor != ""
-	case *claims.TransferRequested:
-		return b.Actor != ""
-	}
-	return false
-}
-
-// ownerOf is whom a request speaks for.
-func ownerOf(body claims.Body) string {
-	owner, _ := field(body, "Owner").(string)
-	return owner
 }

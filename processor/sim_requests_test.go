@@ -2,6 +2,8 @@ package processor_test
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -31,6 +33,7 @@ const (
 	spaceHandle = names.Space("handle")
 	spaceVanity = names.Space("vanity")
 	spaceAlike  = names.Space("alike")
+	spaceSecret = names.Space("secret") // private: what is asked for is a key
 )
 
 // alikeForm keeps look-alikes apart.
@@ -45,7 +48,7 @@ var alikeForm = func() *names.Form {
 // simPolicies are the built-in policy with times that fit into a simulation, and three more.
 func simPolicies() names.Policies {
 	policies := make(names.Policies)
-	for _, space := range []names.Space{names.Username, spaceHandle, spaceVanity, spaceAlike} {
+	for _, space := range []names.Space{names.Username, spaceHandle, spaceVanity, spaceAlike, spaceSecret} {
 		p := *names.Builtin()[names.Username]
 		p.Space, p.ShortestTTL, p.TTL, p.LongestTTL = space, time.Second, 4*time.Second, 9*time.Second
 		switch space {
@@ -56,6 +59,8 @@ func simPolicies() names.Policies {
 		case spaceAlike:
 			p.CoolDown, p.Form = time.Second, alikeForm
 			p.Reserved = p.ReservedKeys("root", "admin")
+		case spaceSecret:
+			p.CoolDown, p.Reserved, p.Private = time.Second, nil, &names.Private{Pepper: 1, Check: "0123456789abcdef", Form: names.FormEmail}
 		}
 		policies[space] = &p
 	}
@@ -144,7 +149,40 @@ func (c *clients) owner() string { return one(c.w, "u-0", "u-1", "u-2", "u-3") }
 
 // space is that of most requests, or another.
 func (c *clients) space() names.Space {
-	return one(c.w, names.Username, names.Username, spaceHandle, spaceVanity, spaceAlike)
+	return one(c.w, names.Username, names.Username, spaceHandle, spaceVanity, spaceAlike, spaceSecret)
+}
+
+// secretly makes a request one about the key of what it names, where the space is private; now and then with another pepper,
+// or by its name all the same.
+func (c *clients) secretly(q sent) sent {
+	space, spelling := q.body.Name()
+	if space != spaceSecret || claims.KeyOf(q.body) != "" {
+		return q
+	}
+	w := c.w
+	if b, ok := q.body.(*claims.UsernameClaimed); ok && b.Replaces != nil && b.Replaces.Key == "" && w.r.IntN(12) > 0 {
+		r := *b.Replaces
+		r.Name, r.Key = "", c.secret(r.Name)
+		q = q.with("Replaces", &r)
+	}
+	if w.r.IntN(16) == 0 {
+		w.sometimes("asked: by its name in a private space")
+		return q.addressed()
+	}
+	return q.with("Spelling", "").with("Key", c.secret(spelling)).addressed()
+}
+
+// secret is the key of a name, with a pepper that holds or one that does not; a key stays itself.
+func (c *clients) secret(spelling string) names.Key {
+	if names.IsPrivateKey(spelling) {
+		return names.Key(spelling)
+	}
+	sum := sha256.Sum256([]byte(strings.ToLower(spelling)))
+	pepper := one(c.w, 1, 1, 1, 1, 1, 1, 2)
+	if pepper == 2 {
+		c.w.sometimes("asked: by a key of another pepper")
+	}
+	return names.Key(fmt.Sprintf("h%d:%x", pepper, sum))
 }
 
 // named makes a spelling one of the space. Where names look alike, there are few that do not; some of their keys are names
@@ -170,7 +208,7 @@ func (c *clients) typed(h lookedUp) string {
 func (c *clients) new(body claims.Body) sent {
 	q := sent{id: c.w.newID(one[byte](c.w, 4, 7, 5)), body: body}
 	q.event = cloudevents.Event{ID: q.id, Source: "test", Principal: one(c.w, "", "gateway")}
-	return q.addressed()
+	return c.secretly(q.addressed())
 }
 
 func (c *clients) about(space names.Space, spelling string) claims.About {
@@ -197,6 +235,9 @@ func (c *clients) version(shown int64) *int64 {
 func (c *clients) deed() sent {
 	w := c.w
 	held := c.lookUp()
+	if w.rates.signups && w.r.IntN(5) < 2 {
+		return c.signup()
+	}
 	if len(held) == 0 || w.r.IntN(100) < 35 {
 		return c.claim(held)
 	}
@@ -268,7 +309,7 @@ func (c *clients) claim(held []lookedUp) sent {
 		w.sometimes("asked: a rename")
 	}
 	q.body = &b
-	return q.addressed()
+	return c.secretly(q.addressed())
 }
 
 // someClaim is the claim that is looked at, or another one that somebody made.
@@ -296,7 +337,7 @@ func (c *clients) reactivate() sent {
 func (c *clients) privileged(h lookedUp, about claims.About) sent {
 	w := c.w
 	var q sent
-	switch w.r.IntN(5) {
+	switch w.r.IntN(7) {
 	case 0:
 		q = c.new(&claims.BlockRequested{About: about, Actor: "root", Reason: "trademark"})
 	case 1:
@@ -309,6 +350,25 @@ func (c *clients) privileged(h lookedUp, about claims.About) sent {
 		q = c.new(&claims.ReleaseRequested{About: about, Actor: "root", Reason: "a bug", ExpectedVersion: c.version(h.Version)})
 	case 3:
 		q = c.new(&claims.TransferRequested{About: about, Actor: "root", Reason: "bought", NewOwner: c.owner(), ExpectedVersion: c.version(h.Version)})
+	case 4, 5: // mostly of who has it, or had it last
+		if left := c.names(func(h registrations.Holding) bool { return !h.Held() && h.State != registrations.StateBlocked }); len(left) > 0 && w.r.IntN(2) == 0 {
+			h = one(w, left...)
+			about = c.about(h.ref.Space, c.typed(h))
+			if h.Owner = h.Previous; h.Owner == "" || w.r.IntN(3) == 0 {
+				h.Owner = c.owner()
+			}
+		}
+		if all := c.names(func(h registrations.Holding) bool { return h.Ballot != "" }); len(all) > 0 && w.r.IntN(3) == 0 {
+			h = one(w, all...)
+			about = c.about(claims.Signup, string(h.ref.Key))
+			h.Owner = cmp.Or(h.Owner, c.owner())
+		}
+		q = c.new(&claims.ErasureRequested{About: about, Owner: h.Owner, Actor: "root", Reason: "asked for"})
+		if w.r.IntN(3) == 0 { // as an API asks: by its key
+			q.id = w.newID(8)
+			q.event.Principal, q.event.ID = claims.Principal, q.id
+			q = q.with("Key", h.ref.Key).with("Spelling", "").addressed()
+		}
 	default: // as a processor would ask, too early or about another claim
 		q = c.new(&claims.ExpiryDue{About: about, ClaimID: c.someClaim(h.ClaimID), ExpiresAt: w.clock().Add(w.upTo(5 * time.Second))})
 		if w.r.IntN(2) == 0 {
@@ -331,7 +391,8 @@ func (c *clients) earlyWithdraw(sent) {
 	r := q.record()
 	r.Time = c.stamp()
 	w.limbo = append(w.limbo, func() { c.write(q.partition(), r) })
-	space, spelling := q.body.Name()
+	space, _ := q.body.Name()
+	spelling := claims.Asked(q.body)
 	owner := ownerOf(q.body)
 	if w.r.IntN(8) == 0 {
 		owner = c.owner()

@@ -134,7 +134,37 @@ asked: a policy of a version that holds
 asked: a policy, not signed as one
 asked: a policy that cannot be stored
 asked: a policy that cannot be read
-asked: by a key that is no name`), "\n")
+asked: by a key that is no name
+asked: by its name in a private space
+asked: by a key of another pepper
+private: forwarded
+private: a follow-up
+private: Accepted
+private: Confirmed
+private: Expired
+private: invalid_name
+private: reservation_expired
+private: taken
+asked: a sign-up
+asked: a sign-up with a private name
+a sign-up is under way
+sent
+sent SignupVoted
+sent ConfirmRequested
+sent WithdrawRequested
+fact Begun
+fact Abandoned
+outcome Voted
+sign-up: all
+sign-up: none
+decided outcome SignupRequested Accepted
+decided outcome SignupRequested Rejected deadline_passed
+decided pending SignupRequested
+decided duplicate SignupRequested Accepted
+decided fact SignupRequested Accepted
+erasure of a sign-up: Erased
+erasure of a sign-up: Erased  free
+erasure of a sign-up: Rejected wrong_state`), "\n")
 
 // TestSimulation runs the lane through many small worlds full of faults, and has an independent checker judge each.
 func TestSimulation(t *testing.T) {

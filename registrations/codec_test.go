@@ -118,6 +118,11 @@ func goldenLife() map[string]registrations.Outcome {
 	}
 	mark := about(registrations.Withdrawn, "WithdrawRequested", "", 0)
 	mark.ClaimID = claim
+	erased := about(registrations.Erased, "ErasureRequested", registrations.Free, 2)
+	erased.Name, erased.Owner = "", ""
+	cooled := erased
+	cooled.State = registrations.Cooling
+	untouched := nobodys(about(registrations.Erased, "ErasureRequested", "", 0))
 	transferred := itself(about(registrations.Transferred, "TransferRequested", registrations.Registered, 3))
 	transferred.Owner = "u-18"
 	return map[string]registrations.Outcome{
@@ -135,6 +140,9 @@ func goldenLife() map[string]registrations.Outcome {
 		"transferred.json":                  transferred,
 		"blocked.json":                      nobodys(about(registrations.Blocked, "BlockRequested", registrations.StateBlocked, 3)),
 		"unblocked.json":                    nobodys(about(registrations.Unblocked, "UnblockRequested", registrations.Free, 4)),
+		"erased.json":                       erased,
+		"erased_cooling.json":               until(cooled, 30*24*time.Hour),
+		"erased_untouched.json":             untouched,
 		"expired.json":                      about(registrations.Expired, "ExpiryDue", registrations.Free, 2),
 		"expired_fact.json":                 fact(about(registrations.Expired, "", registrations.Free, 2)),
 		"rejected_not_allowed.json":         refused(registrations.NotAllowed, "BlockRequested", ""),
@@ -185,7 +193,7 @@ var everyReason = []registrations.Reason{
 var everyType = []registrations.Type{
 	registrations.Accepted, registrations.Confirmed, registrations.Extended, registrations.Released, registrations.Withdrawn,
 	registrations.Deactivated, registrations.Reactivated, registrations.Transferred, registrations.Blocked, registrations.Unblocked,
-	registrations.Expired,
+	registrations.Erased, registrations.Expired,
 }
 
 // Every outcome, and every reason that these rules give, is in a golden file.

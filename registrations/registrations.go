@@ -32,10 +32,18 @@ const (
 	Transferred Type = "Transferred"
 	Blocked     Type = "Blocked"
 	Unblocked   Type = "Unblocked"
+	Erased      Type = "Erased"
 	Expired     Type = "Expired"
 	// Unchanged is what a processor's own request finds where there is nothing to do. It is recorded, not published.
 	Unchanged Type = "Unchanged"
+	// Begun, Voted and Abandoned are what becomes of a sign-up on its way to its outcome. They are recorded, not published.
+	Begun     Type = "Begun"
+	Voted     Type = "Voted"
+	Abandoned Type = "Abandoned"
 )
+
+// Published reports whether such an outcome or fact is one that others are told.
+func (t Type) Published() bool { return t != Unchanged && t != Begun && t != Voted && t != Abandoned }
 
 // EventType is the ce_type of the outcome's record.
 func (t Type) EventType() string { return "dibs." + string(t) + ".v1" }
@@ -106,6 +114,8 @@ type Outcome struct {
 	Seq int
 	// Fact is set on a fact, which no waiter takes for its answer.
 	Fact bool
+	// Erased: what it said of name and owner is wiped. Its Ref is of the form that an Eraser gives, and neither is in it.
+	Erased bool
 
 	ClaimID uuid.UUID // the claim that the outcome is about; zero where there is none
 	Ref     names.Ref

@@ -345,7 +345,7 @@ func TestAnotherLog(t *testing.T) {
 	for _, row := range d.Rows {
 		w.rows[p] = append(w.rows[p], memory.Row{Partition: p, LogEpoch: 2, Row: row})
 		publishes := row.Kind == processor.KindOutcome || row.Kind == processor.KindFact || row.Kind == processor.KindDuplicate
-		if publishes && row.Outcome.Type != registrations.Unchanged {
+		if publishes && row.Outcome.Type.Published() {
 			w.registrations[p].append(row.Outcome.Record())
 		}
 	}

@@ -150,7 +150,7 @@ func (s *fakeSnapshot) Began() int64 { return s.began[s.partition] }
 func (s *fakeSnapshot) Rows(_ context.Context, most int) (all []verify.Stored, err error) {
 	n := min(most, len(s.left), 50)
 	for _, row := range s.left[:n] {
-		b, err := s.AppendRow(nil, row.LogEpoch, &row.Row)
+		b, err := s.AppendRow(nil, row.LogEpoch, &row.Row, false)
 		if err != nil {
 			return nil, err
 		}
@@ -207,7 +207,7 @@ func columnsDiff(expected, found []byte) (all []verify.Field) {
 	return all
 }
 
-func (s *fakeSnapshot) AppendRow(b []byte, logEpoch int64, row *processor.Row) ([]byte, error) {
+func (s *fakeSnapshot) AppendRow(b []byte, logEpoch int64, row *processor.Row, _ bool) ([]byte, error) {
 	o, follow, raw := row.Outcome, "", ""
 	if row.Kind == processor.KindDuplicate {
 		o = registrations.Outcome{}
@@ -218,8 +218,12 @@ func (s *fakeSnapshot) AppendRow(b []byte, logEpoch int64, row *processor.Row) (
 	if row.Raw != nil {
 		raw = fmt.Sprintf("%q %q %q %s", row.Raw.Key, row.Raw.Value, row.Raw.Headers, row.Raw.Time.UTC())
 	}
+	sent := ""
+	if row.Sent != nil {
+		sent = fmt.Sprintf("%+v", *row.Sent)
+	}
 	return columns{
-		{"log_epoch", fmt.Sprint(logEpoch)}, {"kind", string(row.Kind)}, {"request_id", row.RequestID.String()}, {"principal", row.Principal},
+		{"sent", sent}, {"log_epoch", fmt.Sprint(logEpoch)}, {"kind", string(row.Kind)}, {"request_id", row.RequestID.String()}, {"principal", row.Principal},
 		{"actor", row.Actor}, {"why", row.Why}, {"detail", row.Detail}, {"raw", raw}, {"follow_key", follow},
 		{"outcome", string(o.Type)}, {"request", o.Request}, {"claim_id", o.ClaimID.String()}, {"ref", o.Ref.String()}, {"name", o.Name},
 		{"owner", o.Owner}, {"state", string(o.State)}, {"version", fmt.Sprint(o.Version)}, {"expires_at", o.ExpiresAt.UTC().String()},
@@ -276,7 +280,7 @@ func (s *fakeSnapshot) AppendName(b []byte, ref names.Ref, h registrations.Holdi
 	return columns{
 		{"name", h.Name}, {"state", string(h.State)}, {"owner", h.Owner}, {"claim_id", h.ClaimID.String()}, {"version", fmt.Sprint(h.Version)},
 		{"policy_version", fmt.Sprint(h.PolicyVersion)}, {"since", spell(h.Since)}, {"settled", fmt.Sprint(h.Settled)}, {"expires_at", spell(h.ExpiresAt)},
-		{"previous", h.Previous}, {"replaces", fmt.Sprintf("%s %d", h.Replaces, h.ReplacesVersion)},
+		{"previous", h.Previous}, {"replaces", fmt.Sprintf("%s %d", h.Replaces, h.ReplacesVersion)}, {"signup", h.Signup.String()}, {"ballot", h.Ballot},
 	}.bytes(b)
 }
 

@@ -113,6 +113,8 @@ func (w *walk) step() {
 		w.activate()
 	}
 	switch n := w.r.IntN(100); {
+	case n < 8:
+		w.signUp()
 	case n < 30:
 		w.claim()
 	case n < 40:
@@ -182,6 +184,19 @@ func (w *walk) claim() {
 	}
 	w.asked = append(w.asked, c)
 	w.as(c, body, false)
+}
+
+// signUp asks for two names at once.
+func (w *walk) signUp() {
+	id := w.id()
+	body := &claims.SignupRequested{About: claims.About{Space: claims.Signup, Spelling: id.String()}, Owner: w.owner()}
+	for range 2 {
+		body.Names = append(body.Names, claims.SignupName{Space: w.space(), Spelling: w.name()})
+	}
+	if w.r.IntN(2) == 0 {
+		body.TTLSeconds = new(1 + w.r.Int64N(10))
+	}
+	w.as(askedClaim{id: id, space: claims.Signup, name: id.String()}, body, false)
 }
 
 // held lists what is registered by now, as an API shows it.

@@ -11,9 +11,16 @@ import (
 
 // names compares what the replay has left of every name with the table. The holdings are used up by it.
 func (c *checking) names(ctx context.Context) error {
+	if err := c.hide(); err != nil {
+		return err
+	}
 	err := c.snapshot.Names(ctx, func(stored StoredName) error {
 		c.counts.Names++
 		h, there := c.state.holdings[stored.Ref]
+		if eraser := c.state.base.Eraser; !there && eraser != nil && !stored.Ref.Key.Erased() { // its rows may be wiped already
+			c.state.known(eraser.Ref(stored.Ref), stored.Ref)
+			h, there = c.state.holdings[stored.Ref]
+		}
 		if !there {
 			c.nameDiffers(stored.Ref, stored.ClaimID, Field{"row", "nothing", "a name"})
 			return nil
@@ -34,6 +41,25 @@ func (c *checking) names(ctx context.Context) error {
 		c.nameDiffers(ref, h.ClaimID, Field{"row", fmt.Sprintf("%s at version %d", h.State, h.Version), "nothing"})
 	}
 	c.state.holdings = nil
+	return nil
+}
+
+// hide puts those names under the key that they are stored with of which nothing else is kept.
+func (c *checking) hide() error {
+	for ref, h := range c.state.holdings {
+		if !h.Hidden() || ref.Key.Erased() {
+			continue
+		}
+		if c.state.base.Eraser == nil {
+			return ErrSecret
+		}
+		hidden := c.state.base.Eraser.Ref(ref)
+		delete(c.state.holdings, ref)
+		c.state.holdings[hidden] = h
+		if first, other := c.state.first[ref]; other {
+			c.state.first[hidden] = first
+		}
+	}
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/processor"
-	"github.com/dibs-hq/dibs/registrations"
 )
 
 // outputs are what a replayed log publishes on registrations: a hash of each record, and whether it was found there. An
@@ -41,7 +40,7 @@ func (x *outputs) covers(at Position) bool {
 
 // expect notes what a replayed row publishes.
 func (x *outputs) expect(row *processor.Row) {
-	if row.Kind != processor.KindOutcome && row.Kind != processor.KindFact || row.Outcome.Type == registrations.Unchanged {
+	if row.Kind != processor.KindOutcome && row.Kind != processor.KindFact || !row.Outcome.Type.Published() {
 		return
 	}
 	h := x.sum(row.Outcome.Record())

@@ -46,8 +46,8 @@ type Snapshot interface {
 	LastPolicy(ctx context.Context) (Position, error)
 	// Row reads a stored row. A duplicate has no outcome.
 	Row(Stored) (processor.Row, error)
-	// AppendRow appends what would be stored of a row.
-	AppendRow(b []byte, logEpoch int64, row *processor.Row) ([]byte, error)
+	// AppendRow appends what would be stored of a row, or is once it is wiped.
+	AppendRow(b []byte, logEpoch int64, row *processor.Row, erased bool) ([]byte, error)
 	// RowDiff says in which columns two stored rows differ.
 	RowDiff(expected, found []byte) []Field
 
@@ -79,6 +79,7 @@ type Stored struct {
 	Seq       int
 	Kind      processor.Kind // empty for one that this version does not know
 	RequestID uuid.UUID
+	Erased    bool // wiped
 	Bytes     []byte
 }
 

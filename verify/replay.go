@@ -107,6 +107,7 @@ func (c *checking) batch(ctx context.Context, records []processor.Message, next 
 		if err != nil {
 			return err
 		}
+		c.learnOwners(received, stored)
 		outcomes, err := c.decided(ctx, received, stored)
 		if err != nil {
 			return err
@@ -192,6 +193,35 @@ func (c *checking) learn(records []processor.Message, stored []Stored) {
 	}
 }
 
+// learnOwners takes from requests to erase whose the names were of which only wiped rows are left: it was, where the stored row
+// says that something changed.
+func (c *checking) learnOwners(received []processor.Received, stored []Stored) {
+	if !c.state.formsFolded {
+		return
+	}
+	c.state.reveal(received)
+	changed := make(map[int64]bool)
+	for i := range stored {
+		if row, err := c.snapshot.Row(stored[i]); err == nil && row.Kind == processor.KindOutcome && row.Outcome.Type == registrations.Erased {
+			changed[row.Offset] = row.Outcome.State != ""
+		}
+	}
+	for i := range received {
+		b, is := received[i].Request.Body.(*claims.ErasureRequested)
+		h, there := c.state.holdings[received[i].Ref]
+		if !is || !there || !changed[received[i].Offset] {
+			continue
+		}
+		switch {
+		case h.Held() && h.Owner == "":
+			h.Owner = b.Owner
+		case h.State == registrations.Cooling && h.Previous == "" && !h.Erased:
+			h.Previous = b.Owner
+		}
+		c.state.holdings[received[i].Ref] = h
+	}
+}
+
 // decided looks up the outcomes of requests that were decided before these records. Where a stored row is the outcome of
 // a request it is the only one of its partition (a unique index sees to it), so there is none before it.
 func (c *checking) decided(ctx context.Context, received []processor.Received, stored []Stored) (map[processor.Request]registrations.Outcome, error) {
@@ -258,7 +288,13 @@ func (c *checking) compare(rows []processor.Row, stored []Stored) error {
 }
 
 func (c *checking) same(row *processor.Row, stored *Stored) error {
-	wire, err := c.snapshot.AppendRow(c.wire[:0], c.standing.LogEpoch, row)
+	if stored.Erased {
+		if c.state.base.Eraser == nil {
+			return ErrSecret
+		}
+		c.counts.Erased++
+	}
+	wire, err := c.snapshot.AppendRow(c.wire[:0], c.standing.LogEpoch, row, stored.Erased)
 	c.wire = wire[:0]
 	if err != nil {
 		return fmt.Errorf("offset %d: what would be stored: %w", row.Offset, err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/registrations"
@@ -30,8 +31,13 @@ type state struct {
 	first map[names.Ref]uuid.UUID
 	// unsure are reservations that are folded, by their claim: what they replace is in no row of decisions.
 	unsure map[names.Ref]uuid.UUID
+	// promised has the sign-ups that claims have voted for, of folded rows.
+	promised map[uuid.UUID]uuid.UUID
 	// timeUnsure: log time is at least logTime. Records that were forwarded or dead moved it too, and do not say so.
 	timeUnsure bool
+	// plain has the names that forms stand for, as far as they are known. formsFolded: there are rows of which only the form is.
+	plain       map[names.Ref]names.Ref
+	formsFolded bool
 }
 
 func newState(partition int32, base processor.Rules) state {
@@ -40,6 +46,7 @@ func newState(partition int32, base processor.Rules) state {
 		partition: partition, base: base, regime: regime, lastOffset: -1,
 		holdings: make(map[names.Ref]registrations.Holding), marks: make(map[processor.Mark]struct{}),
 		first: make(map[names.Ref]uuid.UUID), unsure: make(map[names.Ref]uuid.UUID),
+		promised: make(map[uuid.UUID]uuid.UUID),
 	}
 }
 
@@ -68,6 +75,7 @@ func (s *state) receive(messages []processor.Message, refused map[int64]string, 
 // decide decides the records that were received, and moves behind them. outcomes are those of the requests that they touch, as
 // of the first of them; refused are the records that the database could not store.
 func (s *state) decide(received []processor.Received, outcomes map[processor.Request]registrations.Outcome, refused map[int64]string) []processor.Row {
+	s.reveal(received)
 	d := processor.Decide(processor.Ledger{
 		Partition: s.partition, LogEpoch: s.logEpoch, LogTime: s.logTime, Rules: s.regime.Rules, InForce: s.regime.InForce,
 		Known: processor.Known{Holdings: s.holdings, Outcomes: outcomes, Marks: s.marks}, Refused: refused,
@@ -138,6 +146,11 @@ func (s *state) fold(row *processor.Row) {
 		s.logTime = o.LogTime
 	}
 	switch row.Kind {
+	case processor.KindSent:
+		if row.Sent.Yes() { // it comes before the outcome of the claim
+			s.promised[row.Sent.Claim] = row.Sent.Signup
+		}
+		return
 	case processor.KindMark:
 		s.marks[processor.Mark{Partition: s.partition, Claim: row.RequestID, Owner: o.Owner}] = struct{}{}
 		return
@@ -145,19 +158,85 @@ func (s *state) fold(row *processor.Row) {
 	default:
 		return
 	}
-	was := s.holdings[o.Ref]
+	ref := o.Ref
+	if s.base.Eraser != nil { // of one name some rows may be wiped, and others not
+		form := s.base.Eraser.Ref(ref)
+		if s.formsFolded = s.formsFolded || o.Erased; form != ref {
+			s.known(form, ref)
+		}
+		if plain, known := s.plain[form]; known {
+			ref = plain
+		}
+	}
+	was := s.holdings[ref]
 	if o.State == "" || o.Version <= was.Version {
 		return // a rejection, or an answer with what stands
 	}
 	next := folded(was, row)
-	next.Partition = s.partition
-	s.put(o.Ref, next, uuid.Nil)
+	if next.Partition = s.partition; next.State == registrations.Reserved {
+		next.Signup = s.promised[next.ClaimID]
+	}
+	if ref.Space == claims.Signup {
+		next.Ballot = ballotOf(was.Ballot, o)
+	}
+	s.put(ref, next, uuid.Nil)
 	switch {
 	case next.State != registrations.Reserved:
-		delete(s.unsure, o.Ref)
+		delete(s.unsure, ref)
 	case o.Type == registrations.Accepted:
-		s.unsure[o.Ref] = next.ClaimID
+		s.unsure[ref] = next.ClaimID
 	}
+}
+
+// known takes note of the name that a form stands for: what is folded of the form is the name's.
+func (s *state) known(form, plain names.Ref) {
+	if s.plain == nil {
+		s.plain = make(map[names.Ref]names.Ref)
+	}
+	if _, known := s.plain[form]; known {
+		return
+	}
+	s.plain[form] = plain
+	if h, there := s.holdings[form]; there {
+		delete(s.holdings, form)
+		s.holdings[plain] = h
+	}
+	if first, there := s.first[form]; there {
+		delete(s.first, form)
+		s.first[plain] = first
+	}
+	if claim, there := s.unsure[form]; there {
+		delete(s.unsure, form)
+		s.unsure[plain] = claim
+	}
+}
+
+// reveal finds what was folded of the names that records are about under the form that an Eraser gives.
+func (s *state) reveal(received []processor.Received) {
+	if s.base.Eraser == nil || !s.formsFolded {
+		return
+	}
+	for i := range received {
+		if ref := received[i].Ref; ref.Space != "" && !ref.Key.Erased() {
+			s.known(s.base.Eraser.Ref(ref), ref)
+		}
+	}
+}
+
+// ballotOf is what a row makes of a sign-up's ballot. The rows on the way have it whole; the last vote of an accepted one is
+// in no row.
+func ballotOf(was string, o *registrations.Outcome) string {
+	if o.Type != registrations.Accepted {
+		return o.Detail
+	}
+	b, err := registrations.ReadBallot(was)
+	if err != nil {
+		return was // it will differ
+	}
+	for i := range b.Names {
+		b.Names[i].Vote = registrations.VoteYes
+	}
+	return b.Text()
 }
 
 // folded is what a row makes of a holding: all but what a reservation replaces, which the row does not say.
@@ -177,7 +256,7 @@ func folded(was registrations.Holding, row *processor.Row) registrations.Holding
 		// A claim that spells its owner's name anew is answered with the claim that has it.
 		next.Settled = row.FollowUp != nil || o.ClaimID != o.RequestID
 	case registrations.Confirmed:
-		next.Settled = row.FollowUp != nil
+		next.Settled = row.FollowUp != nil || was.Signup != uuid.Nil
 	case registrations.Transferred, registrations.Reactivated:
 		next.Settled = true
 	case registrations.Extended:
@@ -190,6 +269,9 @@ func folded(was registrations.Holding, row *processor.Row) registrations.Holding
 		}
 	case registrations.Expired:
 		next.PolicyVersion = was.PolicyVersion // nobody asked for it
+		next.Erased = was.Erased
+	case registrations.Erased:
+		next.Erased = true
 	}
 	return next
 }

@@ -113,7 +113,7 @@ func (c *checking) look(ctx context.Context, all []published) error {
 	}
 	stored := make(map[Position][]registrations.Outcome, len(all))
 	for _, o := range outcomes {
-		if o.Type != registrations.Unchanged {
+		if o.Type.Published() {
 			at := Position{o.LogEpoch, o.Offset}
 			stored[at] = append(stored[at], o)
 		}
@@ -136,6 +136,10 @@ func (c *checking) settle(p *published, stored []registrations.Outcome) {
 	likely := &stored[0]
 	for i := range stored {
 		record := stored[i].Record()
+		if stored[i].Erased && c.sameErased(p, &stored[i], record) {
+			c.counts.Erased++
+			return
+		}
 		if len(recordDiff(record, p.Record)) == 0 {
 			if !c.replayed(at) {
 				c.counts.TrustedOutcomes++
@@ -152,6 +156,22 @@ func (c *checking) settle(p *published, stored []registrations.Outcome) {
 	for _, f := range recordDiff(likely.Record(), p.Record) {
 		c.differ(at, likely.Seq, likely.RequestID, inRegistrations, f)
 	}
+}
+
+// sameErased reports whether a record says what a row does that is wiped: as it was published before, or was again behind it.
+func (c *checking) sameErased(p *published, stored *registrations.Outcome, wiped cloudevents.Record) bool {
+	if len(recordDiff(wiped, p.Record)) == 0 {
+		return true
+	}
+	if c.state.base.Eraser == nil || c.replayed(p.at) { // the replay says what it was
+		return false
+	}
+	was, err := registrations.Decode(p.Record)
+	if err != nil || string(p.Key) != was.Ref.RecordKey() {
+		return false
+	}
+	was.Ref, was.Name, was.Owner, was.Detail, was.Seq = c.state.base.Eraser.Ref(was.Ref), "", "", "", stored.Seq
+	return len(recordDiff(wiped, was.Record())) == 0
 }
 
 // recordDiff says in what two records differ.

@@ -127,6 +127,9 @@ func (v *Verifier) partitions(ctx context.Context) ([]int32, error) {
 	return wanted, nil
 }
 
+// ErrSecret says that something was erased, and that there is no secret to tell what.
+var ErrSecret = errors.New("names were erased, and there is no secret of security.erasure_secret_file")
+
 // ErrPartition says that there is no such partition.
 var ErrPartition = errors.New("no such partition")
 

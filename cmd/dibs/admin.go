@@ -15,8 +15,8 @@ It takes an API key with the scope admin, and an API with security.request_keys_
 the name: see dibs history.`
 
 func newAdmin() *cobra.Command {
-	cmd := &cobra.Command{Use: "admin", Short: "Release, hand over, block or unblock a name, whoever holds it"}
-	cmd.AddCommand(newAdminRelease(), newAdminTransfer(), newAdminBlock(), newAdminUnblock())
+	cmd := &cobra.Command{Use: "admin", Short: "Release, hand over, block or unblock a name, whoever holds it; erase an owner"}
+	cmd.AddCommand(newAdminRelease(), newAdminTransfer(), newAdminBlock(), newAdminUnblock(), newAdminErase())
 	return cmd
 }
 
@@ -29,7 +29,7 @@ func newAdminRelease() *cobra.Command {
 			return c.AdminRelease(ctx, a.space, a.args[0], a.by, a.options()...)
 		},
 		tell: func(r client.Result, _ *asked) string {
-			text := fmt.Sprintf("%s/%s is released", r.Space, r.Key)
+			text := fmt.Sprintf("%s is released", called(r.Space, r.Key, r.Name))
 			if r.Owner != "" {
 				text += ", which was " + r.Owner + "'s"
 			}
@@ -49,7 +49,9 @@ func newAdminTransfer() *cobra.Command {
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.AdminTransfer(ctx, a.space, a.args[0], a.args[1], a.by, a.options()...)
 		},
-		tell: func(r client.Result, _ *asked) string { return fmt.Sprintf("%s has %s/%s", r.Owner, r.Space, r.Key) },
+		tell: func(r client.Result, _ *asked) string {
+			return fmt.Sprintf("%s has %s", r.Owner, called(r.Space, r.Key, r.Name))
+		},
 	})
 }
 
@@ -61,7 +63,9 @@ func newAdminBlock() *cobra.Command {
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.AdminBlock(ctx, a.space, a.args[0], a.by, a.options()...)
 		},
-		tell: func(r client.Result, _ *asked) string { return fmt.Sprintf("%s/%s is blocked", r.Space, r.Key) },
+		tell: func(r client.Result, _ *asked) string {
+			return fmt.Sprintf("%s is blocked", called(r.Space, r.Key, r.Name))
+		},
 	})
 }
 
@@ -73,6 +77,8 @@ func newAdminUnblock() *cobra.Command {
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.AdminUnblock(ctx, a.space, a.args[0], a.by, a.options()...)
 		},
-		tell: func(r client.Result, _ *asked) string { return fmt.Sprintf("%s/%s is unblocked", r.Space, r.Key) },
+		tell: func(r client.Result, _ *asked) string {
+			return fmt.Sprintf("%s is unblocked", called(r.Space, r.Key, r.Name))
+		},
 	})
 }

@@ -46,9 +46,9 @@ func newClaim() *cobra.Command {
 		},
 		tell: func(r client.Result, _ *asked) string {
 			if !r.ExpiresAt.IsZero() {
-				return fmt.Sprintf("%s has %s/%s until %s", r.Owner, r.Space, r.Key, r.ExpiresAt.Format(time.RFC3339))
+				return fmt.Sprintf("%s has %s until %s", r.Owner, called(r.Space, r.Key, r.Name), r.ExpiresAt.Format(time.RFC3339))
 			}
-			return fmt.Sprintf("%s has %s/%s", r.Owner, r.Space, r.Key)
+			return fmt.Sprintf("%s has %s", r.Owner, called(r.Space, r.Key, r.Name))
 		},
 	})
 	f := cmd.Flags()

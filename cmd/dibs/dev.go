@@ -94,5 +94,5 @@ func (l *lines) outcome(o registrations.Outcome) {
 	case o.Owner != "":
 		what = o.Owner + ", " + what
 	}
-	l.printf("%s  %-11s  %-40s  %s\n", at, strings.ToLower(string(o.Type)), o.Ref, what)
+	l.printf("%s  %-11s  %-40s  %s\n", at, strings.ToLower(string(o.Type)), called(string(o.Ref.Space), string(o.Ref.Key), o.Name), what)
 }

@@ -26,7 +26,8 @@ func newImport() *cobra.Command {
 		Long: `Claim the names of a file, through Kafka, and read the outcomes.
 
 The columns (or fields) are name or username, owner or owner_id, and perhaps space, registered_at, request_id and
-metadata.*. The id of a row is its request_id, else derived from space, name and owner: the same file imports to the same
+metadata.*. In a private space the key of a row is made with security.peppers_file, and of fields.* where it has several
+fields. The id of a row is its request_id, else derived from space, name and owner: the same file imports to the same
 ids, and importing it twice changes nothing. Of two rows with one name the first one claims first.
 
 Progress is kept in FILE.resume, so that an import that was broken off goes on where it was; rejected rows are listed in
@@ -116,7 +117,7 @@ func (im *importing) run(ctx context.Context, cfg importer.Config) (err error) {
 			if err != nil {
 				return err
 			}
-			return importer.DryRun(ctx, rows, held.Policies, d.Record, im.done)
+			return importer.DryRun(ctx, rows, held.Policies, d.Peppers, d.Record, im.done)
 		})
 	} else {
 		err = app.WithClaims(ctx, settings.Config, log, cfg.Waiting, func(ctx context.Context, d *app.Deployment) error {
@@ -124,7 +125,7 @@ func (im *importing) run(ctx context.Context, cfg importer.Config) (err error) {
 			if err != nil {
 				return err
 			}
-			cfg.Policies, cfg.Partitions, cfg.Log = held.Policies, d.Contract.Partitions, log
+			cfg.Policies, cfg.Peppers, cfg.Partitions, cfg.Log = held.Policies, d.Peppers, d.Contract.Partitions, log
 			cfg.Sign = d.Signer(func() api.Holding { return held })
 			return importer.New(cfg, d.Claims, d.Waiter, d.Record).Run(ctx, rows, im.progress.Rows, im.done)
 		})

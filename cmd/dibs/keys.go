@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"github.com/dibs-hq/dibs/auth"
+	"github.com/dibs-hq/dibs/names"
 	"github.com/spf13/cobra"
 )
 
 func newKeys() *cobra.Command {
-	cmd := &cobra.Command{Use: "keys", Short: "API keys, and keys that requests are signed with"}
+	cmd := &cobra.Command{Use: "keys", Short: "API keys, keys that requests are signed with, and peppers of private spaces"}
 	var spec auth.KeySpec
 	var expires time.Duration
 	make := &cobra.Command{
@@ -38,7 +39,7 @@ func newKeys() *cobra.Command {
 	f.StringSliceVar(&spec.Spaces, "spaces", []string{"*"}, "spaces it may use; * for all")
 	f.StringSliceVar(&spec.Owners, "owners", []string{"*"}, "owners it may act for, by prefix; * for all")
 	f.DurationVar(&expires, "expires-in", 0, "how long it works; for ever if not said")
-	cmd.AddCommand(make, newRequestKey())
+	cmd.AddCommand(make, newRequestKey(), newPepper(), newErasureSecret())
 	return cmd
 }
 
@@ -61,4 +62,52 @@ old one behind it for as long as requests signed with it may be on the topic cla
 	}
 	cmd.Flags().StringVar(&id, "id", "k1", "id of the key, which signatures name")
 	return cmd
+}
+
+func newPepper() *cobra.Command {
+	var space string
+	cmd := &cobra.Command{
+		Use: "pepper FILE", Short: "Make a security.peppers_file: the secret that the keys of a private space are made with",
+		Long: `Make a file with a new pepper, version 1 of a space. A file that is there is left as it is: with - in place of FILE the
+entry is printed, for the list "peppers" of such a file.
+
+Every API, and whoever imports or applies spaces, needs the same file; a processor needs none. Keep a copy where it cannot
+be lost: without it nobody can say any more which key a value has.`,
+		Args: exactArgs(1, "the file to make"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "-" {
+				entry, err := auth.NewPepper(names.Space(space), 1)
+				if err != nil {
+					return err
+				}
+				fmt.Fprint(cmd.OutOrStdout(), entry)
+				return nil
+			}
+			if err := auth.MakePeppers(args[0], names.Space(space)); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s is made: give it to every API as security.peppers_file (DIBS_SECURITY_PEPPERS_FILE)\n", args[0])
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&space, "space", "email", "the space")
+	return cmd
+}
+
+func newErasureSecret() *cobra.Command {
+	return &cobra.Command{
+		Use: "erasure FILE", Short: "Make a security.erasure_secret_file: the secret that erased names are kept under",
+		Long: `Make a file with a new secret. A file that is there is left as it is.
+
+Every process of a deployment needs the same file, for ever: it cannot be changed once something was erased. Keep it apart
+from the database and its backups: with both, names that were erased can be found by trying them out.`,
+		Args: exactArgs(1, "the file to make"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := auth.MakeErasureSecret(args[0]); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s is made: give it to every process as security.erasure_secret_file (DIBS_SECURITY_ERASURE_SECRET_FILE)\n", args[0])
+			return nil
+		},
+	}
 }

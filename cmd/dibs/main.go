@@ -7,6 +7,7 @@
 //	dibs serve                   HTTP API and processor in one process
 //	dibs api | dibs processor    one of the two
 //	dibs claim NAME --owner ID   claim a name over HTTP, or reserve it
+//	dibs signup NAME … --owner ID   take several names at once, or none
 //	dibs confirm | extend CLAIM  make a registration of a reservation; let it hold for longer
 //	dibs withdraw CLAIM          undo a claim
 //	dibs release | rename | transfer NAME …   give a name up, for another one, to another owner
@@ -18,6 +19,7 @@
 //	dibs import FILE             claim the names of a file through Kafka
 //	dibs partitions              how far each partition is; resume one that is halted
 //	dibs verify                  replay the log, and compare what is stored and published with it
+//	dibs vectors                 names with their keys and partitions, for producers in other languages
 //	dibs keys new                make an API key
 //	dibs bench                   claims per second, against a direct INSERT
 //	dibs config print | check    what the settings are, and where they come from

@@ -200,3 +200,17 @@ func TestKeysNewGivesAnEntryForTheFile(t *testing.T) {
 		t.Errorf("exit %d, %q, %q", code, stdout, stderr)
 	}
 }
+
+// TestSpaceOfSignups: a file that gives the space of sign-ups a policy is wrong before any server is asked.
+func TestSpaceOfSignups(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "spaces.yaml")
+	if err := os.WriteFile(file, []byte("spaces:\n  signup: {version: 1}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"check", "apply"} {
+		code, _, stderr := dibs(t, "spaces", command, file, "--kafka-brokers=127.0.0.1:1")
+		if code != exitUsage || !strings.Contains(stderr, "spaces.signup is the space of sign-ups") {
+			t.Errorf("%s: exit %d, %q", command, code, stderr)
+		}
+	}
+}

@@ -19,7 +19,9 @@ func newConfirm() *cobra.Command {
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.Confirm(ctx, a.args[0], a.owner, a.options()...)
 		},
-		tell: func(r client.Result, _ *asked) string { return fmt.Sprintf("%s has %s/%s", r.Owner, r.Space, r.Key) },
+		tell: func(r client.Result, _ *asked) string {
+			return fmt.Sprintf("%s has %s", r.Owner, called(r.Space, r.Key, r.Name))
+		},
 	})
 }
 
@@ -37,7 +39,7 @@ func newExtend() *cobra.Command {
 			return c.Extend(ctx, a.args[0], a.owner, ttl, a.options()...)
 		},
 		tell: func(r client.Result, _ *asked) string {
-			return fmt.Sprintf("%s has %s/%s until %s", r.Owner, r.Space, r.Key, r.ExpiresAt.Format(time.RFC3339))
+			return fmt.Sprintf("%s has %s until %s", r.Owner, called(r.Space, r.Key, r.Name), r.ExpiresAt.Format(time.RFC3339))
 		},
 	})
 	cmd.Flags().DurationVar(&ttl, "ttl", 0, "for how long from now, such as 10m")
@@ -62,7 +64,7 @@ func newWithdraw() *cobra.Command {
 			return c.Withdraw(ctx, a.args[0], a.owner, options...)
 		},
 		tell: func(r client.Result, a *asked) string {
-			return fmt.Sprintf("claim %s of %s/%s is withdrawn", a.args[0], r.Space, r.Key)
+			return fmt.Sprintf("claim %s of %s is withdrawn", a.args[0], called(r.Space, r.Key, r.Name))
 		},
 	})
 	cmd.Flags().StringVar(&name, "name", "", "the name that was claimed, where that may not be decided yet")
@@ -79,9 +81,9 @@ func newRelease() *cobra.Command {
 		},
 		tell: func(r client.Result, a *asked) string {
 			if !r.ExpiresAt.IsZero() {
-				return fmt.Sprintf("%s has released %s/%s, which cools down until %s", a.owner, r.Space, r.Key, r.ExpiresAt.Format(time.RFC3339))
+				return fmt.Sprintf("%s has released %s, which cools down until %s", a.owner, called(r.Space, r.Key, r.Name), r.ExpiresAt.Format(time.RFC3339))
 			}
-			return fmt.Sprintf("%s has released %s/%s", a.owner, r.Space, r.Key)
+			return fmt.Sprintf("%s has released %s", a.owner, called(r.Space, r.Key, r.Name))
 		},
 	})
 }
@@ -96,7 +98,7 @@ func newRename() *cobra.Command {
 			return c.Rename(ctx, a.space, a.args[0], a.owner, a.args[1], a.options()...)
 		},
 		tell: func(r client.Result, a *asked) string {
-			return fmt.Sprintf("%s has %s/%s in place of %s", r.Owner, r.Space, r.Key, a.args[0])
+			return fmt.Sprintf("%s has %s in place of %s", r.Owner, called(r.Space, r.Key, r.Name), a.args[0])
 		},
 	})
 }
@@ -110,7 +112,7 @@ func newTransfer() *cobra.Command {
 			return c.Transfer(ctx, a.space, a.args[0], a.owner, a.args[1], a.options()...)
 		},
 		tell: func(r client.Result, a *asked) string {
-			return fmt.Sprintf("%s has %s/%s, which was %s's", r.Owner, r.Space, r.Key, a.owner)
+			return fmt.Sprintf("%s has %s, which was %s's", r.Owner, called(r.Space, r.Key, r.Name), a.owner)
 		},
 	})
 }
@@ -125,7 +127,7 @@ func newDeactivate() *cobra.Command {
 			return c.Deactivate(ctx, a.space, a.args[0], a.owner, a.options()...)
 		},
 		tell: func(r client.Result, a *asked) string {
-			return fmt.Sprintf("%s is not active any more as %s/%s", a.owner, r.Space, r.Key)
+			return fmt.Sprintf("%s is not active any more as %s", a.owner, called(r.Space, r.Key, r.Name))
 		},
 	})
 }
@@ -138,6 +140,8 @@ func newReactivate() *cobra.Command {
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.Reactivate(ctx, a.space, a.args[0], a.owner, a.options()...)
 		},
-		tell: func(r client.Result, _ *asked) string { return fmt.Sprintf("%s has %s/%s", r.Owner, r.Space, r.Key) },
+		tell: func(r client.Result, _ *asked) string {
+			return fmt.Sprintf("%s has %s", r.Owner, called(r.Space, r.Key, r.Name))
+		},
 	})
 }

@@ -57,17 +57,59 @@ func newNames() *cobra.Command {
 
 // nameText says who holds a name.
 func nameText(n client.Name) string {
-	text := fmt.Sprintf("%s/%s: %s", n.Space, n.Key, n.State)
+	text := fmt.Sprintf("%s: %s", called(n.Space, n.Key, n.Name), n.State)
 	if n.Owner != "" {
 		text += " by " + n.Owner
 	}
 	if !n.ExpiresAt.IsZero() {
 		text += " until " + n.ExpiresAt.Format(time.RFC3339)
 	}
-	if n.Reason == "reserved_word" { // which its state does not say
+	switch n.Reason { // which its state does not say
+	case "reserved_word":
 		text += ", a reserved word"
+	case "confusable":
+		text += ", but it looks like one that is taken"
 	}
 	return fmt.Sprintf("%s, version %d", text, n.Version)
+}
+
+// called is what people call a name: its key, or how it was typed where that is more than a matter of capitals. Where
+// look-alikes are kept apart, a key need not be a name at all.
+func called(space, key, name string) string {
+	if name == "" || strings.EqualFold(name, key) {
+		name = key
+	}
+	return space + "/" + oneLine(name)
+}
+
+func newLookup() *cobra.Command {
+	var space string
+	var fields map[string]string
+	cmd := outputFlag(&cobra.Command{
+		Use: "lookup NAME | --field NAME=VALUE", Short: "Compute the key of a name, or of the value of a private space",
+		Long: "Compute the key of a name, or of the value of a private space: what the address of a private name has in its place, and\n" +
+			"what a producer writes. The API key needs the scope lookup. Exit code 5: the API is out of reach.",
+	})
+	connect := connecting(cmd, "how long to try")
+	cmd.Flags().StringVar(&space, "space", "username", "the space of the name")
+	cmd.Flags().StringToStringVar(&fields, "field", nil, "one of several fields that are unique together, as NAME=VALUE")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if (fields == nil) == (len(args) == 0) || len(args) > 1 {
+			return usage("%s takes a name, or --field; see %s --help", cmd.CommandPath(), cmd.CommandPath())
+		}
+		return read(cmd, connect, func(c *client.Client, tell func(v any, text string) error) error {
+			name := ""
+			if fields == nil {
+				name = args[0]
+			}
+			k, err := c.Lookup(cmd.Context(), space, name, fields)
+			if err != nil {
+				return err
+			}
+			return tell(k, k.Key)
+		})
+	}
+	return cmd
 }
 
 func newHistory() *cobra.Command {
@@ -87,7 +129,7 @@ func newHistory() *cobra.Command {
 			for e, err := range c.History(cmd.Context(), space, args[0], from) {
 				if err == nil {
 					nothing = false
-					err = tell(e, entryText(e))
+					err = tell(e, entryText(e, args[0]))
 				}
 				if err != nil {
 					return err
@@ -106,11 +148,14 @@ func newHistory() *cobra.Command {
 	return cmd
 }
 
-// entryText says what happened.
-func entryText(e client.Entry) string {
+// entryText says what happened to a name, and to which, where it was one that only looks like the one that is asked about.
+func entryText(e client.Entry, asked string) string {
 	text := fmt.Sprintf("%d  %s  %s", e.Version, e.At.Format(time.RFC3339), strings.ToLower(e.Outcome))
 	if e.Owner != "" {
 		text += "  " + e.Owner
+	}
+	if e.Name != "" && !strings.EqualFold(e.Name, asked) {
+		text += ", as " + oneLine(e.Name)
 	}
 	if e.Actor != "" {
 		text += fmt.Sprintf("  by %s: %s", oneLine(e.Actor), oneLine(e.Reason))

@@ -31,6 +31,14 @@ func TestReading(t *testing.T) {
 		{[]string{"names", "al", "--space=handle"}, another, "/v1/names/handle/al", "handle/al: registered by u-17, version 1\n", 1},
 		{[]string{"names", "root"}, `{"space":"username","name":"root","key":"root","available":false,"reason":"reserved_word","state":"free","version":0}`,
 			"/v1/names/username/root", "username/root: free, a reserved word, version 0\n", 1},
+		{[]string{"names", "paypa1", "--space=handle"}, `{"space":"handle","name":"paypa1","key":"paypal","available":false,"reason":"confusable","state":"free","version":2}`,
+			"/v1/names/handle/paypa1", "handle/paypa1: free, but it looks like one that is taken, version 2\n", 1},
+		{[]string{"names", "Пётр", "--space=handle"}, `{"space":"handle","name":"Пётр","key":"πëᴛp","available":false,"reason":"taken","state":"registered","owner":"u-17","version":1}`,
+			"/v1/names/handle/Пётр", "handle/Пётр: registered by u-17, version 1\n", 1},
+		{[]string{"history", "paypa1", "--space=handle"}, `{"space":"handle","key":"paypal","entries":[` +
+			`{"version":1,"outcome":"Accepted","at":"2026-11-21T10:00:00.123Z","name":"PayPal","owner":"u-17","partition":0,"log_epoch":1,"offset":7},` +
+			`{"version":2,"outcome":"Accepted","at":"2026-11-21T10:00:01Z","name":"Paypa1","owner":"u-18","partition":0,"log_epoch":1,"offset":8}]}`,
+			"/v1/names/handle/paypa1/history", "1  2026-11-21T10:00:00Z  accepted  u-17, as PayPal\n2  2026-11-21T10:00:01Z  accepted  u-18\n", 2},
 		{[]string{"names", "--owner=u-17"}, `{"owner":"u-17","names":[` + another + `,` + holding + `]}`, "/v1/owners/u-17/names",
 			"handle/al: registered by u-17, version 1\nusername/alice: reserved by u-17 until 2026-11-21T10:10:00Z, version 3\n", 2},
 		{[]string{"names", "--owner=u-17", "--space=handle"}, `{"owner":"u-17","names":[` + another + `]}`, "/v1/owners/u-17/names handle",

@@ -24,9 +24,9 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newDev(), newServe(), newAPI(), newProcessor(),
 		newMigrate(), newTopics(), newPartitions(), newSpaces(), newVerify(), newKeys(),
-		newClaim(), newConfirm(), newExtend(), newWithdraw(), newRelease(), newRename(), newTransfer(),
-		newDeactivate(), newReactivate(), newNames(), newHistory(), newAdmin(), newWatch(),
-		newImport(), newBench(), newConfig(), newVersion(),
+		newClaim(), newSignup(), newConfirm(), newExtend(), newWithdraw(), newRelease(), newRename(), newTransfer(),
+		newDeactivate(), newReactivate(), newNames(), newHistory(), newLookup(), newAdmin(), newWatch(),
+		newImport(), newVectors(), newBench(), newConfig(), newVersion(),
 	)
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd()

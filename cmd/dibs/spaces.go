@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dibs-hq/dibs/app"
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/config"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
@@ -251,6 +252,11 @@ func readSpaces(path string) ([]*names.Policy, error) {
 	if err != nil {
 		return nil, &exitError{exitUsage, err.Error()}
 	}
+	for _, p := range policies {
+		if p.Space == claims.Signup {
+			return nil, usage("spaces: %s: spaces.%s is the space of sign-ups, which have no policy: call yours otherwise", path, p.Space)
+		}
+	}
 	return policies, nil
 }
 
@@ -265,7 +271,7 @@ file would not be applied.
 
 Exit codes: 0 no held name is concerned, 1 the file would not be applied as it is, 2 wrong file, 3 names are concerned.`,
 		Args: exactArgs(1, "a file"),
-	}, "kafka", "postgres"))
+	}, "kafka", "postgres", "security"))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		asJSON, err := wantsJSON(cmd)
 		if err != nil {
@@ -299,7 +305,7 @@ func checkSpaces(cmd *cobra.Command, d *app.Deployment, policies []*names.Policy
 				_ = encoder.Encode(map[string]any{"space": u.Space, "key": u.Key, "name": u.Name, "owner": u.Owner, "state": u.State, "why": u.Why}) // standard output is gone: nobody to tell
 				return
 			}
-			fmt.Fprintf(out, "%s  %s of %s: %s\n", u.Ref, u.State, u.Owner, u.Why)
+			fmt.Fprintf(out, "%s  %s of %s: %s\n", called(string(u.Space), string(u.Key), u.Name), u.State, u.Owner, u.Why)
 		})
 		concerned += count
 		switch {

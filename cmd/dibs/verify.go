@@ -73,6 +73,8 @@ func verified(ctx context.Context, report *verify.Report, err error) error {
 		return &exitError{exitFailure, fmt.Sprintf("broken off: %d of %d partitions are verified", report.Partitions, report.Of)}
 	case errors.Is(err, verify.ErrKeys):
 		return usage("%v: set security.request_keys_file (DIBS_SECURITY_REQUEST_KEYS_FILE) to the file that the processors have", err)
+	case errors.Is(err, verify.ErrSecret):
+		return usage("%v: set it (DIBS_SECURITY_ERASURE_SECRET_FILE) to the file that the processors have", err)
 	case errors.Is(err, verify.ErrPartition):
 		return usage("%v", err)
 	case err != nil:

@@ -80,7 +80,7 @@ func tellEvent(out io.Writer, asJSON bool) func(client.Event) error {
 		case e.Owner != "":
 			what = e.Owner + ", " + what
 		}
-		_, err := fmt.Fprintf(out, "%s  %-11s  %-40s  %s\n", e.LogTime.Local().Format("15:04:05.000"), strings.ToLower(e.Outcome), e.Space+"/"+e.Key, what)
+		_, err := fmt.Fprintf(out, "%s  %-11s  %-40s  %s\n", e.LogTime.Local().Format("15:04:05.000"), strings.ToLower(e.Outcome), called(e.Space, e.Key, e.Name), what)
 		return err
 	}
 }

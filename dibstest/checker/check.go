@@ -22,6 +22,7 @@ func Check(h History) []Violation {
 	j.registrations()
 	j.forwards()
 	j.followUps()
+	j.signups()
 	j.letters()
 	j.answers()
 	return j.violations
@@ -132,7 +133,7 @@ func (j *judge) partition(p int32) {
 		j.held[name] = Name{
 			Space: name[0], Key: name[1], Partition: p, State: h.state, Name: h.name, Owner: h.owner,
 			ClaimID: h.claimID, Version: h.version, PolicyVersion: h.policyVersion, Since: h.since, ExpiresAt: h.expires,
-			Settled: h.settled, Previous: h.previous, Replaces: h.replaces, ReplacesVersion: h.replacesVersion,
+			Settled: h.settled, Erased: h.erased, Previous: h.previous, Replaces: h.replaces, ReplacesVersion: h.replacesVersion, Signup: h.signup, Ballot: h.ballot,
 		}
 	}
 }
@@ -182,7 +183,7 @@ func (j *judge) trust(y *replay, l Log, checked map[place]bool) {
 }
 
 func (j *judge) owe(d Decision) {
-	if d.Outcome != nil && d.Outcome.Type != unpublished {
+	if d.Outcome != nil && !silent(d.Outcome.Type) {
 		j.owed[d.Outcome.output()]++
 	}
 }
@@ -225,7 +226,7 @@ func (j *judge) compare(at place, want expected) {
 		j.owed[want.outcome().output()]++
 		return
 	}
-	for i := range rows {
+	for i := range want.rows { // of a repeated sign-up there are none
 		j.same(at, &want.rows[i], rows[i])
 	}
 }
@@ -248,10 +249,13 @@ func (j *judge) same(at place, want, is *Decision) {
 	if is.FollowKey != want.FollowKey || is.FollowVersion != want.FollowVersion {
 		j.broken(2, "row %d at %s leads to the release of %q at version %d, expected %q at version %d", is.Seq, at, is.FollowKey, is.FollowVersion, want.FollowKey, want.FollowVersion)
 	}
+	if want.Sent != nil && (is.Sent == nil || *is.Sent != *want.Sent) {
+		j.broken(2, "row %d at %s leads to %+v, expected %+v", is.Seq, at, is.Sent, *want.Sent)
+	}
 	if want.Outcome == nil {
 		return
 	}
-	if want.Outcome.Type != unpublished {
+	if !silent(want.Outcome.Type) {
 		j.owed[want.Outcome.output()]++
 	}
 	if is.Outcome == nil {

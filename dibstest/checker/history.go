@@ -103,8 +103,10 @@ const (
 	KindDuplicate = "duplicate"
 	KindForwarded = "forwarded"
 	KindDead      = "dead"
-	KindMark      = "mark"   // a claim that was withdrawn before it came
-	KindPolicy    = "policy" // a PolicyActivated
+	KindMark      = "mark"    // a claim that was withdrawn before it came
+	KindPolicy    = "policy"  // a PolicyActivated
+	KindSent      = "sent"    // a request that the decision leads to
+	KindPending   = "pending" // a sign-up that has no outcome yet
 )
 
 // Decision is a row of decisions.
@@ -123,6 +125,8 @@ type Decision struct {
 	// FollowKey is released behind it, at FollowVersion; empty for nothing.
 	FollowKey     string
 	FollowVersion int64
+	// Sent is that of a sent row.
+	Sent *Sent
 }
 
 // Name is a row of names.
@@ -139,11 +143,15 @@ type Name struct {
 	ExpiresAt time.Time
 	// Settled: it is not any more what ClaimID registered.
 	Settled bool
+	// Erased: who had it last was erased.
+	Erased bool
 	// Previous may come back.
 	Previous string
 	// Replaces is given up when a reservation is confirmed.
 	Replaces        string
 	ReplacesVersion int64
+	// Signup has the reservation; Ballot is that of a sign-up.
+	Signup, Ballot string
 }
 
 // Progress is a row of partitions.

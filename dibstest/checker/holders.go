@@ -47,6 +47,8 @@ func (j *judge) fold(s *standing, o *Outcome) {
 	switch {
 	case same && s.state == "registered" && s.owner == o.Owner && (o.Type == "Accepted" || o.Type == "Confirmed") && s.claim == o.ClaimID:
 		return // asked again
+	case same && s.state == "free" && o.Type == "Erased":
+		return // too
 	case o.Version != s.version+1:
 		broken("is not the next version")
 	}
@@ -56,8 +58,20 @@ func (j *judge) fold(s *standing, o *Outcome) {
 	inactive := mine && s.state == "inactive"
 	switch o.Type {
 	case "Accepted":
-		if (s.held() || s.state == "blocked") && !registered {
+		if (s.held() || s.state == "blocked") && !registered && (o.Space != spaceSignup || !reserved) {
 			broken("while somebody has the name")
+		}
+	case "Voted":
+		if !reserved {
+			broken("is of no sign-up under way")
+		}
+	case "Begun":
+		if s.version > 0 {
+			broken("is of one that was there")
+		}
+	case "Abandoned":
+		if !reserved && s.version > 0 {
+			broken("is of no sign-up under way")
 		}
 	case "Confirmed", "Extended":
 		if !reserved {
@@ -66,6 +80,10 @@ func (j *judge) fold(s *standing, o *Outcome) {
 	case "Released", "Withdrawn", "Deactivated":
 		if !mine || s.claim != o.ClaimID {
 			broken("is not of its holder")
+		}
+	case "Erased": // it does not say of whom
+		if s.state != "free" && (s.state == "blocked" || s.claim != o.ClaimID) {
+			broken("is of another holder")
 		}
 	case "Expired":
 		if s.state != "cooling" && !reserved {

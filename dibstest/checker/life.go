@@ -1,6 +1,9 @@
 package checker
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // judge decides, in the order of the design, section 2, what section 3 says.
 func (d *decision) judge() {
@@ -10,12 +13,17 @@ func (d *decision) judge() {
 		d.reject("malformed")
 		return
 	case d.unsigned(q):
-		d.p.Version = d.laws.policies[q.space].Version
+		if d.p.Version = d.laws.policies[q.space].Version; q.ofSignup() && q.nameOK {
+			d.p = lawOfSignups
+		}
 		d.reject("not_allowed")
 		return
 	}
 	known := false
-	if d.p, known = d.laws.policies[q.space]; !known {
+	if d.p, known = d.laws.policies[q.space]; q.ofSignup() && q.nameOK {
+		d.p, known = lawOfSignups, true
+	}
+	if !known && (q.kind != typeErase || !q.nameOK) {
 		d.reject("unknown_space")
 		return
 	}
@@ -25,6 +33,10 @@ func (d *decision) judge() {
 		return
 	case q.kind == typeClaim && d.marks[[2]string{q.id, q.owner}]:
 		d.reject("withdrawn")
+		return
+	}
+	if q.ofSignup() {
+		d.signup()
 		return
 	}
 	switch {
@@ -39,10 +51,12 @@ func (d *decision) judge() {
 	switch {
 	case q.invalid(&d.laws):
 		d.reject("invalid_request")
+	case q.signup != "" && string(q.record.Key) != q.recordKey():
+		d.reject("invalid_name")
 	case q.kind == typeClaim && d.p.isReserved(q.key):
 		d.reject("reserved_word")
 	case q.kind == typeWithdraw && d.early():
-	case d.h.state == "blocked" && q.kind != typeBlock && q.kind != typeUnblock:
+	case d.h.state == "blocked" && q.kind != typeBlock && q.kind != typeUnblock && q.kind != typeErase:
 		d.reject("blocked")
 	default:
 		d.act()
@@ -51,13 +65,19 @@ func (d *decision) judge() {
 
 // noName reports whether the name is none. One that was held once is, although nobody may claim it any more.
 func (d *decision) noName() bool {
-	return !d.q.nameOK || d.q.outgrown && (d.h.version == 0 || d.alike())
+	return !d.q.nameOK || d.q.outgrown && (d.h.version == 0 || d.alike() || d.spells())
+}
+
+// spells reports whether the request says how a name is written that nobody has: of names that look alike it may be
+// another one than it was.
+func (d *decision) spells() bool {
+	return d.q.kind == typeReactivate && !d.h.held() && d.p.Unicode != "" && !strings.Contains(d.p.Unicode, `"confusables":"allowed"`)
 }
 
 // alike reports whether another name is held that only looks like the one that is asked about. What dibs asks itself is
 // about the key.
 func (d *decision) alike() bool {
-	if !d.h.held() || d.q.id[14] == '8' {
+	if !d.h.held() || d.q.id[14] == '8' && d.q.kind != typeClaim {
 		return false
 	}
 	form, ok := d.laws.form(d.ref[0], d.h.name)
@@ -85,7 +105,7 @@ func (d *decision) other() {
 
 // due reports whether what holds the name for a while is over.
 func (d *decision) due() bool {
-	return (d.h.state == "reserved" || d.h.state == "cooling") && !d.logTime.Before(d.h.expires)
+	return (d.h.state == "reserved" || d.h.state == "cooling") && !d.promised() && !d.logTime.Before(d.h.expires)
 }
 
 // expire frees a name whose time is over.
@@ -108,6 +128,9 @@ func (d *decision) over(kind string) {
 // question answers an ExpiryDue.
 func (d *decision) question() {
 	q := d.q
+	if d.ask() {
+		return
+	}
 	if d.due() && d.h.claimID == q.claimID {
 		d.over(KindOutcome)
 		return
@@ -127,7 +150,7 @@ func (d *decision) early() bool {
 		d.rows = append(d.rows, Decision{Kind: KindMark, RequestID: q.claimID, Owner: q.owner})
 	}
 	o := d.row(KindOutcome, "Withdrawn")
-	o.ClaimID, o.Name, o.Owner = q.claimID, q.name, q.owner
+	o.ClaimID, o.Name, o.Owner = q.claimID, q.told(), q.owner
 	return true
 }
 
@@ -150,11 +173,21 @@ func (d *decision) act() {
 	case typeTransfer:
 		d.transfer()
 	case typeBlock:
+		if d.promised() {
+			d.reject("wrong_state")
+			return
+		}
 		if d.h.held() {
 			d.free(KindFact, "Released")
 		}
 		d.h = holding{version: d.h.version}
 		d.change(KindOutcome, "Blocked", "blocked")
+	case typeErase:
+		if d.promised() && d.h.owner == d.q.owner {
+			d.reject("wrong_state")
+			return
+		}
+		d.erase()
 	case typeUnblock:
 		if d.h.state != "blocked" {
 			d.reject("wrong_state")
@@ -178,7 +211,7 @@ func (d *decision) claim() {
 	q, p := d.q, &d.p
 	old, again := "", false
 	if q.replaces != nil {
-		form, _ := d.laws.form(q.space, q.replaces.name)
+		form, _ := d.laws.form(q.space, q.replaces.asked())
 		old, again = form.Key, form.Canonical == q.canonical
 	}
 	alike := d.alike()
@@ -206,6 +239,11 @@ func (d *decision) claim() {
 		d.hold(q.owner, q.name)
 		if old != "" && old != q.key {
 			d.h.replaces, d.h.replacesVersion = old, q.replaces.version
+		}
+		if q.signup != "" {
+			d.h.signup, d.h.expires = q.signup, d.logTime.Add(d.promiseFor())
+			d.change(KindOutcome, "Accepted", "reserved")
+			return
 		}
 		if q.mode == "reserve" {
 			ttl := p.TTL
@@ -243,7 +281,10 @@ func (d *decision) ofClaim() {
 		}
 	case d.h.owner != q.owner:
 		d.reject("not_owner")
+	case d.promised() && (q.kind == typeExtend || q.id[14] != '8'):
+		d.reject("wrong_state")
 	case q.kind == typeConfirm && d.h.state == "reserved":
+		d.h.settled, d.h.signup = d.promised(), ""
 		d.h.expires = time.Time{}
 		d.change(KindOutcome, "Confirmed", "registered")
 		d.follow()
@@ -263,7 +304,7 @@ func (d *decision) ofClaim() {
 // before. The reservation that expired at this very record counts however it was extended.
 func (d *decision) lapsed() bool {
 	for i := range d.rows {
-		if o := d.rows[i].Outcome; o.Type == "Expired" && o.ClaimID == d.q.claimID && o.Name != "" {
+		if o := d.rows[i].Outcome; o != nil && o.Type == "Expired" && o.ClaimID == d.q.claimID && o.Name != "" {
 			return true
 		}
 	}
@@ -300,7 +341,7 @@ func (d *decision) release() {
 	if q.actor == "" && !d.byOwner() || d.conflict() {
 		return
 	}
-	if !d.h.held() || q.actor == "" && d.h.state == "inactive" {
+	if !d.h.held() || d.promised() || q.actor == "" && d.h.state == "inactive" {
 		d.reject("wrong_state")
 		return
 	}
@@ -359,7 +400,7 @@ func (d *decision) transfer() {
 	if q.actor == "" && !d.byOwner() || d.conflict() {
 		return
 	}
-	if !d.h.held() || q.actor == "" && d.h.state != "registered" || d.h.owner == q.newOwner {
+	if !d.h.held() || d.promised() || q.actor == "" && d.h.state != "registered" || d.h.owner == q.newOwner {
 		d.reject("wrong_state")
 		return
 	}

@@ -27,7 +27,12 @@ type Policy struct {
 	UniqueAmong string
 	// Unicode is what the policy says of names beyond ASCII, as JSON; empty for nothing.
 	Unicode string
+	// Pepper is the version of the pepper that the keys of a private space are made with; 0 where the space is not private.
+	Pepper int
 }
+
+// Private reports whether names are known by their keys alone.
+func (p *Policy) Private() bool { return p.Pepper > 0 }
 
 // username is the policy that holds from the start of every log.
 func username() Policy {
@@ -60,12 +65,20 @@ func (l *laws) canonical(space, name string) (Form, bool) {
 	p, known := l.policies[space]
 	form, ok := l.form(space, name)
 	n := utf8.RuneCountInString(form.Canonical)
+	if p.Private() {
+		return form, ok && form.Fits
+	}
 	return form, ok && known && form.Fits && n >= p.MinLength && n <= p.MaxLength
 }
 
 // form is that of a name that may be held in a space, since some policy or other.
 func (l *laws) form(space, name string) (Form, bool) {
-	if p := l.policies[space]; p.Unicode != "" {
+	p := l.policies[space]
+	if p.Private() {
+		version, ok := pepperOf(name)
+		return Form{name, name, version == p.Pepper}, ok
+	}
+	if p.Unicode != "" {
 		return p.form(l.forms, name)
 	}
 	key, ok := keyOf(name)
@@ -78,6 +91,19 @@ func (p *Policy) form(forms func(unicode, name string) (Form, bool), name string
 	}
 	form, ok := forms(p.Unicode, name)
 	return form, ok && form.Key != "" && len(form.Key) <= maxKey && len(form.Canonical) <= maxKey
+}
+
+// pepperOf is the version of the pepper that a private key was made with: h, the version, : and 64 digits.
+func pepperOf(key string) (int, bool) {
+	var version int
+	rest, ok := strings.CutPrefix(key, "h")
+	number, digest, _ := strings.Cut(rest, ":")
+	for _, c := range number {
+		ok = ok && '0' <= c && c <= '9' && version < 1<<31/10
+		version = 10*version + int(c-'0')
+	}
+	ok = ok && number != "" && number[0] != '0' && len(digest) == 64 && strings.Trim(digest, "0123456789abcdef") == ""
+	return version, ok
 }
 
 // maxKey is how long a key may be, whatever the policy.
@@ -129,10 +155,14 @@ func (l *laws) activated(text []byte) (a activation, ok bool) {
 		fields++
 		a.policy.Unicode = unicode.json()
 	}
+	good := true
+	if _, there := policy.member("key"); there {
+		fields += 4
+		a.policy.Pepper, good = pepper(policy)
+	}
 	if len(policy.members) != fields {
 		return a, false
 	}
-	good := true
 	str := func(of value, name string) string {
 		m, there := of.member(name)
 		s, isString := m.str()
@@ -174,6 +204,7 @@ func (l *laws) activated(text []byte) (a activation, ok bool) {
 	a.rules, a.keys = number(v, "rules"), list(v, "keys")
 	signatures := str(v, "signatures")
 	a.all = signatures == "all"
+	good = good && (!p.Private() || len(p.Reserved) == 0)
 	for i, word := range p.Reserved {
 		key, isKey := keyOf(word)
 		if p.Unicode != "" {
@@ -186,10 +217,47 @@ func (l *laws) activated(text []byte) (a activation, ok bool) {
 	for i, id := range a.keys {
 		good = good && printable(id) && len(id) <= 64 && !slices.Contains(a.keys[:i], id)
 	}
-	good = good && validSpace(p.Space) && p.Version > 0 && 1 <= p.MinLength && p.MinLength <= p.MaxLength && p.MaxLength <= maxKey &&
+	good = good && validSpace(p.Space) && p.Space != spaceSignup && p.Version > 0 && 1 <= p.MinLength && p.MinLength <= p.MaxLength && p.MaxLength <= maxKey &&
 		p.TTL > 0 && p.ShortestTTL <= p.TTL && p.TTL <= p.LongestTTL && (p.UniqueAmong == "all" || p.UniqueAmong == "active") &&
-		a.rules > 0 && (p.Unicode == "" || a.rules > 1) && len(a.keys) > 0 && len(a.keys) <= 32 && (a.all || signatures == "privileged")
+		a.rules > 0 && (p.Unicode == "" && !p.Private() || a.rules > 1) && len(a.keys) > 0 && len(a.keys) <= 32 && (a.all || signatures == "privileged")
 	return a, good
+}
+
+// pepper reads what a private policy says of its keys: key, pepper, pepper_check, and form or fields.
+func pepper(policy value) (version int, ok bool) {
+	kind, _ := policy.member("key")
+	number, _ := policy.member("pepper")
+	check, _ := policy.member("pepper_check")
+	n, ok := number.integer()
+	if !ok || *n < 1 || *n >= 1<<31 || kind.text != "hmac" || check.kind != '"' || len(check.text) != 16 || strings.Trim(check.text, "0123456789abcdef") != "" {
+		return 0, false
+	}
+	form, one := policy.member("form")
+	fields, several := policy.member("fields")
+	if one == several {
+		return 0, false
+	}
+	forms, names := []value{form}, make(map[string]bool)
+	if several {
+		forms = nil
+		if fields.kind != '[' || len(fields.elements) == 0 || len(fields.elements) > 16 {
+			return 0, false
+		}
+		for _, f := range fields.elements {
+			name, named := f.member("name")
+			form, _ := f.member("form")
+			if !named || len(f.members) != 2 || names[name.text] {
+				return 0, false
+			}
+			names[name.text], forms = true, append(forms, form)
+		}
+	}
+	for _, f := range forms {
+		if f.kind != '"' || f.text != "name" && f.text != "email" && f.text != "exact" {
+			return 0, false
+		}
+	}
+	return int(*n), true
 }
 
 // apply lets an activation hold from here on, if its version is higher than what holds.

@@ -29,10 +29,14 @@ type holding struct {
 	expires, claimed time.Time
 	// settled: it is not any more what claimID registered.
 	settled bool
+	// erased: who had it last was.
+	erased bool
 	// previous released a name that is cooling, or deactivated one last that is free.
 	previous        string
 	replaces        string // key
 	replacesVersion int64
+	// signup has the reservation; ballot is what a sign-up keeps.
+	signup, ballot string
 }
 
 func (h *holding) held() bool {
@@ -48,6 +52,7 @@ type replay struct {
 	seen      map[string]seen
 	marks     map[[2]string]bool    // by claim and owner
 	held      map[[2]string]holding // by space and key
+	ballots   map[string]*ballot    // of sign-ups
 }
 
 type seen struct {
@@ -58,7 +63,7 @@ type seen struct {
 func newReplay(h *History, partition int32) *replay {
 	return &replay{
 		history: h, laws: h.laws(), partition: partition, seen: make(map[string]seen), marks: make(map[[2]string]bool),
-		held: make(map[[2]string]holding),
+		held: make(map[[2]string]holding), ballots: make(map[string]*ballot),
 	}
 }
 
@@ -104,8 +109,18 @@ func (y *replay) next(r *Record) expected {
 		}
 		return x
 	}
+	if b := y.ballots[q.id]; b != nil && b.open && q.recordKey() == spaceSignup+"/"+q.id {
+		if x.kind = KindPending; b.hash != q.hash || y.unsigned(&q) {
+			x.kind, x.why = KindDead, "other content under a used id"
+		}
+		return x
+	}
 	d := y.decide(&q)
 	x.kind, x.rows = KindOutcome, d.rows
+	if last := d.rows[len(d.rows)-1]; last.Kind == KindPending {
+		x.kind = KindPending
+		return x
+	}
 	y.seen[q.id] = seen{q.print, x.outcome()}
 	return x
 }
@@ -140,9 +155,12 @@ func (y *replay) decide(q *request) *decision {
 		d.h = y.held[d.ref]
 	}
 	d.judge()
+	d.vote()
 	for i := range d.rows {
 		row := &d.rows[i]
-		row.Seq, row.Principal = i, q.principal
+		if row.Seq = i; row.Kind != KindSent && row.RequestID == q.id {
+			row.Principal = q.principal
+		}
 		if o := row.Outcome; o != nil {
 			o.Seq = i
 		}
@@ -163,7 +181,7 @@ func (d *decision) row(kind, outcome string) *Outcome {
 	row := Decision{Kind: kind, RequestID: q.id, Outcome: o}
 	if kind == KindOutcome {
 		o.Request = q.short()
-		if q.signed && !q.malformed && !q.invalid(&d.laws) { // else nobody knows who it was
+		if q.signed && !q.malformed && q.kind != typeVote && !q.invalid(&d.laws) { // else nobody knows who it was
 			row.Actor, row.Why = q.actor, q.reason
 		}
 	}
@@ -176,13 +194,13 @@ func (d *decision) reject(reason string) *Outcome {
 	o := d.row(KindOutcome, "Rejected")
 	o.Reason = reason
 	switch {
-	case d.q.kind == typeClaim || d.q.malformed:
+	case d.q.kind == typeClaim || d.q.kind == typeSignup || d.q.malformed:
 		o.ClaimID = d.q.id
 	default:
 		o.ClaimID = d.q.claimID
 	}
-	if reason != "malformed" {
-		o.Name, o.Owner = d.q.name, d.q.owner
+	if reason != "malformed" && d.q.kind != typeErase {
+		o.Name, o.Owner = d.q.told(), d.q.owner
 	}
 	if reason == "version_conflict" {
 		o.CurrentVersion = d.h.version
@@ -212,6 +230,7 @@ func (d *decision) free(kind, outcome string) {
 // leave wipes what only a holder has.
 func (d *decision) leave() {
 	d.h.name, d.h.owner, d.h.settled, d.h.replaces, d.h.replacesVersion = "", "", false, "", 0
+	d.h.signup, d.h.ballot = "", ""
 	if d.h.state != "cooling" {
 		d.h.claimID, d.h.expires = "", time.Time{}
 	}

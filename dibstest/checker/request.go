@@ -45,11 +45,22 @@ type asked struct {
 	replaces                                *replaces
 	expiresAt, deadline                     time.Time
 	metadata                                map[string]string
+	names                                   []wanted
+	of                                      [2]string
+	detail, signup                          string
 }
 
 type replaces struct {
 	name    string
+	key     string // in place of a name
 	version int64
+}
+
+func (r *replaces) asked() string {
+	if r.key != "" {
+		return r.key
+	}
+	return r.name
 }
 
 // The types of requests.
@@ -64,13 +75,16 @@ const (
 	typeTransfer   = "TransferRequested"
 	typeBlock      = "BlockRequested"
 	typeUnblock    = "UnblockRequested"
+	typeErase      = "ErasureRequested"
 	typeExpiry     = "ExpiryDue"
 	typePolicy     = "PolicyActivated"
 )
 
 // fieldsOf says which fields a type of request has besides space, name and deadline; those before the bar must be there.
 var fieldsOf = map[string]string{
-	typeClaim:      "owner mode | ttl_seconds replaces expected_version on_conflict metadata",
+	typeClaim:      "owner mode | ttl_seconds replaces expected_version on_conflict metadata signup",
+	typeSignup:     "owner names | ttl_seconds",
+	typeVote:       "claim_id owner of | reason detail",
 	typeConfirm:    "claim_id owner",
 	typeExtend:     "claim_id owner ttl_seconds",
 	typeRelease:    "| owner expected_version actor reason",
@@ -80,6 +94,7 @@ var fieldsOf = map[string]string{
 	typeTransfer:   "new_owner | owner expected_version actor reason",
 	typeBlock:      "actor reason",
 	typeUnblock:    "actor reason",
+	typeErase:      "owner actor reason",
 	typeExpiry:     "claim_id expires_at",
 	typePolicy:     "",
 }
@@ -129,14 +144,22 @@ func read(r *Record, l *laws) request {
 	if q.principal != "" && !printable(q.principal) {
 		q.principal, q.malformed = "", true
 	}
-	q.malformed = q.malformed || q.byKey && q.id[14] != '8'
-	if _, known := l.policies[q.space]; !q.malformed && known && q.byKey {
+	policy, known := l.policies[q.space]
+	own, asked := q.id[14] == '8', q.subject()
+	q.malformed = q.malformed || q.byKey && !own && (q.space == spaceSignup || known && !policy.Private()) || !q.signupFits()
+	if q.ofSignup() && !q.malformed {
+		if !q.byKey {
+			q.key = q.name
+		}
+		id, ok := uuidOf(q.key)
+		q.nameOK = ok && id == q.key
+	} else if !q.malformed && q.byKey && own && q.kind != typeClaim && (known || q.kind == typeErase) {
 		q.nameOK = true
-	} else if !q.malformed && !q.byKey {
+	} else if !q.malformed && q.byKey == policy.Private() {
 		var form Form
-		form, q.nameOK = l.canonical(q.space, q.name)
+		form, q.nameOK = l.canonical(q.space, asked)
 		if known && !q.nameOK && q.kind != typeClaim {
-			form, q.nameOK = l.form(q.space, q.name)
+			form, q.nameOK = l.form(q.space, asked)
 			q.outgrown = q.nameOK
 		}
 		q.key, q.canonical = form.Key, form.Canonical
@@ -151,9 +174,9 @@ func read(r *Record, l *laws) request {
 	case q.malformed:
 		q.print = strings.Join([]string{"unread", kind, principal, string(r.Key), string(r.Value)}, "\x00")
 	default:
-		typed := strings.Join([]string{"unnamed", q.requestHash(string(r.Key)), q.name}, "\x00")
+		typed := strings.Join([]string{"unnamed", q.requestHash(string(r.Key)), asked}, "\x00")
 		q.print, q.also = typed, nil
-		if form, ok := l.form(q.space, q.name); ok && !q.byKey {
+		if form, ok := l.form(q.space, asked); ok && (!q.byKey || policy.Private()) {
 			q.also = []string{q.requestHash(q.space + "/" + form.Key), typed}
 		}
 		if q.nameOK { // else there is no key that could stand for the name
@@ -167,6 +190,22 @@ func read(r *Record, l *laws) request {
 	return q
 }
 
+// subject is how the request says which name it is about.
+func (q *request) subject() string {
+	if q.byKey {
+		return q.key
+	}
+	return q.name
+}
+
+// told is the name as outcomes repeat it: of a private space there is none, whatever somebody has put into the record.
+func (q *request) told() string {
+	if p := q.laws.policies[q.space]; p.Private() {
+		return ""
+	}
+	return q.name
+}
+
 // recordKey is the key under which the request is decided.
 func (q *request) recordKey() string {
 	if q.nameOK {
@@ -178,7 +217,7 @@ func (q *request) recordKey() string {
 // privileged reports whether it is not for everybody to ask this.
 func (q *request) privileged() bool {
 	switch q.kind {
-	case typeBlock, typeUnblock, typeExpiry:
+	case typeBlock, typeUnblock, typeExpiry, typeErase, typeVote:
 		return true
 	case typeRelease, typeTransfer:
 		return q.actor != ""
@@ -223,6 +262,8 @@ func (q *request) invalid(l *laws) bool {
 		return byEither || !printable(q.newOwner) || q.newOwner == q.owner
 	case typeBlock, typeUnblock:
 		return byActor
+	case typeErase:
+		return byActor || !printable(q.owner)
 	case typeExpiry:
 		return false
 	}
@@ -247,7 +288,10 @@ func (q *request) invalidClaim(l *laws) bool {
 		}
 	}
 	if r := q.replaces; r != nil {
-		form, ok := l.form(q.space, r.name)
+		if (r.key != "") != policy.Private() {
+			return true
+		}
+		form, ok := l.form(q.space, r.asked())
 		return !ok || r.version < 1 || form.Key == q.key && form.Canonical == q.canonical && q.mode == "reserve"
 	}
 	return false

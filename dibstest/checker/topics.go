@@ -67,7 +67,7 @@ func (j *judge) registrations() {
 	}
 	for i := range j.Decisions {
 		d := &j.Decisions[i]
-		if d.Outcome == nil || d.Outcome.Type == unpublished {
+		if d.Outcome == nil || silent(d.Outcome.Type) {
 			continue
 		}
 		at := d.Outcome.output()
@@ -97,7 +97,7 @@ func (j *judge) published(r *Record, requests map[[2]string]place) (output, bool
 		kind, is.RequestID = KindFact, p.Cause
 	}
 	i := slices.IndexFunc(j.decisions[at], func(d *Decision) bool {
-		return d.Kind == kind && d.Outcome != nil && (kind == KindOutcome || d.Outcome.Type == p.Outcome)
+		return d.Kind == kind && d.Outcome != nil && (kind == KindOutcome && d.Outcome.RequestID == p.RequestID || kind == KindFact && d.Outcome.Type == p.Outcome)
 	})
 	if i < 0 {
 		j.broken(4, "%s is the %s %s %s of request %s at %s, where none is committed (inv 7)", where, kind, p.Outcome, p.Reason, is.RequestID, at)
@@ -114,7 +114,7 @@ func (j *judge) published(r *Record, requests map[[2]string]place) (output, bool
 	if want != is {
 		j.broken(4, "%s differs from the decision at %s: %s", where, at, difference(want, is))
 	}
-	if is.Type == unpublished {
+	if silent(is.Type) {
 		j.broken(4, "%s says that nothing was to be done at %s: nobody is told that", where, at)
 	}
 	if r.Partition != p.Partition {

@@ -28,6 +28,13 @@ func (q *request) value(text []byte) bool {
 		if m.value.kind == 'n' {
 			continue
 		}
+		if later(m.name) {
+			if !q.laterField(m.name, m.value) {
+				return false
+			}
+			delete(missing, m.name)
+			continue
+		}
 		into, space := &q.asked, &q.space
 		if !slices.Contains(has, m.name) {
 			into, space = new(asked), new(string)
@@ -43,7 +50,7 @@ func (q *request) value(text []byte) bool {
 		}
 		delete(missing, m.name)
 	}
-	if key, _ := v.member("key"); missing["name"] && key.kind == '"' && 0 < len(key.text) && len(key.text) <= maxKey && q.kind != typeClaim {
+	if key, _ := v.member("key"); missing["name"] && key.kind == '"' && 0 < len(key.text) && len(key.text) <= maxKey {
 		q.key, q.byKey = key.text, true
 		delete(missing, "name")
 	}
@@ -155,6 +162,7 @@ func (v value) strings() (map[string]string, bool) {
 func (v value) replaces() (*replaces, bool) {
 	var r replaces
 	var name, version bool
+	key, _ := v.member("key")
 	for _, m := range v.members {
 		switch {
 		case m.value.kind == 'n':
@@ -169,6 +177,9 @@ func (v value) replaces() (*replaces, bool) {
 			}
 			r.version, version = *n, true
 		}
+	}
+	if !name && key.kind == '"' && 0 < len(key.text) && len(key.text) <= maxKey {
+		r.key, name = key.text, true
 	}
 	return &r, v.kind == '{' && name && version
 }
@@ -195,6 +206,7 @@ func (q *request) requestHash(recordKey string) string {
 			asked[name] = strconv.FormatInt(*n, 10)
 		}
 	}
+	q.hashSignup(asked)
 	if !q.expiresAt.IsZero() {
 		asked["expires_at"] = quoted(timeText(q.expiresAt))
 	}
@@ -202,7 +214,7 @@ func (q *request) requestHash(recordKey string) string {
 		asked["metadata"] = string(canonicalStrings(nil, q.metadata))
 	}
 	if r := q.replaces; r != nil {
-		old := r.name
+		old := r.asked()
 		if form, ok := q.laws.form(q.space, old); ok {
 			old = form.Canonical
 		}

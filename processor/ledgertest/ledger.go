@@ -57,9 +57,12 @@ type Sent struct {
 // Sign makes a request of somebody who may write to the topic, signed where it must be.
 func (l *Ledger) Sign(body claims.Body, id uuid.UUID, principal string) Sent {
 	space, name := body.Name()
-	key, err := l.rules.Policies[space].HeldKey(name)
-	if err != nil {
-		panic(fmt.Sprintf("%s is no name: %v", name, err))
+	key := claims.KeyOf(body)
+	if key == "" {
+		var err error
+		if key, err = l.rules.Policies[space].HeldKey(name); err != nil {
+			panic(fmt.Sprintf("%s is no name: %v", name, err))
+		}
 	}
 	ref := names.Ref{Space: space, Key: key}
 	r := claims.NewRecord(body, cloudevents.Event{ID: id, Source: "test", Principal: principal}, ref)
@@ -93,6 +96,10 @@ func (l *Ledger) Decide(partition int32, logEpoch, offset int64, r cloudevents.R
 			published = append(published, o)
 		case processor.KindFact, processor.KindDuplicate:
 			published = append(published, o)
+		case processor.KindSent:
+			body, ref := row.Sent.Body()
+			event := cloudevents.Event{ID: row.RequestID, Source: registrations.Source, Principal: claims.Principal}
+			follows = append(follows, Sent{claims.Partition(ref.String(), l.rules.Partitions), l.Signing.Sign(claims.NewRecord(body, event, ref))})
 		case processor.KindMark:
 			l.Marks[processor.Mark{Partition: partition, Claim: row.RequestID, Owner: o.Owner}] = struct{}{}
 		case processor.KindForwarded:
@@ -100,10 +107,11 @@ func (l *Ledger) Decide(partition int32, logEpoch, offset int64, r cloudevents.R
 		}
 		if f := row.FollowUp; f != nil && force == "" {
 			follows = append(follows, l.Sign(&claims.ReleaseRequested{
-				About: claims.About{Space: f.Ref.Space, Spelling: string(f.Ref.Key)}, Owner: f.Owner, ExpectedVersion: &f.Version,
+				About: claims.AboutKey(f.Ref), Owner: f.Owner, ExpectedVersion: &f.Version,
 			}, claims.ReleaseID(f.Claim, o.Ref), claims.Principal))
 		}
 	}
+	published = slices.DeleteFunc(published, func(o registrations.Outcome) bool { return !o.Type.Published() })
 	return published, follows
 }
 

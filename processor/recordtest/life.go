@@ -18,7 +18,7 @@ import (
 var everyType = []registrations.Type{
 	registrations.Accepted, registrations.Confirmed, registrations.Extended, registrations.Released, registrations.Withdrawn,
 	registrations.Deactivated, registrations.Reactivated, registrations.Transferred, registrations.Blocked, registrations.Unblocked,
-	registrations.Expired, registrations.Unchanged,
+	registrations.Expired, registrations.Unchanged, registrations.Begun, registrations.Voted, registrations.Abandoned,
 }
 
 var everyStateThereIs = []registrations.State{
@@ -116,6 +116,11 @@ func everyHolding(h *harness) {
 	add(func(n *registrations.Holding) { n.Replaces = names.Key(strings.Repeat("ß", names.MaxKey/2)) })
 	add(func(n *registrations.Holding) { n.Replaces, n.ReplacesVersion = "old", 1 })
 	add(func(n *registrations.Holding) { n.ReplacesVersion = 1 })
+	add(func(n *registrations.Holding) { n.Signup = uuid.New() })
+	add(func(n *registrations.Holding) { n.Ballot = `{"names":[{"name":"Ålice \"x\""}]}` })
+	add(func(n *registrations.Holding) {
+		n.State, n.Signup, n.ExpiresAt = registrations.Reserved, uuid.New(), at
+	})
 	for _, ms := range []int64{0, 1, -1, 999, 253_402_300_799_999, 253_402_905_599_999} {
 		add(func(n *registrations.Holding) {
 			n.State, n.ExpiresAt = registrations.Reserved, time.UnixMilli(ms)

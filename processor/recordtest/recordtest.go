@@ -44,6 +44,7 @@ func Exercise(t *testing.T, open func(t *testing.T) processor.Record) {
 		{"Unpublished", unpublished},
 		{"EveryOutcome", everyOutcome},
 		{"EveryFollowUp", everyFollowUp},
+		{"EverySent", everySent},
 		{"EveryRawRecord", everyRawRecord},
 		{"EveryHolding", everyHolding},
 		{"EveryState", everyState},

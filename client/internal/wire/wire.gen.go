@@ -53,6 +53,8 @@ const (
 	ExtendRequested     ClaimType = "ExtendRequested"
 	ReactivateRequested ClaimType = "ReactivateRequested"
 	ReleaseRequested    ClaimType = "ReleaseRequested"
+	SignupRequested     ClaimType = "SignupRequested"
+	SignupVoted         ClaimType = "SignupVoted"
 	TransferRequested   ClaimType = "TransferRequested"
 	UnblockRequested    ClaimType = "UnblockRequested"
 	UsernameClaimed     ClaimType = "UsernameClaimed"
@@ -75,6 +77,10 @@ func (e ClaimType) Valid() bool {
 	case ReactivateRequested:
 		return true
 	case ReleaseRequested:
+		return true
+	case SignupRequested:
+		return true
+	case SignupVoted:
 		return true
 	case TransferRequested:
 		return true
@@ -131,6 +137,24 @@ const (
 func (e ClaimRequestOnTimeout) Valid() bool {
 	switch e {
 	case ClaimRequestOnTimeoutWithdraw:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ErasureReportState.
+const (
+	ErasureReportStateDone    ErasureReportState = "done"
+	ErasureReportStateRunning ErasureReportState = "running"
+)
+
+// Valid indicates whether the value is a known member of the ErasureReportState enum.
+func (e ErasureReportState) Valid() bool {
+	switch e {
+	case ErasureReportStateDone:
+		return true
+	case ErasureReportStateRunning:
 		return true
 	default:
 		return false
@@ -299,6 +323,54 @@ func (e RejectionReason) Valid() bool {
 	}
 }
 
+// Defines values for SignupState.
+const (
+	SignupStateAccepted SignupState = "accepted"
+	SignupStatePending  SignupState = "pending"
+	SignupStateRejected SignupState = "rejected"
+)
+
+// Valid indicates whether the value is a known member of the SignupState enum.
+func (e SignupState) Valid() bool {
+	switch e {
+	case SignupStateAccepted:
+		return true
+	case SignupStatePending:
+		return true
+	case SignupStateRejected:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SignupNameState.
+const (
+	SignupNameStatePending    SignupNameState = "pending"
+	SignupNameStateRegistered SignupNameState = "registered"
+	SignupNameStateRejected   SignupNameState = "rejected"
+	SignupNameStateReleased   SignupNameState = "released"
+	SignupNameStateReserved   SignupNameState = "reserved"
+)
+
+// Valid indicates whether the value is a known member of the SignupNameState enum.
+func (e SignupNameState) Valid() bool {
+	switch e {
+	case SignupNameStatePending:
+		return true
+	case SignupNameStateRegistered:
+		return true
+	case SignupNameStateRejected:
+		return true
+	case SignupNameStateReleased:
+		return true
+	case SignupNameStateReserved:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GetClaimParamsOnTimeout.
 const (
 	GetClaimParamsOnTimeoutWithdraw GetClaimParamsOnTimeout = "withdraw"
@@ -389,7 +461,7 @@ type Claim struct {
 	// FollowUp The release of the name that was given up for this one: of an accepted claim with `replaces`, or of its confirmation. It is a request of dibs' own, which comes behind. Where it is rejected, because the old name was changed meanwhile, the owner has both names.
 	FollowUp *FollowUp `json:"follow_up,omitempty"`
 
-	// Key The canonical form.
+	// Key The canonical form; where look-alikes are kept apart, what it looks like.
 	Key      *string `json:"key,omitempty"`
 	LogEpoch int64   `json:"log_epoch"`
 
@@ -432,16 +504,21 @@ type ClaimRequest struct {
 	// ExpectedVersion The version that the name must have: 0 for never held or free. Without it any version will do.
 	ExpectedVersion *int64 `json:"expected_version,omitempty"`
 
+	// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+	//
+	// Examples: {"email":"ada@example.com","tenant":"acme"}
+	Fields *Fields `json:"fields,omitempty"`
+
 	// Metadata Strings to travel with the claim, at most 1 KiB as JSON.
 	Metadata map[string]string `json:"metadata,omitempty"`
 
 	// Mode `register`, unless said otherwise: the name, at once. `reserve`: the name for a while, unless it is confirmed.
 	Mode *ClaimRequestMode `json:"mode,omitempty"`
 
-	// Name The name as typed. What is unique is its canonical form under the space's policy.
+	// Name The name as typed. What is unique is its canonical form under the space's policy. In a private space it is the value, which is written nowhere, or the key that stands for it. It is needed, unless there are `fields`.
 	//
 	// Examples: Alice
-	Name string `json:"name"`
+	Name *string `json:"name,omitempty"`
 
 	// OnConflict `return_existing`: a name that the owner already holds is accepted with the version and claim_id it has; nothing changes. Without it such a claim is rejected as `taken`. It does not go with `replaces`.
 	OnConflict *ClaimRequestOnConflict `json:"on_conflict,omitempty"`
@@ -485,6 +562,56 @@ type ConfirmRequest struct {
 	Owner Holder `json:"owner"`
 }
 
+// ErasureRemains defines model for ErasureRemains.
+type ErasureRemains struct {
+	// Detail Why there is no such time.
+	Detail *string `json:"detail,omitempty"`
+	Topic  string  `json:"topic"`
+
+	// Until When the last record that can name the owner is deleted: its retention, and a segment that stays open for as long as it may.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// ErasureReport defines model for ErasureReport.
+type ErasureReport struct {
+	// DecisionsWiped Rows of the history that name neither owner nor name any more.
+	DecisionsWiped int64 `json:"decisions_wiped"`
+
+	// Done Requests that are wiped behind, all erasures of this owner together.
+	Done int `json:"done"`
+
+	// Found Names that were found to be recorded together with the owner.
+	Found int `json:"found"`
+
+	// ID The erasure itself, encrypted.
+	ID    string `json:"id"`
+	Owner string `json:"owner"`
+
+	// Pending Requests that are decided, and not wiped behind yet.
+	Pending int `json:"pending"`
+
+	// RecordsWiped Forwarded records and dead letters that were kept in Postgres.
+	RecordsWiped int64 `json:"records_wiped"`
+
+	// Remains What the topics keep of the owner.
+	Remains []ErasureRemains `json:"remains"`
+
+	// Requested Of those, how many were asked to be erased just now. To ask again changes nothing.
+	Requested int `json:"requested"`
+
+	// Searched `false`: all decisions could not be searched in time, and only the names that the owner has were found.
+	Searched bool `json:"searched"`
+
+	// Signups Of those, how many are about sign-ups.
+	Signups int `json:"signups"`
+
+	// State `done`: nothing was found that names the owner, and everything that was asked for is wiped.
+	State ErasureReportState `json:"state"`
+}
+
+// ErasureReportState `done`: nothing was found that names the owner, and everything that was asked for is wiped.
+type ErasureReportState string
+
 // ExpectedVersion The version that the name must have. Without it any version will do.
 type ExpectedVersion = int64
 
@@ -508,6 +635,11 @@ type FieldError struct {
 	// Field The field of the body, the header or the parameter that is wrong.
 	Field string `json:"field"`
 }
+
+// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+//
+// Examples: {"email":"ada@example.com","tenant":"acme"}
+type Fields map[string]string
 
 // FollowUp The release of the name that was given up for this one: of an accepted claim with `replaces`, or of its confirmation. It is a request of dibs' own, which comes behind. Where it is rejected, because the old name was changed meanwhile, the owner has both names.
 type FollowUp struct {
@@ -536,7 +668,7 @@ type FollowUpState string
 type History struct {
 	Entries []HistoryEntry `json:"entries"`
 
-	// Key The canonical form.
+	// Key The canonical form; where look-alikes are kept apart, what it looks like.
 	Key string `json:"key"`
 
 	// Next There is more, from this version on.
@@ -552,7 +684,10 @@ type HistoryEntry struct {
 	// At The log time of the decision.
 	At       time.Time `json:"at"`
 	LogEpoch int64     `json:"log_epoch"`
-	Offset   int64     `json:"offset"`
+
+	// Name The name that it happened to, as it was written. Where look-alikes are kept apart, one history is that of all names that look alike.
+	Name   *string `json:"name,omitempty"`
+	Offset int64   `json:"offset"`
 
 	// Outcome What happened.
 	Outcome HistoryEntryOutcome `json:"outcome"`
@@ -590,6 +725,24 @@ type HolderRequest struct {
 	Owner Holder `json:"owner"`
 }
 
+// LookupRequest defines model for LookupRequest.
+type LookupRequest struct {
+	// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+	//
+	// Examples: {"email":"ada@example.com","tenant":"acme"}
+	Fields *Fields `json:"fields,omitempty"`
+
+	// Name The name as typed, or the value in a private space. It is needed, unless there are `fields`.
+	//
+	// Examples: ada@example.com
+	Name *string `json:"name,omitempty"`
+
+	// Space The family of names; `username` unless said otherwise.
+	//
+	// Examples: email
+	Space *string `json:"space,omitempty"`
+}
+
 // Name defines model for Name.
 type Name struct {
 	// Available Whether a claim made now would be likely to be accepted.
@@ -601,11 +754,11 @@ type Name struct {
 	// ExpiresAt Until when it is reserved, or cools down.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
-	// Key The canonical form.
+	// Key The canonical form; where look-alikes are kept apart, what it looks like.
 	Key string `json:"key"`
 
-	// Name As its holder typed it, or as asked for.
-	Name string `json:"name"`
+	// Name As its holder typed it, or as asked for. In a private space there is none.
+	Name *string `json:"name,omitempty"`
 
 	// Owner Who holds it, where the caller's key covers that owner.
 	Owner *string `json:"owner,omitempty"`
@@ -623,6 +776,19 @@ type Name struct {
 
 // NameState A reservation or a cool-down whose time is over reads `free`, also where that is not recorded yet.
 type NameState string
+
+// NameKey defines model for NameKey.
+type NameKey struct {
+	// Key What is unique.
+	Key string `json:"key"`
+
+	// Partition Where in the topics they belong.
+	Partition int32 `json:"partition"`
+
+	// RecordKey The key of records about it, on both topics.
+	RecordKey string `json:"record_key"`
+	Space     string `json:"space"`
+}
 
 // OwnerNames defines model for OwnerNames.
 type OwnerNames struct {
@@ -673,7 +839,7 @@ type RenameRequest struct {
 	// Examples: u-17
 	Owner Holder `json:"owner"`
 
-	// To The new name, as typed.
+	// To The new name, as typed; in a private space the value, or its key.
 	//
 	// Examples: Alicia
 	To string `json:"to"`
@@ -681,13 +847,74 @@ type RenameRequest struct {
 
 // Replaces What a rename gives up. It does not go with `on_conflict`.
 type Replaces struct {
-	// Name The name that the owner holds, in the same space.
+	// Name The name that the owner holds, in the same space; in a private one the value, or its key.
 	//
 	// Examples: Alice
 	Name string `json:"name"`
 
 	// Version The version that it must have when it is released. Without it, the one that it has now.
 	Version *int64 `json:"version,omitempty"`
+}
+
+// Signup defines model for Signup.
+type Signup struct {
+	DecidedAt *time.Time `json:"decided_at,omitempty"`
+	Detail    *string    `json:"detail,omitempty"`
+
+	// ExpiresAt When it is given up unless it is decided before.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	LogEpoch  int64      `json:"log_epoch"`
+
+	// Names As far as they are known. Of a sign-up that was rejected at once there are none.
+	Names     []SignupName `json:"names"`
+	Offset    int64        `json:"offset"`
+	Owner     *string      `json:"owner,omitempty"`
+	Partition int32        `json:"partition"`
+
+	// Reason Why the log rejects a claim. The list is closed.
+	Reason   *RejectionReason `json:"reason,omitempty"`
+	SignupID string           `json:"signup_id"`
+
+	// State What the log said of it, once and for all; `pending` before that.
+	State SignupState `json:"state"`
+}
+
+// SignupState What the log said of it, once and for all; `pending` before that.
+type SignupState string
+
+// SignupName defines model for SignupName.
+type SignupName struct {
+	// ClaimID Of the claim that the sign-up makes of the name.
+	ClaimID string `json:"claim_id"`
+
+	// Key The canonical form.
+	Key string `json:"key"`
+
+	// Name As typed; in a private space there is none.
+	Name *string `json:"name,omitempty"`
+
+	// Reason Why the log rejects a claim. The list is closed.
+	Reason *RejectionReason `json:"reason,omitempty"`
+	Space  string           `json:"space"`
+
+	// State `pending`: it has not answered. `reserved`: for the sign-up. `rejected`: it was in the way, `reason` says why. `registered` and `released`: what the decision made of it.
+	State SignupNameState `json:"state"`
+}
+
+// SignupNameState `pending`: it has not answered. `reserved`: for the sign-up. `rejected`: it was in the way, `reason` says why. `registered` and `released`: what the decision made of it.
+type SignupNameState string
+
+// SignupRequest defines model for SignupRequest.
+type SignupRequest struct {
+	Names []WantedName `json:"names"`
+
+	// Owner Who holds it, and asks for this.
+	//
+	// Examples: u-17
+	Owner Holder `json:"owner"`
+
+	// TTLSeconds How long the names may take to answer before the sign-up is given up; 60 unless said otherwise.
+	TTLSeconds *int64 `json:"ttl_seconds,omitempty"`
 }
 
 // TransferRequest defines model for TransferRequest.
@@ -706,6 +933,24 @@ type TransferRequest struct {
 	Owner Holder `json:"owner"`
 }
 
+// WantedName defines model for WantedName.
+type WantedName struct {
+	// Fields In a private space of several fields: the value of each, which are unique together. They are written nowhere.
+	//
+	// Examples: {"email":"ada@example.com","tenant":"acme"}
+	Fields *Fields `json:"fields,omitempty"`
+
+	// Name The name as typed. In a private space it is the value, which is written nowhere, or the key that stands for it. It is needed, unless there are `fields`.
+	//
+	// Examples: Alice
+	Name *string `json:"name,omitempty"`
+
+	// Space The family of names; `username` unless said otherwise.
+	//
+	// Examples: username
+	Space *string `json:"space,omitempty"`
+}
+
 // WhyAsked Why it is done, for whoever reads the history; 1 to 500 bytes.
 //
 // Examples: ticket 4711
@@ -713,7 +958,7 @@ type WhyAsked = string
 
 // WithdrawRequest defines model for WithdrawRequest.
 type WithdrawRequest struct {
-	// Name What a claim is about that is not decided yet.
+	// Name What a claim is about that is not decided yet; in a private space the value, or its key.
 	//
 	// Examples: Alice
 	Name *string `json:"name,omitempty"`
@@ -1062,6 +1307,30 @@ type StreamRegistrationsParams struct {
 	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
 
+// CreateSignupParams defines parameters for CreateSignup.
+type CreateSignupParams struct {
+	// IdempotencyKey Makes repeating this request safe: 1 to 255 printable ASCII characters, chosen by the caller. Together with the caller, what is asked for, the space and the name (and the claim of the path) it is the identity of the request. The same key with another name is another request.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+
+	// Traceparent W3C Trace Context. It travels with the request; one that is not valid is left out.
+	Traceparent *Traceparent `json:"traceparent,omitempty"`
+	Tracestate  *Tracestate  `json:"tracestate,omitempty"`
+}
+
+// GetSignupParams defines parameters for GetSignup.
+type GetSignupParams struct {
+	// At Where in the log the sign-up is, `<partition>-<log epoch>-<offset>`.
+	At *string `form:"at,omitempty" json:"at,omitempty"`
+
+	// Prefer RFC 7240. `wait=N` is how many seconds to wait for the outcome; more than 30 is taken as 30, and
+	// `Preference-Applied` says so. `respond-async` on its own does not wait. Other preferences are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+}
+
 // BlockNameJSONRequestBody defines body for BlockName for application/json ContentType.
 type BlockNameJSONRequestBody = AdminRequest
 
@@ -1074,6 +1343,9 @@ type AdminTransferNameJSONRequestBody = AdminTransferRequest
 // UnblockNameJSONRequestBody defines body for UnblockName for application/json ContentType.
 type UnblockNameJSONRequestBody = AdminRequest
 
+// EraseOwnerJSONRequestBody defines body for EraseOwner for application/json ContentType.
+type EraseOwnerJSONRequestBody = AdminRequest
+
 // CreateClaimJSONRequestBody defines body for CreateClaim for application/json ContentType.
 type CreateClaimJSONRequestBody = ClaimRequest
 
@@ -1085,6 +1357,9 @@ type ExtendClaimJSONRequestBody = ExtendRequest
 
 // WithdrawClaimJSONRequestBody defines body for WithdrawClaim for application/json ContentType.
 type WithdrawClaimJSONRequestBody = WithdrawRequest
+
+// CreateLookupJSONRequestBody defines body for CreateLookup for application/json ContentType.
+type CreateLookupJSONRequestBody = LookupRequest
 
 // DeactivateNameJSONRequestBody defines body for DeactivateName for application/json ContentType.
 type DeactivateNameJSONRequestBody = HolderRequest
@@ -1100,6 +1375,9 @@ type RenameNameJSONRequestBody = RenameRequest
 
 // TransferNameJSONRequestBody defines body for TransferName for application/json ContentType.
 type TransferNameJSONRequestBody = TransferRequest
+
+// CreateSignupJSONRequestBody defines body for CreateSignup for application/json ContentType.
+type CreateSignupJSONRequestBody = SignupRequest
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -1174,6 +1452,13 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 
 // The interface specification for the client above.
 type ClientInterface interface {
+
+	// GetErasure How far an erasure is
+	//
+	// Looks again for what is recorded of the owner, asks for what is found to be erased, and reports how far that is.
+	//
+	// Corresponds with GET /v1/admin/erasures/{id} (the `GetErasure` operationId).
+	GetErasure(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// BlockNameWithBody Block a name
 	//
@@ -1272,6 +1557,42 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
 	UnblockName(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, body UnblockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EraseOwnerWithBody Erase an owner
+	//
+	// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+	// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+	//
+	// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+	// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+	// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+	// What the topics keep until when is in `remains`.
+	//
+	// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+	// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+	EraseOwnerWithBody(ctx context.Context, owner string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EraseOwner Erase an owner
+	//
+	// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+	// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+	//
+	// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+	// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+	// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+	// What the topics keep until when is in `remains`.
+	//
+	// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+	// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+	EraseOwner(ctx context.Context, owner string, body EraseOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateClaimWithBody Claim a name
 	//
@@ -1397,6 +1718,28 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
 	WithdrawClaim(ctx context.Context, id ClaimID, params *WithdrawClaimParams, body WithdrawClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateLookupWithBody Compute the key of a name
+	//
+	// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+	// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+	// the pepper. It says nothing about who holds the name.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+	CreateLookupWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateLookup Compute the key of a name
+	//
+	// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+	// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+	// the pepper. It says nothing about who holds the name.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+	CreateLookup(ctx context.Context, body CreateLookupJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetName Read who holds a name
 	//
@@ -1549,6 +1892,68 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/registrations (the `StreamRegistrations` operationId).
 	StreamRegistrations(ctx context.Context, params *StreamRegistrationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateSignupWithBody Take several names at once, or none
+	//
+	// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+	// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+	// way and why.
+	//
+	// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+	// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+	// them alone. When it is accepted, the names may read `reserved` for a moment still.
+	//
+	// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+	// `idempotency_mismatch`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+	CreateSignupWithBody(ctx context.Context, params *CreateSignupParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateSignup Take several names at once, or none
+	//
+	// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+	// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+	// way and why.
+	//
+	// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+	// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+	// them alone. When it is accepted, the names may read `reserved` for a moment still.
+	//
+	// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+	// `idempotency_mismatch`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+	CreateSignup(ctx context.Context, params *CreateSignupParams, body CreateSignupJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSignup Read what became of a sign-up
+	//
+	// From any replica: which of its names have answered, and what was decided. With `Prefer: wait=N` the answer is held
+	// back until it is decided or the wait is over. One that is not known yet reads `pending` if the request says where
+	// in the log it is (`at`, as in the `Location` of a 202), and 404 otherwise.
+	//
+	// Corresponds with GET /v1/signups/{id} (the `GetSignup` operationId).
+	GetSignup(ctx context.Context, id ClaimID, params *GetSignupParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// GetErasure How far an erasure is
+//
+// Looks again for what is recorded of the owner, asks for what is found to be erased, and reports how far that is.
+//
+// Corresponds with GET /v1/admin/erasures/{id} (the `GetErasure` operationId).
+func (c *Client) GetErasure(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetErasureRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // BlockNameWithBody Block a name
@@ -1719,6 +2124,62 @@ func (c *Client) UnblockNameWithBody(ctx context.Context, space SpaceInPath, nam
 // Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
 func (c *Client) UnblockName(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, body UnblockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUnblockNameRequest(c.Server, space, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EraseOwnerWithBody Erase an owner
+//
+// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+//
+// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+// What the topics keep until when is in `remains`.
+//
+// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+func (c *Client) EraseOwnerWithBody(ctx context.Context, owner string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEraseOwnerRequestWithBody(c.Server, owner, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EraseOwner Erase an owner
+//
+// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+//
+// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+// What the topics keep until when is in `remains`.
+//
+// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+func (c *Client) EraseOwner(ctx context.Context, owner string, body EraseOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEraseOwnerRequest(c.Server, owner, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1934,6 +2395,48 @@ func (c *Client) WithdrawClaimWithBody(ctx context.Context, id ClaimID, params *
 // Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
 func (c *Client) WithdrawClaim(ctx context.Context, id ClaimID, params *WithdrawClaimParams, body WithdrawClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewWithdrawClaimRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateLookupWithBody Compute the key of a name
+//
+// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+// the pepper. It says nothing about who holds the name.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+func (c *Client) CreateLookupWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateLookupRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateLookup Compute the key of a name
+//
+// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+// the pepper. It says nothing about who holds the name.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+func (c *Client) CreateLookup(ctx context.Context, body CreateLookupJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateLookupRequest(c.Server, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2234,6 +2737,115 @@ func (c *Client) StreamRegistrations(ctx context.Context, params *StreamRegistra
 		return nil, err
 	}
 	return c.Client.Do(req)
+}
+
+// CreateSignupWithBody Take several names at once, or none
+//
+// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+// way and why.
+//
+// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+// them alone. When it is accepted, the names may read `reserved` for a moment still.
+//
+// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+// `idempotency_mismatch`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+func (c *Client) CreateSignupWithBody(ctx context.Context, params *CreateSignupParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateSignupRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateSignup Take several names at once, or none
+//
+// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+// way and why.
+//
+// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+// them alone. When it is accepted, the names may read `reserved` for a moment still.
+//
+// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+// `idempotency_mismatch`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+func (c *Client) CreateSignup(ctx context.Context, params *CreateSignupParams, body CreateSignupJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateSignupRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSignup Read what became of a sign-up
+//
+// From any replica: which of its names have answered, and what was decided. With `Prefer: wait=N` the answer is held
+// back until it is decided or the wait is over. One that is not known yet reads `pending` if the request says where
+// in the log it is (`at`, as in the `Location` of a 202), and 404 otherwise.
+//
+// Corresponds with GET /v1/signups/{id} (the `GetSignup` operationId).
+func (c *Client) GetSignup(ctx context.Context, id ClaimID, params *GetSignupParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetSignupRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// NewGetErasureRequest constructs an http.Request for the GetErasure method
+func NewGetErasureRequest(server string, id string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/admin/erasures/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
 }
 
 // NewBlockNameRequest calls the generic BlockName builder with application/json body
@@ -2662,6 +3274,53 @@ func NewUnblockNameRequestWithBody(server string, space SpaceInPath, name NameIn
 		}
 
 	}
+
+	return req, nil
+}
+
+// NewEraseOwnerRequest calls the generic EraseOwner builder with application/json body
+func NewEraseOwnerRequest(server string, owner string, body EraseOwnerJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewEraseOwnerRequestWithBody(server, owner, "application/json", bodyReader)
+}
+
+// NewEraseOwnerRequestWithBody constructs an http.Request for the EraseOwner method, with any body, and a specified content type
+func NewEraseOwnerRequestWithBody(server string, owner string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "owner", owner, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/admin/owners/%s/erase", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -3145,6 +3804,46 @@ func NewWithdrawClaimRequestWithBody(server string, id ClaimID, params *Withdraw
 		}
 
 	}
+
+	return req, nil
+}
+
+// NewCreateLookupRequest calls the generic CreateLookup builder with application/json body
+func NewCreateLookupRequest(server string, body CreateLookupJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateLookupRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateLookupRequestWithBody constructs an http.Request for the CreateLookup method, with any body, and a specified content type
+func NewCreateLookupRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/lookups")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -4001,6 +4700,170 @@ func NewStreamRegistrationsRequest(server string, params *StreamRegistrationsPar
 	return req, nil
 }
 
+// NewCreateSignupRequest calls the generic CreateSignup builder with application/json body
+func NewCreateSignupRequest(server string, params *CreateSignupParams, body CreateSignupJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateSignupRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateSignupRequestWithBody constructs an http.Request for the CreateSignup method, with any body, and a specified content type
+func NewCreateSignupRequestWithBody(server string, params *CreateSignupParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/signups")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+		if params.Traceparent != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "traceparent", *params.Traceparent, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("traceparent", headerParam2)
+		}
+
+		if params.Tracestate != nil {
+			var headerParam3 string
+
+			headerParam3, err = runtime.StyleParamWithOptions("simple", false, "tracestate", *params.Tracestate, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("tracestate", headerParam3)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetSignupRequest constructs an http.Request for the GetSignup method
+func NewGetSignupRequest(server string, id ClaimID, params *GetSignupParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/signups/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.At != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "at", *params.At, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.Prefer != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -4044,6 +4907,15 @@ func WithBaseURL(baseURL string) ClientOption {
 
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
+
+	// GetErasureWithResponse How far an erasure is
+	//
+	// Looks again for what is recorded of the owner, asks for what is found to be erased, and reports how far that is.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/admin/erasures/{id} (the `GetErasure` operationId).
+	GetErasureWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetErasureResponse, error)
 
 	// BlockNameWithBodyWithResponse Block a name
 	//
@@ -4142,6 +5014,42 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/admin/names/{space}/{name}/unblock (the `UnblockName` operationId).
 	UnblockNameWithResponse(ctx context.Context, space SpaceInPath, name NameInPath, params *UnblockNameParams, body UnblockNameJSONRequestBody, reqEditors ...RequestEditorFn) (*UnblockNameResponse, error)
+
+	// EraseOwnerWithBodyWithResponse Erase an owner
+	//
+	// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+	// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+	//
+	// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+	// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+	// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+	// What the topics keep until when is in `remains`.
+	//
+	// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+	// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+	EraseOwnerWithBodyWithResponse(ctx context.Context, owner string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EraseOwnerResponse, error)
+
+	// EraseOwnerWithResponse Erase an owner
+	//
+	// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+	// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+	//
+	// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+	// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+	// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+	// What the topics keep until when is in `remains`.
+	//
+	// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+	// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+	EraseOwnerWithResponse(ctx context.Context, owner string, body EraseOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseOwnerResponse, error)
 
 	// CreateClaimWithBodyWithResponse Claim a name
 	//
@@ -4269,6 +5177,28 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/claims/{id}/withdraw (the `WithdrawClaim` operationId).
 	WithdrawClaimWithResponse(ctx context.Context, id ClaimID, params *WithdrawClaimParams, body WithdrawClaimJSONRequestBody, reqEditors ...RequestEditorFn) (*WithdrawClaimResponse, error)
+
+	// CreateLookupWithBodyWithResponse Compute the key of a name
+	//
+	// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+	// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+	// the pepper. It says nothing about who holds the name.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+	CreateLookupWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateLookupResponse, error)
+
+	// CreateLookupWithResponse Compute the key of a name
+	//
+	// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+	// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+	// the pepper. It says nothing about who holds the name.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+	CreateLookupWithResponse(ctx context.Context, body CreateLookupJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateLookupResponse, error)
 
 	// GetNameWithResponse Read who holds a name
 	//
@@ -4429,6 +5359,188 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/registrations (the `StreamRegistrations` operationId).
 	StreamRegistrationsWithResponse(ctx context.Context, params *StreamRegistrationsParams, reqEditors ...RequestEditorFn) (*StreamRegistrationsResponse, error)
+
+	// CreateSignupWithBodyWithResponse Take several names at once, or none
+	//
+	// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+	// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+	// way and why.
+	//
+	// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+	// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+	// them alone. When it is accepted, the names may read `reserved` for a moment still.
+	//
+	// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+	// `idempotency_mismatch`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+	CreateSignupWithBodyWithResponse(ctx context.Context, params *CreateSignupParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateSignupResponse, error)
+
+	// CreateSignupWithResponse Take several names at once, or none
+	//
+	// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+	// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+	// way and why.
+	//
+	// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+	// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+	// them alone. When it is accepted, the names may read `reserved` for a moment still.
+	//
+	// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+	// `idempotency_mismatch`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+	CreateSignupWithResponse(ctx context.Context, params *CreateSignupParams, body CreateSignupJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateSignupResponse, error)
+
+	// GetSignupWithResponse Read what became of a sign-up
+	//
+	// From any replica: which of its names have answered, and what was decided. With `Prefer: wait=N` the answer is held
+	// back until it is decided or the wait is over. One that is not known yet reads `pending` if the request says where
+	// in the log it is (`at`, as in the `Location` of a 202), and 404 otherwise.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/signups/{id} (the `GetSignup` operationId).
+	GetSignupWithResponse(ctx context.Context, id ClaimID, params *GetSignupParams, reqEditors ...RequestEditorFn) (*GetSignupResponse, error)
+}
+
+// GetErasureResponse401Headers the declared response headers of an HTTP 401 response for GetErasure
+type GetErasureResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// GetErasureResponse403Headers the declared response headers of an HTTP 403 response for GetErasure
+type GetErasureResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// GetErasureResponse404Headers the declared response headers of an HTTP 404 response for GetErasure
+type GetErasureResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// GetErasureResponse429Headers the declared response headers of an HTTP 429 response for GetErasure
+type GetErasureResponse429Headers struct {
+	RetryAfter int
+}
+
+// GetErasureResponse503Headers the declared response headers of an HTTP 503 response for GetErasure
+type GetErasureResponse503Headers struct {
+	RetryAfter int
+}
+
+type GetErasureResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ErasureReport
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON501 the response for an HTTP 501 `application/problem+json` response
+	ApplicationProblemJSON501 *Unconfigured
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetErasureResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *GetErasureResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *GetErasureResponse404Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *GetErasureResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *GetErasureResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetErasureResponse) GetJSON200() *ErasureReport {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON501 returns the response for an HTTP 501 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON501() *Unconfigured {
+	return r.ApplicationProblemJSON501
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetErasureResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetErasureResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetErasureResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetErasureResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetErasureResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 // BlockNameResponse200Headers the declared response headers of an HTTP 200 response for BlockName
@@ -5273,6 +6385,169 @@ func (r UnblockNameResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UnblockNameResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// EraseOwnerResponse202Headers the declared response headers of an HTTP 202 response for EraseOwner
+type EraseOwnerResponse202Headers struct {
+	Location *string
+}
+
+// EraseOwnerResponse401Headers the declared response headers of an HTTP 401 response for EraseOwner
+type EraseOwnerResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// EraseOwnerResponse403Headers the declared response headers of an HTTP 403 response for EraseOwner
+type EraseOwnerResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// EraseOwnerResponse404Headers the declared response headers of an HTTP 404 response for EraseOwner
+type EraseOwnerResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// EraseOwnerResponse429Headers the declared response headers of an HTTP 429 response for EraseOwner
+type EraseOwnerResponse429Headers struct {
+	RetryAfter int
+}
+
+// EraseOwnerResponse503Headers the declared response headers of an HTTP 503 response for EraseOwner
+type EraseOwnerResponse503Headers struct {
+	RetryAfter int
+}
+
+type EraseOwnerResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *ErasureReport
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON501 the response for an HTTP 501 `application/problem+json` response
+	ApplicationProblemJSON501 *Unconfigured
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *EraseOwnerResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *EraseOwnerResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *EraseOwnerResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *EraseOwnerResponse404Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *EraseOwnerResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *EraseOwnerResponse503Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r EraseOwnerResponse) GetJSON202() *ErasureReport {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON501 returns the response for an HTTP 501 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON501() *Unconfigured {
+	return r.ApplicationProblemJSON501
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r EraseOwnerResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r EraseOwnerResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EraseOwnerResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EraseOwnerResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EraseOwnerResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6237,6 +7512,139 @@ func (r WithdrawClaimResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r WithdrawClaimResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateLookupResponse401Headers the declared response headers of an HTTP 401 response for CreateLookup
+type CreateLookupResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// CreateLookupResponse403Headers the declared response headers of an HTTP 403 response for CreateLookup
+type CreateLookupResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// CreateLookupResponse429Headers the declared response headers of an HTTP 429 response for CreateLookup
+type CreateLookupResponse429Headers struct {
+	RetryAfter int
+}
+
+// CreateLookupResponse503Headers the declared response headers of an HTTP 503 response for CreateLookup
+type CreateLookupResponse503Headers struct {
+	RetryAfter int
+}
+
+type CreateLookupResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *NameKey
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *CreateLookupResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *CreateLookupResponse403Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *CreateLookupResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *CreateLookupResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CreateLookupResponse) GetJSON200() *NameKey {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r CreateLookupResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateLookupResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateLookupResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateLookupResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateLookupResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7799,6 +9207,346 @@ func (r StreamRegistrationsResponse) ContentType() string {
 	return ""
 }
 
+// CreateSignupResponse201Headers the declared response headers of an HTTP 201 response for CreateSignup
+type CreateSignupResponse201Headers struct {
+	IdempotentReplayed *bool
+	Location           string
+	PreferenceApplied  *string
+}
+
+// CreateSignupResponse202Headers the declared response headers of an HTTP 202 response for CreateSignup
+type CreateSignupResponse202Headers struct {
+	Location          string
+	PreferenceApplied *string
+	RetryAfter        int
+}
+
+// CreateSignupResponse401Headers the declared response headers of an HTTP 401 response for CreateSignup
+type CreateSignupResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// CreateSignupResponse403Headers the declared response headers of an HTTP 403 response for CreateSignup
+type CreateSignupResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// CreateSignupResponse404Headers the declared response headers of an HTTP 404 response for CreateSignup
+type CreateSignupResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// CreateSignupResponse409Headers the declared response headers of an HTTP 409 response for CreateSignup
+type CreateSignupResponse409Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// CreateSignupResponse429Headers the declared response headers of an HTTP 429 response for CreateSignup
+type CreateSignupResponse429Headers struct {
+	RetryAfter int
+}
+
+// CreateSignupResponse503Headers the declared response headers of an HTTP 503 response for CreateSignup
+type CreateSignupResponse503Headers struct {
+	RetryAfter int
+}
+
+type CreateSignupResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Signup
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Signup
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Rejected
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *TooLarge
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *UnsupportedMediaType
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Invalid
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateSignupResponse201Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *CreateSignupResponse202Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *CreateSignupResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *CreateSignupResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *CreateSignupResponse404Headers
+	// Headers409 the parsed response headers for an HTTP 409 response
+	Headers409 *CreateSignupResponse409Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *CreateSignupResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *CreateSignupResponse503Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateSignupResponse) GetJSON201() *Signup {
+	return r.JSON201
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CreateSignupResponse) GetJSON202() *Signup {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON409() *Rejected {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON413() *TooLarge {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON415() *UnsupportedMediaType {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON422() *Invalid {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r CreateSignupResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateSignupResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateSignupResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateSignupResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateSignupResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetSignupResponse200Headers the declared response headers of an HTTP 200 response for GetSignup
+type GetSignupResponse200Headers struct {
+	PreferenceApplied *string
+	RetryAfter        *int
+}
+
+// GetSignupResponse401Headers the declared response headers of an HTTP 401 response for GetSignup
+type GetSignupResponse401Headers struct {
+	WWWAuthenticate string
+}
+
+// GetSignupResponse403Headers the declared response headers of an HTTP 403 response for GetSignup
+type GetSignupResponse403Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+}
+
+// GetSignupResponse404Headers the declared response headers of an HTTP 404 response for GetSignup
+type GetSignupResponse404Headers struct {
+	IdempotentReplayed *bool
+	PreferenceApplied  *string
+	RetryAfter         *int
+}
+
+// GetSignupResponse429Headers the declared response headers of an HTTP 429 response for GetSignup
+type GetSignupResponse429Headers struct {
+	RetryAfter int
+}
+
+// GetSignupResponse503Headers the declared response headers of an HTTP 503 response for GetSignup
+type GetSignupResponse503Headers struct {
+	RetryAfter int
+}
+
+type GetSignupResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Signup
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *BadRequest
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Unauthenticated
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Forbidden
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *NotFound
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *RateLimited
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Internal
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Unavailable
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetSignupResponse200Headers
+	// Headers401 the parsed response headers for an HTTP 401 response
+	Headers401 *GetSignupResponse401Headers
+	// Headers403 the parsed response headers for an HTTP 403 response
+	Headers403 *GetSignupResponse403Headers
+	// Headers404 the parsed response headers for an HTTP 404 response
+	Headers404 *GetSignupResponse404Headers
+	// Headers429 the parsed response headers for an HTTP 429 response
+	Headers429 *GetSignupResponse429Headers
+	// Headers503 the parsed response headers for an HTTP 503 response
+	Headers503 *GetSignupResponse503Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetSignupResponse) GetJSON200() *Signup {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON400() *BadRequest {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON401() *Unauthenticated {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON403() *Forbidden {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON404() *NotFound {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON429() *RateLimited {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON500() *Internal {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetSignupResponse) GetApplicationProblemJSON503() *Unavailable {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetSignupResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetSignupResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetSignupResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetSignupResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetErasureWithResponse How far an erasure is
+//
+// Looks again for what is recorded of the owner, asks for what is found to be erased, and reports how far that is.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/admin/erasures/{id} (the `GetErasure` operationId).
+func (c *ClientWithResponses) GetErasureWithResponse(ctx context.Context, id string, reqEditors ...RequestEditorFn) (*GetErasureResponse, error) {
+	rsp, err := c.GetErasure(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetErasureResponse(rsp)
+}
+
 // BlockNameWithBodyWithResponse Block a name
 //
 // Nobody gets it until it is unblocked. Whoever holds it loses it. It is decided however late, and whatever version the
@@ -7943,6 +9691,54 @@ func (c *ClientWithResponses) UnblockNameWithResponse(ctx context.Context, space
 		return nil, err
 	}
 	return ParseUnblockNameResponse(rsp)
+}
+
+// EraseOwnerWithBodyWithResponse Erase an owner
+//
+// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+//
+// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+// What the topics keep until when is in `remains`.
+//
+// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+func (c *ClientWithResponses) EraseOwnerWithBodyWithResponse(ctx context.Context, owner string, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EraseOwnerResponse, error) {
+	rsp, err := c.EraseOwnerWithBody(ctx, owner, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEraseOwnerResponse(rsp)
+}
+
+// EraseOwnerWithResponse Erase an owner
+//
+// Asks for each name that the owner has, had or asked for that everything that is recorded of the two be wiped: the name is
+// free then, or nobody's for the cool-down of its space. A name that is somebody else's by now stays theirs.
+//
+// The answer is a report of how far that is. It is done step by step behind the log: ask for the report at `Location` until
+// `state` is `done`; each time the search begins anew, and what is found is asked for. There is no row of the erasure itself:
+// its id says all of it, encrypted, so any API goes on with it, and the same owner, actor and reason are the same erasure.
+// What the topics keep until when is in `remains`.
+//
+// It takes a key that is limited to no owners and no spaces, and an actor and a reason, which decisions keep: no personal
+// data belongs there. An API without `security.erasure_secret_file` or `security.request_keys_file` answers `not_configured`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/admin/owners/{owner}/erase (the `EraseOwner` operationId).
+func (c *ClientWithResponses) EraseOwnerWithResponse(ctx context.Context, owner string, body EraseOwnerJSONRequestBody, reqEditors ...RequestEditorFn) (*EraseOwnerResponse, error) {
+	rsp, err := c.EraseOwner(ctx, owner, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEraseOwnerResponse(rsp)
 }
 
 // CreateClaimWithBodyWithResponse Claim a name
@@ -8124,6 +9920,40 @@ func (c *ClientWithResponses) WithdrawClaimWithResponse(ctx context.Context, id 
 		return nil, err
 	}
 	return ParseWithdrawClaimResponse(rsp)
+}
+
+// CreateLookupWithBodyWithResponse Compute the key of a name
+//
+// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+// the pepper. It says nothing about who holds the name.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+func (c *ClientWithResponses) CreateLookupWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateLookupResponse, error) {
+	rsp, err := c.CreateLookupWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateLookupResponse(rsp)
+}
+
+// CreateLookupWithResponse Compute the key of a name
+//
+// What a producer needs to write a claim to the topic itself: the name's key under the space's policy, the key of its
+// record, and the partition. Of a private space this is the only way to learn the key from the value, beside having
+// the pepper. It says nothing about who holds the name.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/lookups (the `CreateLookup` operationId).
+func (c *ClientWithResponses) CreateLookupWithResponse(ctx context.Context, body CreateLookupJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateLookupResponse, error) {
+	rsp, err := c.CreateLookup(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateLookupResponse(rsp)
 }
 
 // GetNameWithResponse Read who holds a name
@@ -8368,6 +10198,227 @@ func (c *ClientWithResponses) StreamRegistrationsWithResponse(ctx context.Contex
 		return nil, err
 	}
 	return ParseStreamRegistrationsResponse(rsp)
+}
+
+// CreateSignupWithBodyWithResponse Take several names at once, or none
+//
+// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+// way and why.
+//
+// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+// them alone. When it is accepted, the names may read `reserved` for a moment still.
+//
+// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+// `idempotency_mismatch`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+func (c *ClientWithResponses) CreateSignupWithBodyWithResponse(ctx context.Context, params *CreateSignupParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateSignupResponse, error) {
+	rsp, err := c.CreateSignupWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateSignupResponse(rsp)
+}
+
+// CreateSignupWithResponse Take several names at once, or none
+//
+// A username and an e-mail address together: up to 8 names, of any spaces, for one owner. Waits for the outcome as a
+// claim does. Accepted, the owner has all of them for good; rejected, none, and `detail` says which name was in the
+// way and why.
+//
+// Nothing drives it from outside: the log decides the sign-up, once, and carries its decision out; a crash anywhere
+// only delays that. While it is under way its names are reserved, and nobody can confirm, release or withdraw one of
+// them alone. When it is accepted, the names may read `reserved` for a moment still.
+//
+// With an `Idempotency-Key` it can be repeated. The same key with any other content is refused as
+// `idempotency_mismatch`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/signups (the `CreateSignup` operationId).
+func (c *ClientWithResponses) CreateSignupWithResponse(ctx context.Context, params *CreateSignupParams, body CreateSignupJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateSignupResponse, error) {
+	rsp, err := c.CreateSignup(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateSignupResponse(rsp)
+}
+
+// GetSignupWithResponse Read what became of a sign-up
+//
+// From any replica: which of its names have answered, and what was decided. With `Prefer: wait=N` the answer is held
+// back until it is decided or the wait is over. One that is not known yet reads `pending` if the request says where
+// in the log it is (`at`, as in the `Location` of a 202), and 404 otherwise.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/signups/{id} (the `GetSignup` operationId).
+func (c *ClientWithResponses) GetSignupWithResponse(ctx context.Context, id ClaimID, params *GetSignupParams, reqEditors ...RequestEditorFn) (*GetSignupResponse, error) {
+	rsp, err := c.GetSignup(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetSignupResponse(rsp)
+}
+
+// ParseGetErasureResponse parses an HTTP response from a GetErasureWithResponse call
+func ParseGetErasureResponse(rsp *http.Response) (*GetErasureResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetErasureResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ErasureReport
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 501:
+		var dest Unconfigured
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON501 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers GetErasureResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers GetErasureResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers GetErasureResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 429:
+		var headers GetErasureResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers GetErasureResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
 }
 
 // ParseBlockNameResponse parses an HTTP response from a BlockNameWithResponse call
@@ -9505,6 +11556,193 @@ func ParseUnblockNameResponse(rsp *http.Response) (*UnblockNameResponse, error) 
 		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers UnblockNameResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseEraseOwnerResponse parses an HTTP response from a EraseOwnerWithResponse call
+func ParseEraseOwnerResponse(rsp *http.Response) (*EraseOwnerResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EraseOwnerResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest ErasureReport
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 501:
+		var dest Unconfigured
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON501 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers EraseOwnerResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers EraseOwnerResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers EraseOwnerResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers EraseOwnerResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 429:
+		var headers EraseOwnerResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers EraseOwnerResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
@@ -10805,6 +13043,145 @@ func ParseWithdrawClaimResponse(rsp *http.Response) (*WithdrawClaimResponse, err
 		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers WithdrawClaimResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCreateLookupResponse parses an HTTP response from a CreateLookupWithResponse call
+func ParseCreateLookupResponse(rsp *http.Response) (*CreateLookupResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateLookupResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest NameKey
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 401:
+		var headers CreateLookupResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers CreateLookupResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 429:
+		var headers CreateLookupResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers CreateLookupResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
@@ -12808,6 +15185,421 @@ func ParseStreamRegistrationsResponse(rsp *http.Response) (*StreamRegistrationsR
 		response.Headers429 = &headers
 	case rsp.StatusCode == 503:
 		var headers StreamRegistrationsResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCreateSignupResponse parses an HTTP response from a CreateSignupWithResponse call
+func ParseCreateSignupResponse(rsp *http.Response) (*CreateSignupResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateSignupResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Signup
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Signup
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Rejected
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest TooLarge
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest UnsupportedMediaType
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Invalid
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateSignupResponse201Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers201 = &headers
+	case rsp.StatusCode == 202:
+		var headers CreateSignupResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers202 = &headers
+	case rsp.StatusCode == 401:
+		var headers CreateSignupResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers CreateSignupResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers CreateSignupResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 409:
+		var headers CreateSignupResponse409Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers409 = &headers
+	case rsp.StatusCode == 429:
+		var headers CreateSignupResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers CreateSignupResponse503Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers503 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetSignupResponse parses an HTTP response from a GetSignupWithResponse call
+func ParseGetSignupResponse(rsp *http.Response) (*GetSignupResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetSignupResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Signup
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest BadRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Unauthenticated
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Forbidden
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest NotFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest RateLimited
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Internal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Unavailable
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetSignupResponse200Headers
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 401:
+		var headers GetSignupResponse401Headers
+		if values := rsp.Header.Values("WWW-Authenticate"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "WWW-Authenticate", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.WWWAuthenticate = value
+		}
+		response.Headers401 = &headers
+	case rsp.StatusCode == 403:
+		var headers GetSignupResponse403Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers403 = &headers
+	case rsp.StatusCode == 404:
+		var headers GetSignupResponse404Headers
+		if values := rsp.Header.Values("Idempotent-Replayed"); len(values) > 0 {
+			var value bool
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotent-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotentReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = &value
+		}
+		response.Headers404 = &headers
+	case rsp.StatusCode == 429:
+		var headers GetSignupResponse429Headers
+		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
+			var value int
+			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.RetryAfter = value
+		}
+		response.Headers429 = &headers
+	case rsp.StatusCode == 503:
+		var headers GetSignupResponse503Headers
 		if values := rsp.Header.Values("Retry-After"); len(values) > 0 {
 			var value int
 			if err := runtime.BindStyledParameterWithOptions("simple", "Retry-After", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "integer", Format: ""}); err != nil {

@@ -84,11 +84,11 @@ func (t *tables) readGaps(ctx context.Context, tx pgx.Tx, topic string) error {
 var (
 	kinds = map[string]string{
 		"o": checker.KindOutcome, "f": checker.KindFact, "d": checker.KindDuplicate, "w": checker.KindForwarded, "x": checker.KindDead,
-		"m": checker.KindMark, "p": checker.KindPolicy,
+		"m": checker.KindMark, "p": checker.KindPolicy, "s": checker.KindSent, "g": checker.KindPending,
 	}
 	types = map[string]string{
 		"A": "Accepted", "R": "Rejected", "C": "Confirmed", "X": "Extended", "L": "Released", "W": "Withdrawn", "D": "Deactivated",
-		"V": "Reactivated", "T": "Transferred", "B": "Blocked", "U": "Unblocked", "E": "Expired", "N": "Unchanged",
+		"V": "Reactivated", "T": "Transferred", "B": "Blocked", "U": "Unblocked", "E": "Expired", "N": "Unchanged", "G": "Begun", "O": "Voted", "Y": "Abandoned", "Z": "Erased",
 	}
 	// What changes nothing leaves no state.
 	states = map[string]string{
@@ -111,7 +111,7 @@ func (t *tables) readDecisions(ctx context.Context, tx pgx.Tx, _ string) error {
 			coalesce(outcome::text, ''), coalesce(reason, ''), coalesce(nullif(coalesce(claim_id, request_id)::text, '`+noID+`'), ''), coalesce(space, ''), coalesce(key, ''),
 			coalesce(name, key, ''), coalesce(owner, ''), coalesce(state::text, ''), coalesce(version, 0), coalesce(current_version, 0), log_time,
 			coalesce(policy_version, 0), request_hash, expires_at, coalesce(request, ''), coalesce(actor, ''), coalesce(why, ''),
-			coalesce(follow_key, ''), coalesce(follow_version, 0)
+			coalesce(follow_key, ''), coalesce(follow_version, 0), coalesce(signup::text, '')
 		FROM decisions ORDER BY partition, log_epoch, "offset", seq`)
 	if err != nil {
 		return err
@@ -122,14 +122,14 @@ func (t *tables) readDecisions(ctx context.Context, tx pgx.Tx, _ string) error {
 
 func decisionOf(row pgx.CollectableRow) (d checker.Decision, err error) {
 	var o checker.Outcome
-	var kind, letter, state string
+	var kind, letter, state, signup string
 	var logTime, expires *time.Time
 	var hash []byte
 	if err := row.Scan(&d.Partition, &d.LogEpoch, &d.Offset, &d.Seq, &kind, &d.RequestID, &d.Principal,
 		&letter, &o.Reason, &o.ClaimID, &o.Space, &o.Key,
 		&o.Name, &o.Owner, &state, &o.Version, &o.CurrentVersion, &logTime,
 		&o.PolicyVersion, &hash, &expires, &o.Request, &d.Actor, &d.Why,
-		&d.FollowKey, &d.FollowVersion); err != nil {
+		&d.FollowKey, &d.FollowVersion, &signup); err != nil {
 		return d, err
 	}
 	if d.Kind, err = meaning(kinds, kind); err != nil {
@@ -137,6 +137,11 @@ func decisionOf(row pgx.CollectableRow) (d checker.Decision, err error) {
 	}
 	if d.Kind == checker.KindMark {
 		d.Owner = o.Owner
+	}
+	if d.Kind == checker.KindSent {
+		d.Sent = &checker.Sent{
+			Request: o.Request, Space: o.Space, Key: o.Key, Name: o.Name, Owner: o.Owner, ClaimID: o.ClaimID, Signup: signup, Reason: o.Reason,
+		}
 	}
 	if d.Kind != checker.KindOutcome && d.Kind != checker.KindFact {
 		return d, nil
@@ -155,7 +160,8 @@ func decisionOf(row pgx.CollectableRow) (d checker.Decision, err error) {
 
 func (t *tables) readNames(ctx context.Context, tx pgx.Tx, _ string) error {
 	rows, err := tx.Query(ctx, `SELECT space, key, partition, state::text, coalesce(name, key), coalesce(owner, ''), coalesce(claim_id::text, ''), version,
-			policy_version, since, expires_at, coalesce(settled, false), coalesce(previous, ''), coalesce(replaces, ''), coalesce(replaces_version, 0)
+			policy_version, since, expires_at, coalesce(settled, false), coalesce(previous, ''), coalesce(replaces, ''), coalesce(replaces_version, 0),
+			coalesce(signup::text, ''), coalesce(ballot, '')
 		FROM names ORDER BY space, key`)
 	if err != nil {
 		return err
@@ -164,7 +170,7 @@ func (t *tables) readNames(ctx context.Context, tx pgx.Tx, _ string) error {
 		var state string
 		var since, expires *time.Time
 		if err := row.Scan(&n.Space, &n.Key, &n.Partition, &state, &n.Name, &n.Owner, &n.ClaimID, &n.Version, &n.PolicyVersion, &since,
-			&expires, &n.Settled, &n.Previous, &n.Replaces, &n.ReplacesVersion); err != nil {
+			&expires, &n.Settled, &n.Previous, &n.Replaces, &n.ReplacesVersion, &n.Signup, &n.Ballot); err != nil {
 			return n, err
 		}
 		n.Since, n.ExpiresAt = timeOf(since), timeOf(expires)
