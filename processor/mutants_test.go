@@ -262,7 +262,7 @@ var mutants = []mutant{
 	{"erasure changes what is erased", []edit{{"erase.go", "if h.Hidden() {", "if false {"}}},
 	{"erasure forgotten when it has cooled", []edit{{"answer.go", "next.Erased = was.Erased\n", ""}}},
 	{"erasure unsigned", []edit{{"../claims/requests.go", "func (*ErasureRequested) Privileged() bool { return true }", "func (*ErasureRequested) Privileged() bool { return false }"}}},
-	// Sign-ups.
+	// Sign-ups. That the vote for a lost one gives it up: TestVoteForALostSignup.
 	{"sign-up accepted before all have voted", []edit{{"signup.go", "if b.Complete() {", "if true {"}}},
 	{"sign-up counts a vote twice", []edit{{"signup.go", "case b.Names[i].Vote == \"\":", "default:"}}},
 	{"sign-up given up forgets what is on its way", []edit{{"signup.go", "c.Vote == \"\" || c.Vote == registrations.VoteYes", "c.Vote == registrations.VoteYes"}}},
@@ -270,7 +270,6 @@ var mutants = []mutant{
 	{"sign-up decided twice", []edit{{"signup.go", "case a.held.State != registrations.Reserved || i < 0:", "case i < 0:"}}},
 	{"sign-up never given up", []edit{{"signup.go", "if a.held.Due(a.LogTime) {\n\t\ta.abandon", "if false {\n\t\ta.abandon"}}},
 	{"sign-up does not repeat its decision", []edit{{"signup.go", "i >= 0 && yes:\n", "i >= 0 && yes && false:\n"}}},
-	{"sign-up never heard of leaves a name promised", []edit{{"signup.go", "if yes { // what asked", "if false { // what asked"}}},
 	{"sign-up repeated begins again", []edit{{"decide.go", "if underWay, same := d.undecided(r); underWay {", "if underWay, same := d.undecided(r); false && underWay {"}}},
 	{"sign-up's name expires", []edit{{"../registrations/holding.go", "return h.Signup == uuid.Nil && h.Asked(at)", "return h.Asked(at)"}}},
 	{"sign-up's name released by its owner", []edit{{"answer.go", "if a.promised() {\n\t\treturn false", "if false {\n\t\treturn false"}}},
