@@ -72,19 +72,24 @@ type decoder struct {
 	bytes bytes.Buffer
 	key   []byte // the value of that field, if it is a string
 	kind  string // the ce_type
+
+	fields fields // of the value; kept here for its size
 }
 
 func decodeBody(kind string, value []byte) (Body, error) {
 	d := decoders.Get().(*decoder)
-	defer decoders.Put(d)
+	defer func() {
+		d.fields = fields{} // what is read does not outlive its request
+		decoders.Put(d)
+	}()
 	d.bytes.Reset()
 	d.bytes.Write(value)
 	d.json.Reset(&d.bytes)
 
 	d.key, d.kind = d.key[:0], kind
-	var f fields
+	f := &d.fields
 	var seen seenFields
-	err := d.object("", func(field string) error { return d.field(&f, &seen, field) })
+	err := d.object("", func(field string) error { return d.field(f, &seen, field) })
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +100,7 @@ func decodeBody(kind string, value []byte) (Body, error) {
 		return nil, containsNUL
 	}
 	body := bodies[kind]
-	if !seen.has("name") && d.givesKey(&f) {
+	if !seen.has("name") && d.givesKey(f) {
 		seen |= fieldBits["name"]
 	}
 	for _, must := range [][]string{{"space", "name"}, body.must} {
@@ -109,7 +114,7 @@ func decodeBody(kind string, value []byte) (Body, error) {
 			}
 		}
 	}
-	return body.of(&f), nil
+	return body.of(f), nil
 }
 
 // givesKey takes the key in place of a name, if there is one that can be. Beside a name the field is ignored, whatever it
