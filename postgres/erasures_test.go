@@ -191,6 +191,16 @@ func TestWipe(t *testing.T) {
 	if err := r.Published(t.Context(), []processor.Cursor{{Fence: other.Fence, Through: 1}}); err != nil {
 		t.Fatal(err)
 	}
+	// Somebody else is at it, and fails.
+	tx, err := c.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, c, `SELECT FROM erasures FOR UPDATE`)
+	wipe(1)
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	wipe(0)
 	wipe(0)
 	if n := count(left); n != 0 {

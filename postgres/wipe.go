@@ -127,14 +127,14 @@ func (r *Record) wipeIn(ctx context.Context, tx pgx.Tx, e *erasure) (bool, error
 		}
 	}
 	at := []any{e.partition, e.logEpoch, e.offset}
-	var there int
+	var over bool
 	err := tx.QueryRow(ctx, `
-		SELECT 1 FROM erasures WHERE partition = $1 AND log_epoch = $2 AND "offset" = $3 AND done_at IS NULL FOR UPDATE SKIP LOCKED`, at...).Scan(&there)
-	if errors.Is(err, pgx.ErrNoRows) { // somebody else does it, or has
-		return true, nil
+		SELECT done_at IS NOT NULL FROM erasures WHERE partition = $1 AND log_epoch = $2 AND "offset" = $3 FOR UPDATE SKIP LOCKED`, at...).Scan(&over)
+	if errors.Is(err, pgx.ErrNoRows) { // somebody else is doing it, and may fail
+		return false, nil
 	}
-	if err != nil {
-		return false, err
+	if err != nil || over {
+		return over, err
 	}
 	wiped, err := r.wipeDecisions(ctx, tx, e)
 	if err != nil {
