@@ -3,9 +3,7 @@ package auth
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 )
 
@@ -31,12 +29,5 @@ func ReadErasureSecret(path string) ([]byte, error) {
 func MakeErasureSecret(path string) error {
 	var secret [erasureSecret]byte
 	rand.Read(secret[:]) // never fails
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("make an erasure secret: %w", err)
-	}
-	if _, err := fmt.Fprintln(f, hex.EncodeToString(secret[:])); err != nil {
-		return fmt.Errorf("make an erasure secret: %w", errors.Join(err, f.Close(), os.Remove(path)))
-	}
-	return f.Close()
+	return makeSecretFile(path, hex.EncodeToString(secret[:])+"\n")
 }

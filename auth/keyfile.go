@@ -210,3 +210,15 @@ func checkLimit(field, what string, limit []string) error {
 	}
 	return nil
 }
+
+// makeSecretFile makes a file that its owner alone can read. One that is there is left as it is; the error is os.ErrExist.
+func makeSecretFile(path, text string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("make a file of secrets: %w", err)
+	}
+	if _, err := f.WriteString(text); err != nil {
+		return fmt.Errorf("make a file of secrets: %w", errors.Join(err, f.Close(), os.Remove(path)))
+	}
+	return f.Close()
+}

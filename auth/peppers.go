@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/dibs-hq/dibs/names"
 	"go.yaml.in/yaml/v3"
@@ -86,16 +85,4 @@ func NewPepper(space names.Space, version int) (yamlEntry string, err error) {
 		return "", fmt.Errorf("make a pepper: %w", err)
 	}
 	return string(text), nil
-}
-
-// makeSecretFile makes a file that its owner alone can read.
-func makeSecretFile(path, text string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("make a file of secrets: %w", err)
-	}
-	if _, err := f.WriteString(text); err != nil {
-		return fmt.Errorf("make a file of secrets: %w", errors.Join(err, f.Close(), os.Remove(path)))
-	}
-	return f.Close()
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 
 	"github.com/dibs-hq/dibs/claims"
@@ -85,12 +84,5 @@ func MakeRequestKeys(path, id string) error {
 	if err != nil {
 		return fmt.Errorf("make a file of request keys: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("make a file of request keys: %w", err)
-	}
-	if _, err := f.Write(text); err != nil {
-		return fmt.Errorf("make a file of request keys: %w", errors.Join(err, f.Close(), os.Remove(path)))
-	}
-	return f.Close()
+	return makeSecretFile(path, string(text))
 }

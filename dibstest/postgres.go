@@ -62,9 +62,6 @@ func OwnPostgres(t testing.TB) *Database {
 	return d
 }
 
-// CanRestart says whether the methods below work: on a server from OwnPostgres.
-func (d *Database) CanRestart() bool { return d.own }
-
 // Stop ends the server cleanly. Start brings it back.
 func (d *Database) Stop() error {
 	if !d.own {

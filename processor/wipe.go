@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -23,11 +24,14 @@ func (l *lane) wipe(ctx context.Context) {
 	if l.wiping.Load() || l.clock.Now().Sub(l.wipedAt) < wipeEvery {
 		return
 	}
-	seen := make(map[*tenure]int)
+	var seen map[*tenure]int // nil for nearly always
 	var partitions []int32
 	l.mu.Lock()
-	for _, p := range l.ownedPartitions() {
-		if t := l.owned[p]; t.erasures > t.wiped {
+	for p, t := range l.owned {
+		if t.erasures > t.wiped {
+			if seen == nil {
+				seen = make(map[*tenure]int)
+			}
 			seen[t] = t.erasures
 			partitions = append(partitions, p)
 		}
@@ -36,6 +40,7 @@ func (l *lane) wipe(ctx context.Context) {
 	if len(partitions) == 0 {
 		return
 	}
+	slices.Sort(partitions)
 	l.wipedAt = l.clock.Now()
 	l.wiping.Store(true)
 	l.beside(func() {
