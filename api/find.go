@@ -18,12 +18,11 @@ func (c *Claimer) Find(ctx context.Context, id uuid.UUID, at *Position, withdraw
 	if withdrawn {
 		awaited = withdrawalID(id)
 	}
-	var ticket *registrations.Ticket
-	if wait > 0 { // the ticket first: what is decided behind the look-up's back is delivered
-		var err error
-		if ticket, err = c.waiter.Expect(awaited, registrations.AnyPartition); err != nil {
-			return Result{}, &Refused{Reason: TooBusy, RetryAfter: time.Second, Err: err}
-		}
+	ticket, err := c.expect(awaited, wait) // first: what is decided behind the look-up's back is delivered
+	if err != nil {
+		return Result{}, err
+	}
+	if ticket != nil {
 		defer ticket.Release()
 	}
 	result, err := c.decided(ctx, id)
@@ -31,12 +30,7 @@ func (c *Claimer) Find(ctx context.Context, id uuid.UUID, at *Position, withdraw
 		return result, err
 	}
 	if ticket != nil && (at == nil || !c.standings.passed(*at)) {
-		waiting, cancel := context.WithTimeout(ctx, wait)
-		select {
-		case <-ticket.Done():
-		case <-waiting.Done():
-		}
-		cancel()
+		await(ctx, ticket, wait)
 		if o, ok := ticket.Outcome(); ok && !withdrawn {
 			result = resultOf(&o)
 			return result, c.sequel(ctx, &result)
@@ -55,6 +49,29 @@ func (c *Claimer) Find(ctx context.Context, id uuid.UUID, at *Position, withdraw
 	}
 	result.Position, result.Withdrawing = *at, withdrawn
 	return result, nil
+}
+
+// expect takes a ticket for a request whose outcome somebody waits for, wherever it is; nil where there is no wait. The error
+// is a *Refused.
+func (c *Claimer) expect(id uuid.UUID, wait time.Duration) (*registrations.Ticket, error) {
+	if wait <= 0 {
+		return nil, nil
+	}
+	ticket, err := c.waiter.Expect(id, registrations.AnyPartition)
+	if err != nil {
+		return nil, &Refused{Reason: TooBusy, RetryAfter: time.Second, Err: err}
+	}
+	return ticket, nil
+}
+
+// await waits for the outcome, at most that long.
+func await(ctx context.Context, ticket *registrations.Ticket, wait time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	select {
+	case <-ticket.Done():
+	case <-ctx.Done():
+	}
 }
 
 // settled reports whether there is nothing more to come. A claim that may be being withdrawn is settled by that, or by its

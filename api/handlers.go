@@ -56,19 +56,27 @@ func (h *handlers) claim(ctx context.Context, request Request, preferred *string
 	return replyOf(&result, prefer.applied)
 }
 
+// position reads where a request is in the log; nil where that is not said.
+func (h *handlers) position(at *string) (*Position, error) {
+	if at == nil {
+		return nil, nil
+	}
+	p, ok := parsePosition(*at, h.claimer.cfg.Partitions)
+	if !ok {
+		return nil, badRequest("at", "is not a <partition>-<log epoch>-<offset> of this log")
+	}
+	return &p, nil
+}
+
 // GetClaim is GET /v1/claims/{id}.
 func (h *handlers) GetClaim(ctx context.Context, r GetClaimRequestObject) (GetClaimResponseObject, error) {
 	id, err := idInPath(r.ID)
 	if err != nil {
 		return nil, err
 	}
-	var at *Position
-	if r.Params.At != nil {
-		p, ok := parsePosition(*r.Params.At, h.claimer.cfg.Partitions)
-		if !ok {
-			return nil, badRequest("at", "is not a <partition>-<log epoch>-<offset> of this log")
-		}
-		at = &p
+	at, err := h.position(r.Params.At)
+	if err != nil {
+		return nil, err
 	}
 	withdrawn := r.Params.OnTimeout != nil
 	if withdrawn && (at == nil || !r.Params.OnTimeout.Valid()) {

@@ -142,12 +142,11 @@ func aboutSignup(err error) error {
 // FindSignup reads what became of a sign-up, and waits for its outcome at most that long. at is where the request was
 // written, if the caller knows: then one that has not begun is pending, else it is refused as UnknownClaim.
 func (c *Claimer) FindSignup(ctx context.Context, id uuid.UUID, at *Position, wait time.Duration) (SignupResult, error) {
-	var ticket *registrations.Ticket
-	if wait > 0 { // the ticket first: what is decided behind the look-up's back is delivered
-		var err error
-		if ticket, err = c.waiter.Expect(id, registrations.AnyPartition); err != nil {
-			return SignupResult{}, &Refused{Reason: TooBusy, RetryAfter: time.Second, Err: err}
-		}
+	ticket, err := c.expect(id, wait) // first: what is decided behind the look-up's back is delivered
+	if err != nil {
+		return SignupResult{}, err
+	}
+	if ticket != nil {
 		defer ticket.Release()
 	}
 	result, known, err := c.readSignup(ctx, id)
@@ -155,12 +154,7 @@ func (c *Claimer) FindSignup(ctx context.Context, id uuid.UUID, at *Position, wa
 		return result, err
 	}
 	if ticket != nil && (known || at == nil || !c.standings.passed(*at)) {
-		waiting, cancel := context.WithTimeout(ctx, wait)
-		select {
-		case <-ticket.Done():
-		case <-waiting.Done():
-		}
-		cancel()
+		await(ctx, ticket, wait)
 		if result, known, err = c.readSignup(ctx, id); err != nil || result.Outcome != nil {
 			return result, err
 		}
@@ -263,13 +257,9 @@ func (h *handlers) GetSignup(ctx context.Context, r GetSignupRequestObject) (Get
 	if err != nil {
 		return nil, err
 	}
-	var at *Position
-	if r.Params.At != nil {
-		p, ok := parsePosition(*r.Params.At, h.claimer.cfg.Partitions)
-		if !ok {
-			return nil, badRequest("at", "is not a <partition>-<log epoch>-<offset> of this log")
-		}
-		at = &p
+	at, err := h.position(r.Params.At)
+	if err != nil {
+		return nil, err
 	}
 	prefer, err := parsePrefer(r.Params.Prefer, 0, h.waitMax)
 	if err != nil {

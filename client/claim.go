@@ -217,16 +217,24 @@ func (c *Client) ask(ctx context.Context, wait bool, known Result, do func(ctx c
 }
 
 func (c *Client) await(ctx context.Context, pending Result) (Result, error) {
+	return await(ctx, "claim "+pending.request(), pending, func() (Result, State, error) {
+		r, err := c.get(ctx, pending, true)
+		return r, r.State, err
+	})
+}
+
+// await asks again and again what became of a request, until it is decided or ctx ends.
+func await[R any](ctx context.Context, what string, pending R, get func() (R, State, error)) (R, error) {
 	for pause := firstPause; ; {
 		start := time.Now()
-		result, err := c.get(ctx, pending, true)
+		result, state, err := get()
 		switch {
-		case err == nil && result.State.decided():
+		case err == nil && state.decided():
 			return result, nil
 		case ctx.Err() != nil:
-			return pending, fmt.Errorf("await claim %s: %w: %w", pending.request(), ErrUndecided, ctx.Err())
+			return pending, fmt.Errorf("await %s: %w: %w", what, ErrUndecided, ctx.Err())
 		case err != nil:
-			return pending, fmt.Errorf("await claim %s: %w", pending.request(), err)
+			return pending, fmt.Errorf("await %s: %w", what, err)
 		case time.Since(start) < time.Second: // the API did not wait: it is stopping, or our own time is short
 			_ = sleep(ctx, pause) // what it says is seen above
 			pause = min(2*pause, longestPause)

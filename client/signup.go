@@ -120,21 +120,10 @@ func (c *Client) GetSignUp(ctx context.Context, id string) (SignUpResult, error)
 }
 
 func (c *Client) awaitSignUp(ctx context.Context, pending SignUpResult) (SignUpResult, error) {
-	for pause := firstPause; ; {
-		start := time.Now()
-		result, err := c.getSignUp(ctx, pending, true)
-		switch {
-		case err == nil && result.State.decided():
-			return result, nil
-		case ctx.Err() != nil:
-			return pending, fmt.Errorf("await sign-up %s: %w: %w", pending.ID, ErrUndecided, ctx.Err())
-		case err != nil:
-			return pending, fmt.Errorf("await sign-up %s: %w", pending.ID, err)
-		case time.Since(start) < time.Second: // the API did not wait: it is stopping, or our own time is short
-			_ = sleep(ctx, pause) // what it says is seen above
-			pause = min(2*pause, longestPause)
-		}
-	}
+	return await(ctx, "sign-up "+pending.ID, pending, func() (SignUpResult, State, error) {
+		r, err := c.getSignUp(ctx, pending, true)
+		return r, r.State, err
+	})
 }
 
 func (c *Client) getSignUp(ctx context.Context, of SignUpResult, wait bool) (SignUpResult, error) {
