@@ -26,10 +26,12 @@ func TestMain(m *testing.M) { dibstest.Main(m) }
 // campaign skips what takes too long for every commit, so that it is seen.
 func campaign(t *testing.T) {
 	t.Helper()
-	if os.Getenv("DIBS_TEST_CAMPAIGN") == "" {
+	if !campaigning() {
 		t.Skip("SKIPPED, NOT TESTED: a long campaign; run it with DIBS_TEST_CAMPAIGN=1")
 	}
 }
+
+func campaigning() bool { return os.Getenv("DIBS_TEST_CAMPAIGN") != "" }
 
 // binary builds the real command once, beside the test binary: where go test has put that one, it removes both.
 var binary = sync.OnceValues(func() (string, error) {

@@ -247,7 +247,7 @@ func TestBroken(t *testing.T) {
 			return named{"registrations", "record", -1}
 		},
 		"a fact is not published": func(t testing.TB, w *world) named {
-			row := w.row(t, ofKind(processor.KindFact))
+			row := w.row(t, func(r *processor.Row) bool { return r.Kind == processor.KindFact && r.Outcome.Type.Published() })
 			log := &w.registrations[row.Partition]
 			for _, i := range slices.Backward(w.copies(row)) {
 				log.records = slices.Delete(log.records, i, i+1)
