@@ -11,11 +11,16 @@ import (
 
 	"github.com/dibs-hq/dibs/bench"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // The names of the peers.
 const (
-	EchoName = "raw Kafka echo"
+	EchoName       = "raw Kafka echo"
+	InsertName     = "direct INSERT"
+	InsertHTTPName = "direct INSERT over HTTP"
+	AdvisoryName   = "advisory lock"
+	VersionName    = "expected version"
 )
 
 // Config says on what the peers run. Without brokers, those that need Kafka are left out; without a DSN, those that need
@@ -43,6 +48,7 @@ type Starter interface {
 type Set struct {
 	peers []bench.Peer
 	left  map[string]string
+	pool  *pgxpool.Pool // of all peers that use Postgres; nil before the first
 
 	closing sync.Mutex
 	close   []func(context.Context) error // the last one first
@@ -62,6 +68,10 @@ type maker struct {
 // makers are all peers, in the order in which they are listed.
 var makers = []maker{
 	{EchoName, openEcho},
+	{InsertName, openInsert},
+	{InsertHTTPName, openInsertHTTP},
+	{AdvisoryName, openAdvisory},
+	{VersionName, openVersion},
 }
 
 // opening is what a peer is opened with.
@@ -136,4 +146,13 @@ func (s *Set) Close(ctx context.Context) error {
 	}
 	s.close = nil
 	return errors.Join(errs...)
+}
+
+// Names are all peers there are, whether they can run here or not.
+func Names() []string {
+	names := make([]string, len(makers))
+	for i := range makers {
+		names[i] = makers[i].name
+	}
+	return names
 }
