@@ -21,6 +21,7 @@ const (
 	InsertHTTPName = "direct INSERT over HTTP"
 	AdvisoryName   = "advisory lock"
 	VersionName    = "expected version"
+	RedisName      = "Redis SET NX"
 )
 
 // Config says on what the peers run. Without brokers, those that need Kafka are left out; without a DSN, those that need
@@ -72,6 +73,7 @@ var makers = []maker{
 	{InsertHTTPName, openInsertHTTP},
 	{AdvisoryName, openAdvisory},
 	{VersionName, openVersion},
+	{RedisName, openRedis},
 }
 
 // opening is what a peer is opened with.
