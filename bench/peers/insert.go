@@ -2,7 +2,6 @@ package peers
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,23 +67,23 @@ func (in *insert) Drain(ctx context.Context, progress func(decided int)) error {
 	}
 	done := make(chan struct{})
 	go func() { workers.Wait(); close(done) }()
-	report(done, progress, func() int { return int(decided.Load()) })
+	err := report(ctx, done, progress, func() int { return int(decided.Load()) })
+	<-done
 	in.backlog = nil
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return ctx.Err()
+	return err
 }
 
-// report tells how many are decided until all are.
-func report(done <-chan struct{}, progress func(int), decided func() int) {
+// report tells how many are decided until all are, or ctx ends: then its error is the cause.
+func report(ctx context.Context, done <-chan struct{}, progress func(int), decided func() int) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		case <-done:
 			progress(decided())
-			return
+			return context.Cause(ctx)
 		case <-tick.C:
 			progress(decided())
 		}

@@ -22,6 +22,11 @@ const (
 	AdvisoryName   = "advisory lock"
 	VersionName    = "expected version"
 	RedisName      = "Redis SET NX"
+
+	StreamsName           = "Kafka Streams, at least once"
+	StreamsTunedName      = "Kafka Streams, at least once, tuned"
+	StreamsExactName      = "Kafka Streams, exactly once"
+	StreamsExactTunedName = "Kafka Streams, exactly once, tuned"
 )
 
 // Config says on what the peers run. Without brokers, those that need Kafka are left out; without a DSN, those that need
@@ -74,6 +79,10 @@ var makers = []maker{
 	{AdvisoryName, openAdvisory},
 	{VersionName, openVersion},
 	{RedisName, openRedis},
+	{StreamsName, streamsKind{atLeastOnce, false}.open},
+	{StreamsTunedName, streamsKind{atLeastOnce, true}.open},
+	{StreamsExactName, streamsKind{exactlyOnce, false}.open},
+	{StreamsExactTunedName, streamsKind{exactlyOnce, true}.open},
 }
 
 // opening is what a peer is opened with.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/cloudevents"
@@ -24,6 +25,7 @@ type wires struct {
 	claims     *kafka.Claims
 	waiter     *registrations.Waiter
 	partitions int
+	backlog    atomic.Pointer[backlog] // nil where there is none
 
 	running context.Context // until close, or something has failed: its cause
 	fail    context.CancelCauseFunc
@@ -95,7 +97,14 @@ func (w *wires) tail(ctx context.Context, read func(value []byte) registrations.
 }
 
 func (w *wires) deliver(partition int32, value []byte, read func([]byte) registrations.Type) {
-	if id, ok := registrations.PeekRequestID(value); ok && w.waiter.Waiting(id) {
+	id, ok := registrations.PeekRequestID(value)
+	if !ok {
+		return
+	}
+	if b := w.backlog.Load(); b != nil {
+		b.answered(id)
+	}
+	if w.waiter.Waiting(id) {
 		w.waiter.Deliver(registrations.Outcome{RequestID: id, Partition: partition, Type: read(value)})
 	}
 }
