@@ -156,7 +156,7 @@ func (cfg *Config) rounds(ctx context.Context, peers []Peer, waiting, round int,
 			var f Figures
 			err := host(ctx, p, cfg.Backlog > 0, func(ctx context.Context) (err error) {
 				if cfg.Backlog > 0 {
-					f, err = cfg.drain(ctx, p.(Drainer), deal, status) //nolint:forcetypeassert // check has seen that it is one
+					f, err = cfg.drain(ctx, p.(Drainer), deal, status) // check has seen that it is one
 				} else {
 					f, err = cfg.load(ctx, p, deal, status)
 				}

@@ -33,7 +33,7 @@ func serve(t *testing.T, h http.HandlerFunc) (client *HTTPClient, connections *a
 // TestHTTPClientKeepsConnections: as many as are used at once, but not those that the server closes.
 func TestHTTPClientKeepsConnections(t *testing.T) {
 	client, connections := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) //nolint:errcheck // it is short then
+		body, _ := io.ReadAll(r.Body)
 		if r.Method != http.MethodPost || r.URL.Path != "/v1/x" || r.Header.Get("X-Y") != "z" || r.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("got %s %s, %v", r.Method, r.URL, r.Header)
 		}

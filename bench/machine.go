@@ -113,7 +113,7 @@ func kafkaVersion(command []string) string {
 		for _, entry := range filepath.SplitList(arg) {
 			jars := []string{entry}
 			if filepath.Base(entry) == "*" { // a folder's jars, in a class path
-				jars, _ = filepath.Glob(filepath.Join(filepath.Dir(entry), "kafka-clients-*.jar")) //nolint:errcheck // of a bad pattern
+				jars, _ = filepath.Glob(filepath.Join(filepath.Dir(entry), "kafka-clients-*.jar"))
 			}
 			for _, jar := range jars {
 				if found := kafkaJar.FindStringSubmatch(jar); found != nil {

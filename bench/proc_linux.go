@@ -26,7 +26,7 @@ func peak() int64 { return kilobytes("/proc/self/status", "VmHWM:") }
 
 // kilobytes reads a line such as "VmHWM:   1234 kB".
 func kilobytes(file, label string) int64 {
-	text, _ := os.ReadFile(file) //nolint:errcheck // there is none to be read then
+	text, _ := os.ReadFile(file)
 	_, rest, _ := strings.Cut(string(text), label)
 	rest, _, _ = strings.Cut(rest, "kB")
 	n, _ := strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
@@ -73,7 +73,7 @@ func processes() map[int]process {
 }
 
 func pids() []int {
-	entries, _ := os.ReadDir("/proc") //nolint:errcheck // there is nobody to be seen then
+	entries, _ := os.ReadDir("/proc")
 	var all []int
 	for _, e := range entries {
 		if pid, err := strconv.Atoi(e.Name()); err == nil {
@@ -136,7 +136,7 @@ func written(pid int) (int64, bool) {
 func listener(port int) (pid int, command []string) {
 	sockets := make(map[string]bool)
 	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		text, _ := os.ReadFile(file) //nolint:errcheck // there is none of that kind then
+		text, _ := os.ReadFile(file)
 		for line := range strings.Lines(string(text)) {
 			f := strings.Fields(line)
 			const listening = "0A"
@@ -147,10 +147,10 @@ func listener(port int) (pid int, command []string) {
 	}
 	for _, pid := range pids() {
 		dir := fmt.Sprintf("/proc/%d/fd", pid)
-		files, _ := os.ReadDir(dir) //nolint:errcheck // not ours to look at
+		files, _ := os.ReadDir(dir)
 		for _, f := range files {
 			if to, err := os.Readlink(filepath.Join(dir, f.Name())); err == nil && sockets[to] {
-				text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) //nolint:errcheck // it has just ended
+				text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 				return pid, strings.Split(strings.TrimRight(string(text), "\x00"), "\x00")
 			}
 		}
@@ -159,7 +159,7 @@ func listener(port int) (pid int, command []string) {
 }
 
 func processor() (model string, memory int64) {
-	text, _ := os.ReadFile("/proc/cpuinfo") //nolint:errcheck // it is unknown then
+	text, _ := os.ReadFile("/proc/cpuinfo")
 	if _, rest, ok := strings.Cut(string(text), "model name"); ok {
 		model, _, _ = strings.Cut(rest, "\n")
 		model = strings.TrimSpace(strings.TrimLeft(model, "\t :"))
@@ -168,6 +168,6 @@ func processor() (model string, memory int64) {
 }
 
 func kernel() string {
-	text, _ := os.ReadFile("/proc/sys/kernel/osrelease") //nolint:errcheck // it is unknown then
+	text, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	return strings.TrimSpace(string(text))
 }

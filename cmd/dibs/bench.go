@@ -221,9 +221,7 @@ func (b *benching) readNames() error {
 
 // choose keeps those that --only names, and finds the base.
 func (b *benching) choose(peers []bench.Peer) ([]bench.Peer, error) {
-	has := func(p bench.Peer, part string) bool {
-		return strings.Contains(strings.ToLower(p.Name()), strings.ToLower(part))
-	}
+	has := func(p bench.Peer, part string) bool { return contains(p.Name(), part) }
 	all := make([]string, len(peers))
 	for i, p := range peers {
 		all[i] = fmt.Sprintf("%q", p.Name())

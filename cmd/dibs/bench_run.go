@@ -9,6 +9,7 @@ import (
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/app"
 	"github.com/dibs-hq/dibs/bench"
+	"github.com/dibs-hq/dibs/bench/peers"
 	"github.com/dibs-hq/dibs/config"
 	"github.com/dibs-hq/dibs/kafka"
 	"github.com/dibs-hq/dibs/postgres"
@@ -35,7 +36,7 @@ type benching struct {
 // The direct INSERT: how many connections it has, and how it is called, here and among the peers.
 const (
 	poolSize   = 64
-	insertName = "direct INSERT"
+	insertName = peers.InsertName
 )
 
 // run measures on topics and schemas of its own. With an error, the report is of the runs that had ended.
@@ -94,24 +95,24 @@ func withBase(others []bench.Peer, insert *bench.Insert) []bench.Peer {
 	return append(others, insert)
 }
 
-func (b *benching) measure(ctx context.Context, report *bench.Report, peers []bench.Peer) error {
+func (b *benching) measure(ctx context.Context, report *bench.Report, all []bench.Peer) error {
 	if b.cfg.Backlog > 0 {
 		var able []bench.Peer
-		for _, p := range peers {
+		for _, p := range all {
 			if _, can := p.(bench.Drainer); can {
 				able = append(able, p)
 			} else {
 				report.Left[p.Name()] = "cannot be given a backlog"
 			}
 		}
-		peers = able
+		all = able
 	}
-	peers, err := b.choose(peers)
+	chosen, err := b.choose(all)
 	if err != nil {
 		return err
 	}
 	report.Config = b.cfg
-	report.Tables, err = bench.Measure(ctx, b.cfg, peers...)
+	report.Tables, err = bench.Measure(ctx, b.cfg, chosen...)
 	return err
 }
 

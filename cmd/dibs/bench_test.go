@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/dibs-hq/dibs/bench"
+	"github.com/dibs-hq/dibs/bench/peers"
 	"github.com/spf13/cobra"
 )
 
@@ -123,7 +124,7 @@ func TestBenchChooses(t *testing.T) {
 		{[]string{"--only=dibs", "--base=echo"}, "of 0 that are measured"},
 	} {
 		b, _ := benchOf(t, c.args...)
-		peers, err := b.choose(all)
+		chosen, err := b.choose(all)
 		if err != nil {
 			if exitCode(err) != exitUsage || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v: %v, want %s", c.args, err, c.want)
@@ -131,7 +132,7 @@ func TestBenchChooses(t *testing.T) {
 			continue
 		}
 		got := ""
-		for _, p := range peers {
+		for _, p := range chosen {
 			got += p.Name() + "|"
 		}
 		if got += b.cfg.Base; got != c.want {
@@ -163,5 +164,27 @@ func TestBenchProgress(t *testing.T) {
 		if w.String() != want {
 			t.Errorf("got %q, want %q", w.String(), want)
 		}
+	}
+}
+
+// TestBenchWants only those peers that it is asked for: the others are not built.
+func TestBenchWants(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, ""},
+		{[]string{"--only=echo"}, ""},
+		{[]string{"--peers", "--only=Echo", "--only=dibs"}, "raw Kafka echo"},
+		{[]string{"--peers", "--only=dibs"}, ""},
+		{[]string{"--peers", "--only=direct insert"}, "direct INSERT|direct INSERT over HTTP"},
+	} {
+		b, _ := benchOf(t, c.args...)
+		if got := strings.Join(b.wanted(), "|"); got != c.want {
+			t.Errorf("%v: %q, want %q", c.args, got, c.want)
+		}
+	}
+	if b, _ := benchOf(t, "--peers"); len(b.wanted()) != len(peers.Names()) {
+		t.Errorf("--peers: %v", b.wanted())
 	}
 }
