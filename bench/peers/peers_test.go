@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -122,6 +124,9 @@ func checkDrain(t *testing.T, p bench.Peer) {
 	}
 }
 
+// defaults are those that their tuned ones stand for: each JVM costs seconds.
+var defaults = map[string]bool{peers.StreamsName: true, peers.StreamsExactName: true}
+
 // TestOneOwner holds for all peers that decide.
 func TestOneOwner(t *testing.T) {
 	t.Parallel()
@@ -130,6 +135,12 @@ func TestOneOwner(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
+			if defaults[name] && os.Getenv("DIBS_TEST_CAMPAIGN") == "" {
+				t.Skip("SKIPPED, NOT TESTED: a JVM that differs from the tuned one in its settings; run it with DIBS_TEST_CAMPAIGN=1")
+			}
+			if strings.Contains(strings.ToLower(name), "kafka") {
+				dibstest.NeedRealKafka(t)
+			}
 			set := open(t, name)
 			if why, left := set.Left()[name]; left {
 				dibstest.Needs(t, "what "+name+" runs on", errors.New(why))

@@ -112,11 +112,14 @@ public final class Names {
     @Override
     public void process(Record<String, String> claim) {
       String value = claim.value();
-      boolean accepted = owners.get(claim.key()) == null;
-      if (accepted) {
-        int owner = value.indexOf(OWNER, ID_END) + OWNER.length();
-        owners.put(claim.key(), value.substring(owner, value.indexOf('"', owner)));
+      int at = value.indexOf(OWNER, ID_END) + OWNER.length();
+      String owner = value.substring(at, value.indexOf('"', at));
+      String holder = owners.get(claim.key());
+      if (holder == null) {
+        owners.put(claim.key(), owner);
       }
+      // At least once: whoever asks a second time holds the name already.
+      boolean accepted = holder == null || holder.equals(owner);
       context.forward(
           claim.withValue("{\"request_id\":\"" + value.substring(ID, ID_END) + "\",\"accepted\":" + accepted + "}"));
     }
