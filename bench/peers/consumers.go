@@ -112,10 +112,11 @@ func (c *consumers) start() {
 		return
 	}
 	ctx, cancel := context.WithCancel(c.running)
+	transport := &kafkago.Transport{MetadataTTL: time.Second, MetadataTopics: []string{c.client.Registrations()}}
 	writer := &kafkago.Writer{
 		Addr: kafkago.TCP(c.brokers...), Topic: c.client.Registrations(), Balancer: kafkago.Murmur2Balancer{},
 		RequiredAcks: kafkago.RequireAll, BatchTimeout: time.Millisecond, // 1 s unless one says otherwise
-		BatchSize: max(100, c.most),
+		BatchSize: max(100, c.most), Transport: transport,
 	}
 	var all sync.WaitGroup
 	for range c.partitions {
@@ -129,6 +130,7 @@ func (c *consumers) start() {
 		cancel()
 		all.Wait()
 		_ = writer.Close() // nothing is left in it
+		transport.CloseIdleConnections()
 	}
 	c.runs.Store(true)
 }
@@ -180,8 +182,13 @@ func (c *consumers) consume(ctx context.Context, writer *kafkago.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := writer.WriteMessages(ctx, answers...); err != nil {
-			return fmt.Errorf("write the outcomes: %w", err)
+		for err := writer.WriteMessages(ctx, answers...); err != nil; err = writer.WriteMessages(ctx, answers...) {
+			c.log.WarnContext(ctx, "outcomes are not written; trying again", "err", err) // a new topic is not known everywhere at once
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 		if err := reader.CommitMessages(ctx, messages...); err != nil && ctx.Err() == nil {
 			c.log.DebugContext(ctx, "offsets are not committed: the messages come again", "err", err) // the group is shared out anew
