@@ -85,6 +85,8 @@ public final class Names {
       if (options.get("--guarantee").equals(StreamsConfig.EXACTLY_ONCE_V2)) {
         // An answer is seen when its transaction is committed: 100 ms unless one says otherwise.
         p.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 10);
+        // And a thread does not commit while it waits for records, which is 100 ms, too.
+        p.put(StreamsConfig.POLL_MS_CONFIG, 5);
       }
       // Streams lingers for 100 ms unless one says otherwise.
       p.put(StreamsConfig.producerPrefix(ProducerConfig.LINGER_MS_CONFIG), 1);
