@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"syscall"
 	"time"
 
@@ -21,6 +22,33 @@ import (
 
 //go:embed streams/pom.xml streams/Names.java
 var streamsFiles embed.FS
+
+var javaBase = regexp.MustCompile(`(?m)^java\.base@(\d+)`)
+
+// findJava finds a Java that can compile and run the program.
+func (o *opening) findJava(ctx context.Context) (string, error) {
+	if o.set.java != "" {
+		return o.set.java, nil
+	}
+	java, err := exec.LookPath("java")
+	if err != nil {
+		return "", errLeft("no java in PATH")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, java, "--list-modules").Output()
+	if err != nil {
+		return "", errLeft("java cannot list its modules: " + err.Error())
+	}
+	if match := javaBase.FindSubmatch(out); match == nil || len(match[1]) < 2 || string(match[1]) < "17" {
+		return "", errLeft("java 17 or newer is needed")
+	}
+	if !bytes.Contains(out, []byte("jdk.compiler@")) {
+		return "", errLeft("this java has no compiler")
+	}
+	o.set.java = java
+	return java, nil
+}
 
 // program is a folder with Names.java and the jars that it needs.
 type program string

@@ -23,6 +23,9 @@ const (
 	VersionName    = "expected version"
 	RedisName      = "Redis SET NX"
 
+	ConsumersName        = "kafka-go, message by message"
+	ConsumersBatchedName = "kafka-go, in batches"
+
 	StreamsName           = "Kafka Streams, at least once"
 	StreamsTunedName      = "Kafka Streams, at least once, tuned"
 	StreamsExactName      = "Kafka Streams, exactly once"
@@ -55,6 +58,7 @@ type Set struct {
 	peers []bench.Peer
 	left  map[string]string
 	pool  *pgxpool.Pool // of all peers that use Postgres; nil before the first
+	java  string        // its path; empty before the first peer that needs it
 
 	closing sync.Mutex
 	close   []func(context.Context) error // the last one first
@@ -79,6 +83,8 @@ var makers = []maker{
 	{AdvisoryName, openAdvisory},
 	{VersionName, openVersion},
 	{RedisName, openRedis},
+	{ConsumersName, consumersKind{1}.open},
+	{ConsumersBatchedName, consumersKind{1000}.open},
 	{StreamsName, streamsKind{atLeastOnce, false}.open},
 	{StreamsTunedName, streamsKind{atLeastOnce, true}.open},
 	{StreamsExactName, streamsKind{exactlyOnce, false}.open},

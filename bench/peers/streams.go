@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
@@ -45,9 +44,9 @@ func (k streamsKind) open(ctx context.Context, o *opening) (bench.Peer, error) {
 	if err := o.needsKafka(); err != nil {
 		return nil, err
 	}
-	java, err := exec.LookPath("java")
+	java, err := o.findJava(ctx)
 	if err != nil {
-		return nil, errLeft("no java in PATH")
+		return nil, err
 	}
 	files, err := streamsProgram(ctx)
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 type wires struct {
 	client     *kafka.Client
 	producer   *kafka.Producer
-	claims     *kafka.Claims
+	requests   *kafka.Claims
 	waiter     *registrations.Waiter
 	partitions int
 	backlog    atomic.Pointer[backlog] // nil where there is none
@@ -48,7 +48,7 @@ func openWires(ctx context.Context, o *opening) (*wires, error) {
 	}
 	w := &wires{client: client, partitions: o.Partitions, waiter: registrations.NewWaiter(registrations.WaiterConfig{Max: maxWaiting})}
 	w.producer = kafka.NewProducer(client, kafka.ProducerConfig{})
-	w.claims = w.producer.Claims()
+	w.requests = w.producer.Claims()
 	w.running, w.fail = context.WithCancelCause(context.WithoutCancel(ctx))
 	o.onClose(w.close)
 	if _, err := client.CreateTopics(ctx, kafka.TopicsConfig{Partitions: o.Partitions}); err != nil {
@@ -117,7 +117,7 @@ func (w *wires) ask(ctx context.Context, id uuid.UUID, r cloudevents.Record) (re
 		return "", err
 	}
 	defer ticket.Release()
-	published, err := w.claims.Start(partition, r)
+	published, err := w.requests.Start(partition, r)
 	if err != nil {
 		return "", err
 	}
