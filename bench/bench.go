@@ -4,41 +4,51 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"slices"
-	"sync"
-	"sync/atomic"
+	"strings"
 	"time"
 )
 
-// Peer claims names in one way.
-type Peer interface {
-	// Name is how the report calls it.
-	Name() string
-	// Claim asks for a name and reports whether the owner got it. It is called concurrently.
-	Claim(ctx context.Context, name, owner string) (bool, error)
-}
-
 // Config says what to measure.
 type Config struct {
-	Waiting int           // claims that wait at once
-	Runs    int           // interleaved runs of each peer, behind one of each that does not count
-	Warmup  time.Duration // before each run, not measured
-	Run     time.Duration // measured
-	Taken   float64       // part of the claims whose name is taken, 0 to 1
-	// Progress is told when a run begins and ends; nil for nobody.
-	Progress func(peer string, run int, done *Figures)
+	// Waiting is how many claims wait at once: a table for each.
+	Waiting []int `json:"waiting,omitempty"`
+	// Rate, if set, is how many claims are due in a second. Then Waiting is how many may wait at once.
+	Rate float64 `json:"rate,omitempty"`
+	// Backlog, if set, is how many claims are worked off, in place of all that.
+	Backlog int `json:"backlog,omitempty"`
+	// Runs is how often each peer is measured, behind one run of each that does not count.
+	Runs int `json:"runs"`
+	// Warmup comes before each run and is not measured; Run is how long it is measured.
+	Warmup time.Duration `json:"warmup_ns,omitempty"`
+	Run    time.Duration `json:"run_ns,omitempty"`
+	// Grace is how long behind a run those claims are waited for that were due in it, in an open loop. Defaults to Run.
+	Grace time.Duration `json:"grace_ns,omitempty"`
+	Names Names         `json:"names"`
+	// Base is the peer that the others are compared with. Defaults to the last.
+	Base string `json:"base"`
+	// Meter tells what processes have used; nil for nobody.
+	Meter Meter `json:"-"`
+	// Progress is told when a run begins, how it goes, and when it has ended, by one goroutine at a time; nil for nobody.
+	Progress func(Status) `json:"-"`
+
+	// pause sleeps, perhaps for less than it is asked to. Nil: the most precise way there is.
+	pause func(time.Duration)
 }
 
-// Figures are what one run of one peer gave.
-type Figures struct {
-	Claims    int           `json:"claims"`
-	Accepted  int           `json:"accepted"`
-	PerSecond float64       `json:"claims_per_second"`
-	P50       time.Duration `json:"p50_ns"`
-	P90       time.Duration `json:"p90_ns"`
-	P99       time.Duration `json:"p99_ns"`
+// tell is how often progress is told of.
+const tell = 250 * time.Millisecond
+
+// Status is how a run goes.
+type Status struct {
+	Peer    string
+	Waiting int // 0 in a backlog
+	Run, Of int // run 0 does not count
+	// Claims were decided so far, warm-up included, PerSecond of them in the last moment.
+	Claims    int
+	PerSecond float64
+	// Done is set at the end.
+	Done *Figures
 }
 
 // Result is one peer's runs, and their median.
@@ -46,139 +56,165 @@ type Result struct {
 	Peer   string    `json:"peer"`
 	Median Figures   `json:"median"`
 	Runs   []Figures `json:"runs"`
-	Lowest float64   `json:"lowest_claims_per_second"`
-	Most   float64   `json:"highest_claims_per_second"`
+	// Lowest and Highest are of the claims per second.
+	Lowest  float64 `json:"lowest_claims_per_second"`
+	Highest float64 `json:"highest_claims_per_second"`
+	// Ratios are to the base, round by round; nil where there is nothing to compare with.
+	Ratios *Ratios `json:"ratios,omitempty"`
 }
 
-// Measure runs all peers in turn, as often as asked.
-func Measure(ctx context.Context, cfg Config, peers ...Peer) ([]Result, error) {
-	results := make([]Result, len(peers))
+// Ratios are a peer's figures divided by those of the base, in the same round.
+type Ratios struct {
+	PerSecond Spread `json:"claims_per_second"`
+	P50       Spread `json:"p50"`
+	P99       Spread `json:"p99"`
+}
+
+// Table is what all peers gave under one load.
+type Table struct {
+	Waiting int      `json:"waiting,omitempty"`
+	Results []Result `json:"results"`
+}
+
+// Measure runs all peers in turn, as often as asked. Where it ends with an error, the tables are of the runs that had
+// ended by then.
+func Measure(ctx context.Context, cfg Config, peers ...Peer) ([]Table, error) {
+	base, err := cfg.check(peers)
+	if err != nil {
+		return nil, err
+	}
+	loads := cfg.Waiting
+	if cfg.Backlog > 0 {
+		loads = []int{0}
+	}
+	var tables []Table
+	for i, waiting := range loads {
+		results := make([]Result, len(peers))
+		err := cfg.rounds(ctx, peers, waiting, i*(cfg.Runs+1), results)
+		if t := summarize(waiting, results, base); len(t.Results) > 0 {
+			tables = append(tables, t)
+		}
+		if err != nil {
+			return tables, err
+		}
+	}
+	return tables, nil
+}
+
+// check refuses what cannot be measured, and finds the base.
+func (cfg *Config) check(peers []Peer) (base int, err error) {
+	switch {
+	case len(peers) == 0:
+		return 0, errors.New("nobody to measure")
+	case cfg.Runs < 1:
+		return 0, fmt.Errorf("%d runs: at least 1", cfg.Runs)
+	case cfg.Backlog < 0:
+		return 0, fmt.Errorf("a backlog of %d", cfg.Backlog)
+	case cfg.Backlog == 0 && (len(cfg.Waiting) == 0 || slices.Min(cfg.Waiting) < 1):
+		return 0, fmt.Errorf("%v waiting: at least 1", cfg.Waiting)
+	case cfg.Backlog == 0 && (cfg.Run <= 0 || cfg.Warmup < 0):
+		return 0, fmt.Errorf("runs of %s behind %s of warm-up", cfg.Run, cfg.Warmup)
+	case !(cfg.Rate >= 0 && cfg.Rate <= maxRate):
+		return 0, fmt.Errorf("%v claims due per second: at most %.0f", cfg.Rate, maxRate)
+	}
+	if err := cfg.Names.validate(); err != nil {
+		return 0, err
+	}
+	base = len(peers) - 1
+	if cfg.Base != "" {
+		if base = slices.IndexFunc(peers, func(p Peer) bool { return p.Name() == cfg.Base }); base < 0 {
+			return 0, fmt.Errorf("nobody is called %q: there are %s", cfg.Base, strings.Join(namesOf(peers), ", "))
+		}
+	}
+	for _, p := range peers {
+		if _, can := p.(Drainer); cfg.Backlog > 0 && !can {
+			return 0, fmt.Errorf("%s cannot be given a backlog", p.Name())
+		}
+	}
+	return base, nil
+}
+
+func namesOf(peers []Peer) []string {
+	all := make([]string, len(peers))
+	for i, p := range peers {
+		all[i] = p.Name()
+	}
+	return all
+}
+
+// rounds measures all peers under one load. round is the number of the first.
+func (cfg *Config) rounds(ctx context.Context, peers []Peer, waiting, round int, results []Result) error {
 	for i, p := range peers {
 		results[i].Peer = p.Name()
 	}
 	// The first run of each does not count: a broker that has just started has not compiled its code yet.
 	for run := range cfg.Runs + 1 {
 		for i, p := range peers {
-			if cfg.Progress != nil {
-				cfg.Progress(p.Name(), run, nil)
-			}
-			f, err := one(ctx, cfg, p, run)
+			status := Status{Peer: p.Name(), Waiting: waiting, Run: run, Of: cfg.Runs}
+			cfg.tell(status)
+			deal := cfg.Names.deal((round+run)*len(peers)+i, round+run)
+			var f Figures
+			err := host(ctx, p, cfg.Backlog > 0, func(ctx context.Context) (err error) {
+				if cfg.Backlog > 0 {
+					f, err = cfg.drain(ctx, p.(Drainer), deal, status) // check has seen that it is one
+				} else {
+					f, err = cfg.load(ctx, p, deal, status)
+				}
+				return err
+			})
 			if err != nil {
-				return nil, fmt.Errorf("%s, run %d: %w", p.Name(), run, err)
+				return fmt.Errorf("%s, run %d: %w", p.Name(), run, err)
 			}
 			if run > 0 {
 				results[i].Runs = append(results[i].Runs, f)
 			}
-			if cfg.Progress != nil {
-				cfg.Progress(p.Name(), run, &f)
-			}
+			status.Claims, status.PerSecond, status.Done = f.Claims, f.PerSecond, &f
+			cfg.tell(status)
 		}
 	}
-	for i := range results {
-		results[i].summarize()
-	}
-	return results, nil
+	return nil
 }
 
-// one is one run of one peer: a warm-up, then the measured part, without a pause between them.
-func one(ctx context.Context, cfg Config, p Peer, run int) (Figures, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	began := time.Now()
-	from, to := began.Add(cfg.Warmup), began.Add(cfg.Warmup+cfg.Run)
-
-	names := newNames(run, cfg.Taken)
-	lots := make([]lot, cfg.Waiting)
-	var failed atomic.Pointer[error]
-	var wg sync.WaitGroup
-	for w := range lots {
-		wg.Go(func() {
-			random := rand.New(rand.NewPCG(uint64(run), uint64(w)))
-			for i := 0; ; i++ {
-				at := time.Now()
-				if !at.Before(to) || ctx.Err() != nil {
-					return
-				}
-				got, err := p.Claim(ctx, names.next(random), fmt.Sprintf("o-%d-%d-%d", run, w, i))
-				if err != nil {
-					if ctx.Err() == nil || errors.Is(err, context.DeadlineExceeded) {
-						failed.CompareAndSwap(nil, &err)
-					}
-					cancel()
-					return
-				}
-				// A claim counts where it ends: a slow one is not lost between warm-up and run.
-				if end := time.Now(); end.After(from) && end.Before(to) {
-					lots[w].add(end.Sub(at), got)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if err := failed.Load(); err != nil {
-		return Figures{}, *err
-	}
-	if ctx.Err() != nil {
-		return Figures{}, context.Cause(ctx)
-	}
-	return figures(lots, cfg.Run), nil
-}
-
-// lot is what one worker measured.
-type lot struct {
-	latencies []time.Duration
-	accepted  int
-}
-
-func (l *lot) add(d time.Duration, accepted bool) {
-	l.latencies = append(l.latencies, d)
-	if accepted {
-		l.accepted++
+func (cfg *Config) tell(s Status) {
+	if cfg.Progress != nil {
+		cfg.Progress(s)
 	}
 }
 
-func figures(lots []lot, run time.Duration) Figures {
-	var all []time.Duration
-	f := Figures{}
-	for _, l := range lots {
-		all = append(all, l.latencies...)
-		f.Accepted += l.accepted
-	}
-	slices.Sort(all)
-	f.Claims = len(all)
-	f.PerSecond = math.Round(float64(len(all)) / run.Seconds())
-	if len(all) > 0 {
-		at := func(q float64) time.Duration { return all[int(q*float64(len(all)-1))] }
-		f.P50, f.P90, f.P99 = at(.5), at(.9), at(.99)
-	}
-	return f
-}
-
-func (r *Result) summarize() {
-	sorted := slices.Clone(r.Runs)
-	slices.SortFunc(sorted, func(a, b Figures) int { return int(a.PerSecond - b.PerSecond) })
-	r.Median, r.Lowest, r.Most = sorted[len(sorted)/2], sorted[0].PerSecond, sorted[len(sorted)-1].PerSecond
-}
-
-// names deals out names: new ones, and now and then one that was dealt before.
-type names struct {
-	run   int
-	taken float64
-	dealt atomic.Int64
-}
-
-func newNames(run int, taken float64) *names { return &names{run: run, taken: taken} }
-
-func (n *names) next(r *rand.Rand) string {
-	if r.Float64() < n.taken {
-		if dealt := n.dealt.Load(); dealt > 0 {
-			return n.name(r.Int64N(dealt))
+// summarize leaves out those who have not ended a run.
+func summarize(waiting int, results []Result, base int) Table {
+	t := Table{Waiting: waiting}
+	for _, r := range results {
+		if len(r.Runs) == 0 {
+			continue
 		}
+		r.Median = median(r.Runs)
+		rate := of(r.Runs, func(f Figures) float64 { return f.PerSecond })
+		r.Lowest, r.Highest = rate.Lowest, rate.Highest
+		r.Ratios = ratios(r.Runs, results[base].Runs)
+		t.Results = append(t.Results, r)
 	}
-	return n.name(n.dealt.Add(1) - 1)
+	return t
 }
 
-// name spreads consecutive numbers over the key space, as real names are.
-func (n *names) name(i int64) string {
-	return fmt.Sprintf("r%d.%011x", n.run, uint64(i)*0x9E3779B97F4A7C15>>20)
+// ratios compares round by round: what was going on in one was the same for both.
+func ratios(runs, base []Figures) *Ratios {
+	rounds := min(len(runs), len(base))
+	if rounds == 0 {
+		return nil
+	}
+	compare := func(get func(Figures) float64) Spread {
+		var values []float64
+		for i := range rounds {
+			if to := get(base[i]); to > 0 {
+				values = append(values, get(runs[i])/to)
+			}
+		}
+		return spread(values)
+	}
+	return &Ratios{
+		PerSecond: compare(func(f Figures) float64 { return f.PerSecond }),
+		P50:       compare(func(f Figures) float64 { return float64(f.P50) }),
+		P99:       compare(func(f Figures) float64 { return float64(f.P99) }),
+	}
 }

@@ -2,127 +2,308 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/dibs-hq/dibs/api"
-	"github.com/dibs-hq/dibs/app"
 	"github.com/dibs-hq/dibs/bench"
-	"github.com/dibs-hq/dibs/claims"
-	"github.com/dibs-hq/dibs/config"
-	"github.com/dibs-hq/dibs/kafka"
+	"github.com/dibs-hq/dibs/importer"
 	"github.com/dibs-hq/dibs/names"
-	"github.com/dibs-hq/dibs/postgres"
-	"github.com/dibs-hq/dibs/registrations"
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 )
 
 func newBench() *cobra.Command {
 	cmd := outputFlag(withSettings(&cobra.Command{
-		Use: "bench", Short: "Measure claims per second, beside a direct INSERT on the same Postgres",
-		Long: `Measure claims per second and how long each waits, in this process (no HTTP), beside INSERT … ON CONFLICT over a pool of
-64 connections to the same Postgres. Both get the same names; runs are interleaved; medians are reported.
+		Use: "bench", Short: "Measure claims per second and how long they wait, beside what people would pick instead",
+		Long: `Measure claims per second and how long each waits, beside INSERT … ON CONFLICT over a pool of 64 connections to the same
+Postgres and, with --peers, beside other ways to do it. All get the same names; runs are interleaved; medians are reported,
+and ratios to --base, round by round. The first run of each is not counted.
 
-It makes topics and schemas of its own on the servers of the settings, and removes them at the end.`,
+In a closed loop (the default) --waiting claims wait at once. With --rate claims are due at that rate, whatever becomes of
+those before them, and each waits from when it was due. With --backlog that many claims are worked off.
+
+It makes topics and schemas of its own on the servers of the settings, bench-…, and removes them at the end. Ctrl-C ends it
+the same way, and the runs that had ended are reported.`,
+		Example: `  dibs bench --waiting 1,16,64,256,1024,4096 --plot bench.svg
+  dibs bench --through process,kafka,http --waiting 256,1024 --runs 5
+  dibs bench --rate 5000 --waiting 4096 --run 60s
+  dibs bench --names signups.csv --peers -o json
+  dibs bench --names zipf --exponent 1.2 --universe 1000000
+  dibs bench --backlog 1000000 --runs 5`,
 		Args: exactArgs(0, "no arguments"),
 	}, "kafka", "postgres", "processor"))
-	f := cmd.Flags()
-	cfg := bench.Config{}
-	f.IntVar(&cfg.Waiting, "waiting", 1024, "claims that wait at once")
-	f.IntVar(&cfg.Runs, "runs", 3, "interleaved runs of each")
-	f.DurationVar(&cfg.Warmup, "warmup", 3*time.Second, "before each run, not measured")
-	f.DurationVar(&cfg.Run, "run", 10*time.Second, "length of each run")
-	f.Float64Var(&cfg.Taken, "taken", 0.2, "part of the names that are taken, 0 to 1")
-	partitions := f.Int("partitions", 12, "partitions of the topics")
+	b := newBenching(cmd)
 	profile := profileFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		asJSON, err := wantsJSON(cmd)
 		if err != nil {
 			return err
 		}
-		if cfg.Waiting < 1 || cfg.Runs < 1 || cfg.Run <= 0 || cfg.Taken < 0 || cfg.Taken > 1 {
-			return usage("--waiting and --runs are at least 1, --run is more than 0, --taken is 0 to 1")
+		if err := b.check(); err != nil {
+			return err
 		}
 		settings, err := load(cmd, map[string]any{"log.level": "warn"})
 		if err != nil {
 			return err
 		}
+		b.settings = settings.Config
 		stop, err := profile()
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, stop()) }()
-		b := benching{cmd: cmd, cfg: cfg, settings: settings.Config}
-		results, err := b.run(cmd.Context(), *partitions)
+		report, err := b.run(cmd.Context())
+		if report == nil || len(report.Tables) == 0 {
+			return brokenBench(cmd.Context(), err)
+		}
 		if err != nil {
-			return err
+			report.BrokenOff = err.Error()
 		}
-		if asJSON {
-			return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"config": cfg, "results": results})
-		}
-		return bench.Write(cmd.OutOrStdout(), cfg, results)
+		return errors.Join(b.write(report, asJSON), brokenBench(cmd.Context(), err))
 	}
 	return cmd
 }
 
-type benching struct {
-	cmd      *cobra.Command
-	cfg      bench.Config
-	settings config.Config
+// newBenching adds the flags of what is to be measured.
+func newBenching(cmd *cobra.Command) *benching {
+	b, f := &benching{cmd: cmd}, cmd.Flags()
+	f.IntSliceVar(&b.cfg.Waiting, "waiting", []int{1024}, "claims that wait at once; several: a table for each")
+	f.Float64Var(&b.cfg.Rate, "rate", 0, "claims due per second, in an open loop; --waiting bounds how many wait at once")
+	f.IntVar(&b.cfg.Backlog, "backlog", 0, "work off that many claims, in place of a load")
+	f.StringSliceVar(&b.through, "through", []string{"process"}, "the ways into dibs: process (in this process), kafka (publish and read the outcomes), http")
+	f.IntVar(&b.cfg.Runs, "runs", 3, "interleaved runs of each")
+	f.DurationVar(&b.cfg.Warmup, "warmup", 3*time.Second, "before each run, not measured")
+	f.DurationVar(&b.cfg.Run, "run", 10*time.Second, "length of each run")
+	f.StringVar(&b.names, "names", "unique", "unique: new names; zipf: some names more often than others; or a file of names, as dibs import reads it")
+	f.Float64Var(&b.cfg.Names.Taken, "taken", 0.2, "part of the names that are taken, 0 to 1, with --names unique")
+	f.Float64Var(&b.exponent, "exponent", 1.1, "of Zipf's law, more than 1, with --names zipf")
+	f.IntVar(&b.universe, "universe", 1_000_000, "names to choose from, with --names zipf")
+	f.IntVar(&b.partitions, "partitions", 12, "partitions of the topics")
+	f.BoolVar(&b.peers, "peers", false, "measure other ways to do it, too: those that can run here")
+	f.StringArrayVar(&b.only, "only", nil, "measure those only whose name has this in it; may be given several times")
+	f.StringVar(&b.cfg.Base, "base", "", "whom to compare the others with, by its name or a part of it (default the direct INSERT)")
+	f.StringVar(&b.plot, "plot", "", "draw the results into this file, .svg")
+	return b
 }
 
-// run measures on topics and schemas of its own.
-func (b *benching) run(ctx context.Context, partitions int) (results []bench.Result, err error) {
-	log := logger(b.cmd, b.settings.Log)
-	id := "bench-" + uuid.NewString()[:8]
-	own := b.settings
-	own.Kafka.TopicPrefix, own.Postgres.Schema, own.API.MaxWaiting = id+".", id, 2*b.cfg.Waiting
-	insert, err := bench.NewInsert(ctx, own.Postgres.DSN, id+"-insert", 64)
-	if err != nil {
-		return nil, err
+// brokenBench is the error of a benchmark that did not get to its end.
+func brokenBench(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return &exitError{exitFailure, "broken off; only the runs that had ended are reported"}
 	}
-	defer func() { err = errors.Join(err, insert.Close(context.WithoutCancel(ctx), id, id+"-insert")) }()
-	if _, err := postgres.Migrate(ctx, app.PostgresConfig(own, log)); err != nil {
-		return nil, err
-	}
-	client, err := kafka.New(app.KafkaConfig(own.Kafka), log, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	if _, err := client.CreateTopics(ctx, kafka.TopicsConfig{Partitions: partitions}); err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, client.DeleteTopics(context.WithoutCancel(ctx))) }()
-	b.cfg.Progress = func(peer string, run int, done *bench.Figures) {
-		if done == nil {
-			fmt.Fprintf(b.cmd.ErrOrStderr(), "run %d of %d, %s ", run, b.cfg.Runs, peer)
-			return
+	return err
+}
+
+// check refuses what contradicts itself before anything is connected to, and reads the names.
+func (b *benching) check() error {
+	changed := b.cmd.Flags().Changed
+	cfg := &b.cfg
+	if cfg.Backlog > 0 {
+		for _, flag := range []string{"waiting", "rate", "run", "warmup", "through"} {
+			if changed(flag) {
+				return usage("--%s does not go with --backlog: a backlog is worked off as fast as it can be", flag)
+			}
 		}
-		fmt.Fprintf(b.cmd.ErrOrStderr(), "%.0f claims/s\n", done.PerSecond)
 	}
-	err = app.WithClaimer(ctx, own, log, func(ctx context.Context, c *api.Claimer) error {
-		results, err = bench.Measure(ctx, b.cfg, inProcess{c}, insert)
-		return err
-	})
-	return results, err
+	switch {
+	case len(cfg.Waiting) == 0 || slices.Min(cfg.Waiting) < 1 || slices.Max(cfg.Waiting) > maxBenchWaiting:
+		return usage("--waiting is %v: at least 1 and at most %d claims", cfg.Waiting, maxBenchWaiting)
+	case cfg.Backlog < 0:
+		return usage("--backlog is %d: how many claims", cfg.Backlog)
+	case changed("rate") && !(cfg.Rate > 0 && cfg.Rate <= maxBenchRate):
+		return usage("--rate is %v: more than 0 and at most %.0f claims per second", cfg.Rate, float64(maxBenchRate))
+	case cfg.Runs < 1:
+		return usage("--runs is %d: at least 1", cfg.Runs)
+	case cfg.Run < time.Millisecond:
+		return usage("--run is %s: at least 1ms", cfg.Run)
+	case cfg.Warmup < 0:
+		return usage("--warmup is %s: 0 or more", cfg.Warmup)
+	case b.partitions < 1 || b.partitions > 1000:
+		return usage("--partitions is %d: 1 to 1000", b.partitions)
+	case len(b.through) == 0:
+		return usage("--through is empty: process, kafka, http, or several of them")
+	}
+	for i, way := range b.through {
+		if ways[way] == nil {
+			return usage("--through is %q: process, kafka, http, or several of them", way)
+		}
+		if slices.Contains(b.through[:i], way) {
+			return usage("--through has %s twice", way)
+		}
+	}
+	if b.plot != "" {
+		if filepath.Ext(b.plot) != ".svg" {
+			return usage("--plot is %q: a file that ends in .svg", b.plot)
+		}
+		if _, err := os.Stat(filepath.Dir(b.plot)); err != nil {
+			return usage("--plot: %v", err)
+		}
+	}
+	return b.checkNames()
 }
 
-// inProcess is dibs as a peer of the benchmark.
-type inProcess struct{ claimer *api.Claimer }
+const (
+	maxBenchWaiting = 100_000
+	maxBenchRate    = 1_000_000
+)
 
-func (inProcess) Name() string { return "dibs, in process" }
-
-func (p inProcess) Claim(ctx context.Context, name, owner string) (bool, error) {
-	r, err := p.claimer.Claim(ctx, "bench", api.Request{Space: names.Username, Name: name, Owner: owner, Mode: claims.ModeRegister}, 30*time.Second)
-	switch {
-	case err != nil:
-		return false, err
-	case r.Outcome == nil:
-		return false, errors.New("a claim was not decided within 30 s")
+// checkNames makes what --names and its companions say.
+func (b *benching) checkNames() error {
+	goesWith := map[string]string{"taken": "unique", "exponent": "zipf", "universe": "zipf"}
+	for _, flag := range []string{"taken", "exponent", "universe"} {
+		if with := goesWith[flag]; b.names != with && b.cmd.Flags().Changed(flag) {
+			return usage("--%s goes with --names %s", flag, with)
+		}
 	}
-	return r.Outcome.Type == registrations.Accepted, nil
+	n := &b.cfg.Names
+	if b.names != "unique" {
+		n.Taken = 0
+	}
+	switch b.names {
+	case "unique":
+		if !(n.Taken >= 0 && n.Taken <= 1) {
+			return usage("--taken is %v: 0 to 1", n.Taken)
+		}
+	case "zipf":
+		if !(b.exponent > 1 && b.exponent <= 10) {
+			return usage("--exponent is %v: more than 1 and at most 10", b.exponent)
+		}
+		if b.universe < 1 {
+			return usage("--universe is %d: at least 1", b.universe)
+		}
+		n.Universe, n.Exponent = b.universe, b.exponent
+	default:
+		return b.readNames()
+	}
+	return nil
+}
+
+// readNames reads a file. Names that dibs would refuse are left out for everybody.
+func (b *benching) readNames() error {
+	f, err := os.Open(b.names)
+	if err != nil {
+		return usage("--names is unique, zipf, or a file: %v", err)
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	rows, err := importer.NewReader(f, b.names)
+	if err != nil {
+		return usage("--names %s: %v", b.names, err)
+	}
+	n, policy, left := &b.cfg.Names, names.Builtin()[names.Username], 0
+	for {
+		row, err := rows.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil && !errors.As(err, new(*importer.RowError)) {
+			return usage("--names %s: %v", b.names, err)
+		}
+		key, invalid := policy.Key(row.Name)
+		if err != nil || row.Space != names.Username || invalid != nil || policy.IsReserved(key) {
+			left++
+			continue
+		}
+		n.List = append(n.List, row.Name)
+	}
+	if len(n.List) == 0 {
+		return usage("--names %s: none of its %d rows has a name that can be claimed", b.names, left)
+	}
+	if n.File = filepath.Base(b.names); left > 0 {
+		fmt.Fprintf(b.cmd.ErrOrStderr(), "%s: %d rows have no name that can be claimed; they are left out\n", n.File, left)
+	}
+	return nil
+}
+
+// choose keeps those that --only names, and finds the base.
+func (b *benching) choose(peers []bench.Peer) ([]bench.Peer, error) {
+	has := func(p bench.Peer, part string) bool { return contains(p.Name(), part) }
+	all := make([]string, len(peers))
+	for i, p := range peers {
+		all[i] = fmt.Sprintf("%q", p.Name())
+	}
+	there := "there are " + strings.Join(all, ", ")
+	if len(b.only) > 0 {
+		for _, part := range b.only {
+			if !slices.ContainsFunc(peers, func(p bench.Peer) bool { return has(p, part) }) {
+				return nil, usage("--only %q: nobody's name has that in it; %s", part, there)
+			}
+		}
+		peers = slices.DeleteFunc(slices.Clone(peers), func(p bench.Peer) bool {
+			return !slices.ContainsFunc(b.only, func(part string) bool { return has(p, part) })
+		})
+	}
+	if b.cfg.Base == "" {
+		b.cfg.Base = peers[len(peers)-1].Name()
+		for _, p := range peers {
+			if p.Name() == insertName {
+				b.cfg.Base = insertName
+			}
+		}
+		return peers, nil
+	}
+	var found []string
+	for _, p := range peers {
+		if p.Name() == b.cfg.Base {
+			return peers, nil
+		}
+		if has(p, b.cfg.Base) {
+			found = append(found, p.Name())
+		}
+	}
+	if len(found) != 1 {
+		return nil, usage("--base %q is the name, or a part of the name, of %d that are measured; %s", b.cfg.Base, len(found), there)
+	}
+	b.cfg.Base = found[0]
+	return peers, nil
+}
+
+// write writes the report where it was asked for.
+func (b *benching) write(report *bench.Report, asJSON bool) error {
+	w, write := b.cmd.OutOrStdout(), report.Write
+	if asJSON {
+		write = report.WriteJSON
+	}
+	if err := write(w); err != nil {
+		return err
+	}
+	if b.plot == "" {
+		return nil
+	}
+	f, err := os.Create(b.plot)
+	if err != nil {
+		return fmt.Errorf("--plot: %w", err)
+	}
+	return errors.Join(report.WriteSVG(f), f.Close())
+}
+
+// benchProgress says how runs go: on a terminal in a line that is drawn again and again, else in a line at the end of each.
+type benchProgress struct {
+	w     io.Writer
+	drawn bool
+}
+
+func (p *benchProgress) tell(s bench.Status) {
+	label := s.Peer
+	if s.Waiting > 0 {
+		label = fmt.Sprintf("%d waiting, %s", s.Waiting, label)
+	}
+	run := "the run that does not count"
+	if s.Run > 0 {
+		run = fmt.Sprintf("run %d of %d", s.Run, s.Of)
+	}
+	end := ""
+	if s.Done != nil {
+		end = "\n"
+	}
+	switch {
+	case p.drawn:
+		fmt.Fprintf(p.w, "\r\x1b[K%s, %s: %.0f claims/s%s", label, run, s.PerSecond, end)
+	case s.Done != nil:
+		fmt.Fprintf(p.w, "%s, %s: %.0f claims/s\n", label, run, s.PerSecond)
+	}
 }

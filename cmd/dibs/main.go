@@ -21,7 +21,7 @@
 //	dibs verify                  replay the log, and compare what is stored and published with it
 //	dibs vectors                 names with their keys and partitions, for producers in other languages
 //	dibs keys new                make an API key
-//	dibs bench                   claims per second, against a direct INSERT
+//	dibs bench                   claims per second, against a direct INSERT and other ways
 //	dibs config print | check    what the settings are, and where they come from
 //
 // Settings come from flags, the environment (DIBS_…), a YAML file (--config) and defaults, in this order.

@@ -1,0 +1,111 @@
+package peers
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/dibs-hq/dibs/bench"
+)
+
+// insertHTTP is the direct INSERT behind an HTTP server, the way people write it: net/http, encoding/json, one handler. It
+// listens on loopback, in this process; its caller keeps connections alive, one per claim that waits.
+type insertHTTP struct {
+	client *http.Client
+	url    string
+}
+
+type (
+	claimBody  struct{ Name, Owner string }
+	answerBody struct {
+		Name     string `json:"name"`
+		Owner    string `json:"owner"`
+		Accepted bool   `json:"accepted"`
+	}
+)
+
+func openInsertHTTP(ctx context.Context, o *opening) (bench.Peer, error) {
+	in, err := newInsert(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /claims", in.serve)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	transport := &http.Transport{MaxIdleConns: maxWaiting, MaxIdleConnsPerHost: maxWaiting, IdleConnTimeout: time.Minute}
+	o.onClose(func(context.Context) error {
+		transport.CloseIdleConnections()
+		err := server.Close()
+		if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
+		}
+		return err
+	})
+	return &insertHTTP{client: &http.Client{Transport: transport}, url: "http://" + listener.Addr().String() + "/claims"}, nil
+}
+
+// serve is the handler.
+func (in *insert) serve(w http.ResponseWriter, r *http.Request) {
+	var body claimBody
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&body); err != nil || body.Name == "" || body.Owner == "" {
+		http.Error(w, "name and owner are needed, in JSON", http.StatusBadRequest)
+		return
+	}
+	got, err := in.Claim(r.Context(), body.Name, body.Owner)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if got {
+		w.WriteHeader(http.StatusCreated)
+	} else {
+		w.WriteHeader(http.StatusConflict)
+	}
+	_ = json.NewEncoder(w).Encode(answerBody{body.Name, body.Owner, got}) // the client is gone: there is nobody to tell
+}
+
+// Name implements bench.Peer.
+func (*insertHTTP) Name() string { return InsertHTTPName }
+
+// Claim implements bench.Peer.
+func (p *insertHTTP) Claim(ctx context.Context, name, owner string) (bool, error) {
+	body, err := json.Marshal(claimBody{name, owner})
+	if err != nil {
+		return false, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, bytes.NewReader(body))
+	if err != nil {
+		return false, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := p.client.Do(request)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	raw, err := io.ReadAll(response.Body) // to its end, so that the connection is used again
+	if err != nil {
+		return false, err
+	}
+	if response.StatusCode != http.StatusCreated && response.StatusCode != http.StatusConflict {
+		return false, fmt.Errorf("%s: %.200s", response.Status, raw)
+	}
+	var answer answerBody
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return false, fmt.Errorf("read the answer: %w", err)
+	}
+	return answer.Accepted, nil
+}
