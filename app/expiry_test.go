@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dibs-hq/dibs/dibstest"
+	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -24,17 +26,21 @@ func TestManyExpireAtOnce(t *testing.T) {
 	})
 }
 
-// TestCampaignManyExpireAtOnce has 10,000 expire at one moment, five times, beside a third of the claims that the machine can
-// answer. One stall of a disk is a percent of the claims of one time: the median is judged.
+// TestCampaignManyExpireAtOnce has 10,000 expire at one moment, a dozen times, beside a third of the claims that the machine
+// can answer. A round has some thousand claims, and one stall of a disk of 100 ms is more than a percent of them: it decides
+// the p99 of whatever time it falls in, which makes the ratio of a round a throw of dice. What is promised is about claims,
+// not about rounds, so the claims of all rounds are judged together: those of the times when something expires against those
+// of the usual time before. How steady such a figure is on the machine at hand shows beside it: the usual time is two windows
+// as long as the expiry, and they are compared in the same way. A machine on which these two differ by a factor of two does
+// not tell either way.
 func TestCampaignManyExpireAtOnce(t *testing.T) {
 	campaign(t)
 	dibstest.NeedRealKafka(t)
-	ratios := manyExpireAtOnce(deploy(t, 12), expiries{
-		n: 10_000, rounds: 5, first: time.Minute, usually: 10 * time.Second, rate: func(most float64) float64 { return most / 3 },
+	all := manyExpireAtOnce(deploy(t, 12), expiries{
+		n: 10_000, rounds: 12, first: time.Minute, usually: 9 * time.Second, rate: func(most float64) float64 { return most / 3 }, warm: true,
 	})
-	slices.Sort(ratios)
-	if median := ratios[len(ratios)/2]; median > 2 {
-		t.Errorf("p99 while reservations expire is %.2f times the usual, want at most twice (the median of %.2f)", median, ratios)
+	if ratio := p99Ratio(all.meanwhile, all.usual()); ratio > 2 {
+		t.Errorf("p99 while reservations expire is %.2f times the usual, want at most twice (one usual time to another: %.2f)", ratio, all.control())
 	}
 }
 
@@ -47,11 +53,38 @@ type expiries struct {
 	n, rounds      int
 	first, usually time.Duration
 	rate           func(most float64) float64 // of the claims beside it, by what the machine can answer
+	warm           bool                       // see deployment.warm
 }
 
-// manyExpireAtOnce returns, for each round, the p99 of a claim between the expiry and the moment when the last name was
-// free, in terms of the p99 in the usual time before.
-func manyExpireAtOnce(d *deployment, e expiries) (ratios []float64) {
+// during is how long the claims of some times took: while reservations expire, and in the two windows before. The three are
+// as long in each round.
+type during struct{ meanwhile, before, earlier []time.Duration }
+
+func (d *during) add(o during) {
+	d.meanwhile = join(d.meanwhile, o.meanwhile)
+	d.before = join(d.before, o.before)
+	d.earlier = join(d.earlier, o.earlier)
+}
+
+// usual is both windows without expiries: the more claims, the steadier their p99.
+func (d *during) usual() []time.Duration { return join(d.before, d.earlier) }
+
+// control is 1 on a machine that is alike from one window to the next.
+func (d *during) control() float64 { return p99Ratio(d.before, d.earlier) }
+
+func (d *during) String() string {
+	return fmt.Sprintf("meanwhile: %s; before: %s; earlier: %s; p99 is %.2f times the usual; before to earlier: %.2f",
+		spread(d.meanwhile), spread(d.before), spread(d.earlier), p99Ratio(d.meanwhile, d.usual()), d.control())
+}
+
+func join(a, b []time.Duration) []time.Duration {
+	return slices.Sorted(slices.Values(slices.Concat(a, b)))
+}
+
+func p99Ratio(a, b []time.Duration) float64 { return float64(at(a, .99)) / float64(at(b, .99)) }
+
+// manyExpireAtOnce returns what claims took between the expiries and the moments when the last name was free, and before.
+func manyExpireAtOnce(d *deployment, e expiries) (all during) {
 	t := d.t
 	t.Helper()
 	d.calm = true
@@ -71,6 +104,9 @@ func manyExpireAtOnce(d *deployment, e expiries) (ratios []float64) {
 		}
 	}
 
+	if e.warm {
+		d.warm()
+	}
 	most := d.closedLoop(api, 64, min(8*time.Second, time.Until(expiry[0])-e.usually-time.Second))
 	load := d.openLoop(api, e.rate(most))
 	if room := time.Until(expiry[0]); room < e.usually {
@@ -86,30 +122,33 @@ func manyExpireAtOnce(d *deployment, e expiries) (ratios []float64) {
 
 	t.Logf("the machine (load average %s) answers %.0f claims/s; asked for %.0f/s", loadAverage(), most, e.rate(most))
 	for i, over := range expiry {
-		usual, meanwhile := load.between(over.Add(-e.usually), over), load.between(over, freed[i])
-		ratio := float64(at(meanwhile, .99)) / float64(at(usual, .99))
-		ratios = append(ratios, ratio)
 		took := freed[i].Sub(over)
-		t.Logf("%d reservations expired at once, the last was free after %s; a claim usually: %s; meanwhile: %s; p99 is %.2f times the usual",
-			e.n, took.Round(time.Millisecond), spread(usual), spread(meanwhile), ratio)
+		round := during{
+			meanwhile: load.between(over, freed[i]),
+			before:    load.between(over.Add(-took), over),
+			earlier:   load.between(over.Add(-2*took), over.Add(-took)),
+		}
+		t.Logf("%d reservations expired at once, the last was free after %s; a claim %s", e.n, took.Round(time.Millisecond), &round)
 		if took > freeWithin {
 			t.Errorf("the last name was free %s after its expiry, want %s at most", took, freeWithin)
 		}
+		all.add(round)
 	}
-	all := e.n * e.rounds
+	t.Logf("all %d rounds: a claim %s", e.rounds, &all)
+	n := e.n * e.rounds
 	free := value[int](d, `SELECT count(*) FROM names WHERE state = 'f' AND version = 2`)
 	expired := value[int](d, `SELECT count(*) FROM decisions WHERE outcome = 'E'`)
-	if free != all || expired != all {
-		t.Errorf("%d names are free, by %d expiries, want %d", free, expired, all)
+	if free != n || expired != n {
+		t.Errorf("%d names are free, by %d expiries, want %d", free, expired, n)
 	}
 	d.settled(30 * time.Second)
-	return ratios
+	return all
 }
 
 // freed waits until no name is reserved until at or before. The question costs little: it is asked beside what is measured.
 func (d *deployment) freed(at time.Time, within time.Duration) time.Time {
 	d.t.Helper()
-	look := time.NewTicker(50 * time.Millisecond)
+	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
 	for now := range look.C {
 		if !value[bool](d, `
@@ -123,6 +162,27 @@ func (d *deployment) freed(at time.Time, within time.Duration) time.Time {
 		}
 	}
 	return time.Time{}
+}
+
+// warm gives a server that was just made what one that has run for a while has: segments of its write-ahead log that have been
+// in use and are written again, behind a checkpoint. A new segment is filled with 16 MB of zeros and synced first, and every
+// commit waits meanwhile, for 50 to 100 ms: that is the p99 of whatever time it falls in, more often of one in which more is
+// written. What it costs to write a page for the first time since a checkpoint is in what is measured from then on.
+func (d *deployment) warm() {
+	d.t.Helper()
+	const segments = 30 // more than is written until the end, and less than what has Postgres make a checkpoint of its own
+	err := d.query(func(ctx context.Context, c *pgx.Conn) error {
+		for range segments {
+			if _, err := c.Exec(ctx, "SELECT pg_logical_emit_message(false, 'dibs', 'next'), pg_switch_wal()"); err != nil {
+				return err
+			}
+		}
+		_, err := c.Exec(ctx, "CHECKPOINT")
+		return err
+	})
+	if err != nil { // only who administers the server may; what is measured is the worse for it
+		d.t.Logf("the write-ahead log is as it was found: %v", err)
+	}
 }
 
 func spread(took []time.Duration) string {

@@ -8,6 +8,6 @@
 //
 // Decide is the rule, pure. A lane is one pipeline (fetch, decide, commit; publish) over the partitions it owns; the
 // Processor deals the partitions it is assigned out to lanes. One goroutine decides for all of a lane's partitions; one per
-// partition publishes, leaders are probed beside it, and a partition whose outputs are not acknowledged is set aside, so
-// that none holds up the others.
+// partition publishes, leaders are probed beside it, as what has expired is looked for, and a partition whose outputs are not
+// acknowledged is set aside, so that none holds up the others.
 package processor

@@ -95,7 +95,7 @@ func newLane(number int, cfg Config, source Source, record Record, publisher Pub
 	l := &lane{
 		number: number, rules: cfg.Rules, topic: cfg.Topic, limits: cfg.Limits, clock: cfg.Clock,
 		source: source, record: record, publisher: publisher, metrics: m, log: cfg.Log.With("lane", number),
-		signing: cfg.Signing, sweeper: sweeper{asked: make(map[uuid.UUID]time.Time)},
+		signing: cfg.Signing, sweeper: newSweeper(),
 		retry: make(map[int32]*backoff), owned: make(map[int32]*tenure), wanted: make(map[int32]struct{}),
 		publishing: make(map[int32]time.Time),
 		wake:       make(chan struct{}, 1), committed: make(chan struct{}, 1), published: make(chan struct{}, 1),

@@ -62,7 +62,7 @@ func (l *lane) pollWait() time.Duration {
 	if l.probing.Load() > 0 {
 		wait = min(wait, probedWait)
 	}
-	if len(l.sweeper.due) > 0 {
+	if len(l.sweeper.due) > 0 || l.sweeper.looking {
 		wait = min(wait, sweepTick)
 	}
 	return wait

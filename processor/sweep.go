@@ -37,11 +37,24 @@ type Due struct {
 type sweeper struct {
 	lookAt time.Time // when to look again
 	more   bool      // the last look found as much as it may
-	due    []Due     // found, and still to be asked about
-	asked  map[uuid.UUID]time.Time
+	// looking: a look is under way beside the decide stage, or what it found is not taken yet.
+	looking bool
+	found   chan found // holds one
+	due     []Due      // found, and still to be asked about
+	asked   map[uuid.UUID]time.Time
 	// quota is how many questions may be asked, as of quotaAt.
 	quota   float64
 	quotaAt time.Time
+}
+
+// found is what a look found, or why it found nothing.
+type found struct {
+	due []Due
+	err error
+}
+
+func newSweeper() sweeper {
+	return sweeper{found: make(chan found, 1), asked: make(map[uuid.UUID]time.Time)}
 }
 
 // sweep asks, through the log, to look at what has expired. Who claims such a name gets it without that; this is for the
@@ -52,6 +65,7 @@ func (l *lane) sweep(ctx context.Context) {
 	s := &l.sweeper
 	if len(s.due) == 0 {
 		l.lookForDue(ctx, now)
+		l.takeDue(ctx, now)
 	}
 	rate := float64(l.limits.SweepRate)
 	s.quota = min(max(1, sweepBurst*rate), s.quota+max(0, now.Sub(s.quotaAt).Seconds()*rate))
@@ -63,19 +77,38 @@ func (l *lane) sweep(ctx context.Context) {
 	}
 }
 
-// lookForDue looks for what has expired, when it is time to.
+// lookForDue looks for what has expired, when it is time to: beside the decide stage, for claims wait for that one. What is
+// found is old by then, which does no harm: see ask.
 func (l *lane) lookForDue(ctx context.Context, now time.Time) {
 	s := &l.sweeper
+	if s.looking {
+		return
+	}
 	partitions, all := l.quiet()
 	early := now.Before(s.lookAt) && (!s.more || !all)
 	if early || len(partitions) == 0 {
 		return
 	}
-	s.lookAt, s.more = now.Add(l.limits.SweepEvery), false
-	due, err := l.record.Due(ctx, partitions, now.Truncate(time.Millisecond), maxDue)
-	if err != nil {
+	s.lookAt, s.more, s.looking = now.Add(l.limits.SweepEvery), false, true
+	l.beside(func() {
+		due, err := l.record.Due(ctx, partitions, now.Truncate(time.Millisecond), maxDue)
+		s.found <- found{due, err}
+	})
+}
+
+// takeDue takes what a look has found, but for what is asked already.
+func (l *lane) takeDue(ctx context.Context, now time.Time) {
+	s := &l.sweeper
+	var f found
+	select {
+	case f = <-s.found:
+		s.looking = false
+	default:
+		return
+	}
+	if f.err != nil {
 		if ctx.Err() == nil {
-			l.metrics.trouble("record", err)
+			l.metrics.trouble("record", f.err)
 		}
 		return
 	}
@@ -84,11 +117,11 @@ func (l *lane) lookForDue(ctx context.Context, now time.Time) {
 			delete(s.asked, id)
 		}
 	}
-	s.due = slices.DeleteFunc(due, func(d Due) bool {
+	s.due = slices.DeleteFunc(f.due, func(d Due) bool {
 		_, asked := s.asked[claims.ExpiryID(d.ClaimID, d.ExpiresAt)]
 		return asked
 	})
-	s.more = len(due) == maxDue && len(s.due) > 0
+	s.more = len(f.due) == maxDue && len(s.due) > 0
 }
 
 // ask has questions published, of the partitions that are still ours and get theirs published. Of the others they are found

@@ -431,6 +431,45 @@ func TestSweepWhilePublishing(t *testing.T) {
 	}
 }
 
+// A look takes its time, and claims are decided meanwhile. There is one at a time, and what it finds is asked by the clock of
+// then, of the partitions that are owned then.
+func TestSweepLooksBeside(t *testing.T) {
+	s := newSweptLane(t, 0, 1)
+	s.step()
+	s.reserve(s.on(0), 1)
+	s.reserve(s.on(1), 1)
+	s.step()
+	var looks []func()
+	s.lane.Beside(func(f func()) { looks = append(looks, f) })
+	s.record.calls = nil
+	began := s.now.Add(2 * time.Second)
+	for s.now = began; s.now.Sub(began) < 3*time.Second; s.now = s.now.Add(300 * time.Millisecond) {
+		name := fmt.Sprintf("meanwhile%d", s.now.UnixMilli())
+		s.reserve(name, 9)
+		s.step()
+		if got := s.state(name); got != registrations.Reserved {
+			t.Fatalf("%s is %q while a look is under way", name, got)
+		}
+	}
+	if len(looks) != 1 || len(s.asked) > 0 {
+		t.Fatalf("%d looks are under way; asked %d times", len(looks), len(s.asked))
+	}
+	looks[0]()
+	if got := s.record.calls[0].at; !got.Equal(began.Truncate(time.Millisecond)) {
+		t.Errorf("looked for what is over at %s, want %s", got, began)
+	}
+	s.lane.Assign([]int32{1}, make(chan struct{}))
+	s.step()
+	if len(s.asked) != 1 || s.asked[0].Partition != 1 || !s.asked[0].Time.Equal(s.now.Truncate(time.Millisecond)) {
+		t.Fatalf("asked %d times at %s: %+v", len(s.asked), s.now, s.asked)
+	}
+	s.now = s.now.Add(500 * time.Millisecond)
+	s.step()
+	if len(looks) != 2 {
+		t.Errorf("%d looks, want another one", len(looks))
+	}
+}
+
 // A look that fails is made again.
 func TestSweepTrouble(t *testing.T) {
 	s := newSweptLane(t, 0, 1)
