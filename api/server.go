@@ -66,6 +66,7 @@ type Server struct {
 	limits   *limits
 	lookups  *limits
 	metrics  *serverMetrics
+	handlers *handlers
 	mux      *http.ServeMux
 	streams  *streams
 	policies func() names.Policies
@@ -106,7 +107,8 @@ func NewServer(cfg Config, claimer *Claimer, keys Authenticator) (*Server, error
 		streams: newStreams(cfg.Streams, cfg.MaxStreams, cfg.Registerer), policies: claimer.Policies,
 		answerWithin: requestTimeout + max(cfg.WaitMax, claimer.cfg.PublishTimeout) + writeReserve,
 	}
-	s.mux = s.newMux(&handlers{claimer: claimer, waitDefault: cfg.WaitDefault, waitMax: cfg.WaitMax})
+	s.handlers = &handlers{claimer: claimer, waitDefault: cfg.WaitDefault, waitMax: cfg.WaitMax}
+	s.mux = s.newMux(s.handlers)
 	return s, nil
 }
 
