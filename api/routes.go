@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dibs-hq/dibs/auth"
+	"github.com/dibs-hq/dibs/registrations"
 )
 
 // route says what must hold before a handler is called.
@@ -164,6 +165,9 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, found http.Handle
 		if route.body != nil && r.Header.Values(header) != nil && !slices.Contains(route.honours, header) {
 			return principal, nil, badRequest(header, "is not possible here: nothing would look at it")
 		}
+	}
+	if pattern == createPattern && s.full() { // what is refused in a rush is refused before it costs anything
+		return principal, nil, &Refused{Reason: TooBusy, RetryAfter: time.Second, Err: registrations.ErrFull}
 	}
 	if route.body != nil {
 		body = route.body()
