@@ -163,10 +163,11 @@ func soon(t *testing.T, f func() error) {
 // While as many wait as may, claims are refused before they are read, with when to come back; nothing of them is
 // published. When somebody is done the next one is taken.
 func TestFull(t *testing.T) {
+	const many = 64
 	inTime(t, func(t *testing.T, w *world) {
 		w.memory.set(func(m *memory) { m.held = true })
 		var waiting sync.WaitGroup
-		for i := range crowd {
+		for i := range many {
 			waiting.Go(func() { w.claim(fmt.Sprintf(`{"name":"crowd.%d","owner":"u"}`, i), "Prefer: wait=10").is(201, "") })
 		}
 		time.Sleep(time.Second)
@@ -178,12 +179,12 @@ func TestFull(t *testing.T) {
 		w.claim(alice, "Idempotency-Key: k").is(503, "too_busy")
 		w.ask(http.MethodPost, "/v1/claims?wait=5", alice).is(400, "bad_request") // costs nothing either
 		w.get("/v1/claims/"+uuid.NewString()).is(404, "unknown_claim")            // nobody waits for that
-		w.published(crowd)
-		w.waits(crowd)
+		w.published(many)
+		w.waits(many)
 		w.memory.release()
 		waiting.Wait()
 		w.claim(alice).is(201, "")
-		w.published(crowd + 1)
+		w.published(many + 1)
 		w.waits(0)
-	}, func(s *setup) { s.waiters = crowd })
+	}, func(s *setup) { s.waiters = many })
 }
