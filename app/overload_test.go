@@ -180,8 +180,7 @@ func TestCampaignOverload(t *testing.T) {
 	d.calm = true
 	api, processor := d.start("api").ready(), d.start("processor").ready()
 	d.assigned(time.Minute, processor)
-	d.closedLoop(api, 256, 5*time.Second) // warms everything up
-	most := d.closedLoop(api, 256, 8*time.Second)
+	most := d.closedLoop(api, 256, 12*time.Second)
 	const usually, minute, calm = 10 * time.Second, time.Minute, 5 * time.Second
 	flood := newFlood(api.apiAddr())
 	before := flood.run("before", most/3, usually)()
