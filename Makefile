@@ -37,6 +37,17 @@ test: ## run all tests with one Kafka and one Postgres, the best there are (see 
 test-short: ## run the quick tests, on the embedded Kafka and Postgres, without the race detector
 	DIBS_TEST_KAFKA=embedded DIBS_TEST_POSTGRES=embedded $(GO) run ./dibstest/cmd/with-servers -- $(GO) test -short $(TEST_ARGS)
 
+# The packages that a claim passes through. They have a baseline in testdata/allocs.txt.
+ALLOCS := ./api ./claims ./client ./kafka ./postgres ./processor ./registrations
+
+.PHONY: allocs
+allocs: ## compare what a claim costs in memory with the baseline; without the race detector, which allocates for itself
+	$(GO) test -count=1 -run 'TestAllocations$$' $(ALLOCS)
+
+.PHONY: allocs-update
+allocs-update: ## make what a claim costs in memory now the baseline
+	$(GO) test -count=1 -run 'TestAllocations$$' $(ALLOCS) -allocs.update
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint-$(LINT_VERSION) ## check the code with go vet and golangci-lint
 	$(GO) vet ./...

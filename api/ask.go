@@ -219,8 +219,11 @@ func (c *Claimer) leave(ctx context.Context, patience time.Duration, pub Publica
 		_, err := pub.GiveUp(errStopping)
 		return err
 	}
-	time.AfterFunc(patience, func() { _, _ = pub.GiveUp(context.Cause(ctx)) })
 	_, err := pub.Result()
+	if err != nil { // else there is nothing to give up, and to remember for so long
+		cause := context.Cause(ctx) // of the request no more is kept than that
+		time.AfterFunc(patience, func() { _, _ = pub.GiveUp(cause) })
+	}
 	return err
 }
 

@@ -39,7 +39,7 @@ var acknowledged = func() *publication {
 	return p
 }()
 
-func benchClaimer(b *testing.B) *api.Claimer {
+func benchClaimer(b testing.TB) *api.Claimer {
 	b.Helper()
 	waiter := registrations.NewWaiter(registrations.WaiterConfig{})
 	e := echo{newMemory(), waiter}

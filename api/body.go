@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -31,6 +32,12 @@ func readBody(w http.ResponseWriter, r *http.Request, target any) error {
 		w.Header().Set("Connection", "close") // the rest is not read
 		return err
 	}
+	if claim, ok := target.(*ClaimRequest); ok {
+		if claim.readPlain(data) {
+			return nil // nobody reads it again
+		}
+		*claim = ClaimRequest{}
+	}
 	if err := checkJSON(data, target); err != nil {
 		return err
 	}
@@ -42,17 +49,27 @@ func readLimited(r *http.Request) ([]byte, error) {
 	if r.ContentLength > MaxBody {
 		return nil, &Refused{Reason: BodyTooLarge}
 	}
-	data, err := io.ReadAll(io.LimitReader(r.Body, MaxBody+1))
-	switch {
-	case err != nil:
-		return nil, badRequest(wholeBody, "did not arrive in full")
-	case len(data) > MaxBody:
-		return nil, &Refused{Reason: BodyTooLarge}
+	data := make([]byte, 0, max(r.ContentLength, 255)+1) // with room to see that it ends
+	for len(data) <= MaxBody {
+		if len(data) == cap(data) {
+			data = slices.Grow(data, len(data))
+		}
+		n, err := r.Body.Read(data[len(data):cap(data)])
+		data = data[:len(data)+n]
+		switch {
+		case errors.Is(err, io.EOF) && len(data) <= MaxBody:
+			return data, nil
+		case err != nil && !errors.Is(err, io.EOF):
+			return nil, badRequest(wholeBody, "did not arrive in full")
+		}
 	}
-	return data, nil
+	return nil, &Refused{Reason: BodyTooLarge}
 }
 
 func checkMediaType(h http.Header) error {
+	if h.Get("Content-Type") == "application/json" && h.Get("Content-Encoding") == "" {
+		return nil
+	}
 	mediaType, params, err := mime.ParseMediaType(h.Get("Content-Type"))
 	charset, given := params["charset"]
 	switch {

@@ -73,7 +73,7 @@ func rejectionOf(r *rejectedError, h http.Header) Problem {
 	k := kinds[Reason(o.Reason)]
 	p := Problem{
 		Type: "/problems/" + string(o.Reason), Title: k.title, Status: int32(k.rejected), Reason: string(o.Reason),
-		ClaimID: new(r.about()), RequestID: new(r.RequestID.String()), Instance: new(r.path()),
+		ClaimID: new(r.about().String()), RequestID: new(r.RequestID.String()), Instance: new(r.path()),
 	}
 	if k.rejected == 0 { // a reason of a later version of the processor
 		p.Status, p.Title = http.StatusConflict, "The claim was rejected"

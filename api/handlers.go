@@ -23,13 +23,13 @@ var _ StrictServerInterface = (*handlers)(nil)
 // pollAfter is what a pending claim's Retry-After says.
 const pollAfter = time.Second
 
-// CreateClaim is POST /v1/claims.
+// CreateClaim is POST /v1/claims, as the generated code would ask for it: see create.go.
 func (h *handlers) CreateClaim(ctx context.Context, r CreateClaimRequestObject) (CreateClaimResponseObject, error) {
-	request, err := requestOf(&r)
+	request, err := requestOf(r.Body, &r.Params)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := h.claim(ctx, request, r.Params.Prefer)
+	reply, err := h.claim(ctx, principalOf(ctx), request, r.Params.Prefer)
 	switch {
 	case err != nil:
 		return nil, err
@@ -40,12 +40,11 @@ func (h *handlers) CreateClaim(ctx context.Context, r CreateClaimRequestObject) 
 }
 
 // claim asks for a name.
-func (h *handlers) claim(ctx context.Context, request Request, preferred *string) (*reply, error) {
+func (h *handlers) claim(ctx context.Context, principal *auth.Principal, request Request, preferred *string) (*reply, error) {
 	prefer, err := parsePrefer(preferred, h.waitDefault, h.waitMax)
 	if err != nil {
 		return nil, err
 	}
-	principal := principalOf(ctx)
 	if err := allowed(principal, string(request.Space), request.Owner); err != nil {
 		return nil, err
 	}
@@ -138,19 +137,18 @@ func nameOf(look *Look, principal *auth.Principal) Name {
 }
 
 // requestOf reads the wire form of a claim. What is left out gets its default here; what is empty is not left out.
-func requestOf(r *CreateClaimRequestObject) (Request, error) {
-	b := r.Body
+func requestOf(b *ClaimRequest, params *CreateClaimParams) (Request, error) {
 	request := Request{
 		Space: names.Username, Owner: b.Owner, Mode: claims.ModeRegister, Metadata: b.Metadata,
-		Trace: traceHeaders(r.Params.Traceparent, r.Params.Tracestate),
+		Trace: traceHeaders(params.Traceparent, params.Tracestate),
 	}
 	value := valueOf(b.Name, b.Fields)
 	request.Name, request.Fields = value.Name, value.Fields
 	var err error
-	if request.IdempotencyKey, err = idempotencyKey(r.Params.IdempotencyKey); err != nil {
+	if request.IdempotencyKey, err = idempotencyKey(params.IdempotencyKey); err != nil {
 		return Request{}, err
 	}
-	if request.ExpectedVersion, err = expectedVersion(b.ExpectedVersion, r.Params.IfMatch, r.Params.IfNoneMatch); err != nil {
+	if request.ExpectedVersion, err = expectedVersion(b.ExpectedVersion, params.IfMatch, params.IfNoneMatch); err != nil {
 		return Request{}, err
 	}
 	if b.Space != nil {
@@ -227,4 +225,13 @@ func optional[T comparable](v T) *T {
 		return nil
 	}
 	return &v
+}
+
+// unlessZero is nil for a zero value, as optional, and needs no memory of its own.
+func unlessZero[T comparable](v *T) *T {
+	var zero T
+	if *v == zero {
+		return nil
+	}
+	return v
 }

@@ -75,7 +75,7 @@ func (h *handlers) RenameName(ctx context.Context, r RenameNameRequestObject) (R
 	if err != nil {
 		return nil, err
 	}
-	reply, err := h.claim(ctx, Request{
+	reply, err := h.claim(ctx, principalOf(ctx), Request{
 		Space: names.Space(r.Space), Name: r.Body.To, Owner: r.Body.Owner, Mode: claims.ModeRegister, Rename: true,
 		Replaces: &Replaced{Name: r.Name, Version: version}, IdempotencyKey: key, Trace: traceHeaders(r.Params.Traceparent, r.Params.Tracestate),
 	}, r.Params.Prefer)

@@ -35,7 +35,7 @@ func refusalOf(t *testing.T, s *Server, r *http.Request) (refused string, admitt
 	t.Helper()
 	rec := httptest.NewRecorder()
 	handler, pattern := s.mux.Handler(r)
-	_, err := s.admit(rec, r, handler, pattern)
+	_, _, err := s.admit(rec, r, handler, pattern)
 	if err == nil {
 		return "", true
 	}

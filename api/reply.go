@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/registrations"
@@ -81,25 +82,33 @@ func (r *reply) VisitBlockNameResponse(w http.ResponseWriter) error { return r.w
 func (r *reply) VisitUnblockNameResponse(w http.ResponseWriter) error { return r.write(w) }
 
 // about is the claim that a result is about, as far as that is known.
-func (r *Result) about() string {
+func (r *Result) about() uuid.UUID {
 	switch {
 	case r.Outcome != nil && r.Outcome.ClaimID != uuid.Nil:
-		return r.Outcome.ClaimID.String()
+		return r.Outcome.ClaimID
 	case r.ClaimID != uuid.Nil:
-		return r.ClaimID.String()
+		return r.ClaimID
 	}
-	return r.RequestID.String()
+	return r.RequestID
 }
 
 // claimOf is how a request reads. Of a pending one that was found by its position there is nothing more to say.
 func claimOf(r *Result) Claim {
+	said := &struct {
+		kind                    ClaimType
+		space, key, name, owner string
+		decided                 time.Time
+	}{kind: ClaimType(claims.ShortType(r.Type)), space: string(r.Ref.Space), key: string(r.Ref.Key), name: r.Name, owner: r.Owner}
+	if r.Type == claims.TypeUsernameClaimed {
+		said.kind = UsernameClaimed
+	}
 	c := Claim{
-		ClaimID: r.about(), RequestID: r.RequestID.String(), Type: optional(ClaimType(claims.ShortType(r.Type))), State: ClaimStatePending,
-		Space: optional(string(r.Ref.Space)), Key: optional(string(r.Ref.Key)), Name: optional(r.Name), Owner: optional(r.Owner),
+		RequestID: r.RequestID.String(), Type: unlessZero(&said.kind), State: ClaimStatePending,
+		Space: unlessZero(&said.space), Key: unlessZero(&said.key), Name: unlessZero(&said.name), Owner: unlessZero(&said.owner),
 		Partition: r.Position.Partition, LogEpoch: r.Position.LogEpoch, Offset: r.Position.Offset,
 	}
-	if r.Type == claims.TypeUsernameClaimed {
-		c.Type = new(UsernameClaimed)
+	if c.ClaimID = c.RequestID; r.about() != r.RequestID {
+		c.ClaimID = r.about().String()
 	}
 	o := r.Outcome
 	switch {
@@ -112,9 +121,11 @@ func claimOf(r *Result) Claim {
 		return c
 	default:
 		c.State = ClaimStateAccepted
-		c.Name, c.Owner = optional(o.Name), optional(o.Owner)
+		said.name, said.owner = o.Name, o.Owner
+		c.Name, c.Owner = unlessZero(&said.name), unlessZero(&said.owner)
 	}
-	c.DecidedAt, c.Partition, c.LogEpoch, c.Offset = new(o.LogTime.UTC()), o.Partition, o.LogEpoch, o.Offset
+	said.decided = o.LogTime.UTC()
+	c.DecidedAt, c.Partition, c.LogEpoch, c.Offset = &said.decided, o.Partition, o.LogEpoch, o.Offset
 	if o.Type == registrations.Rejected {
 		c.State, c.Reason, c.Detail = ClaimStateRejected, new(RejectionReason(o.Reason)), optional(o.FullDetail())
 		if o.Reason == registrations.VersionConflict {

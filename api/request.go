@@ -81,9 +81,11 @@ func (r *Request) check(policies names.Policies, shortest, wait time.Duration) (
 	if r.Replaces != nil {
 		claim.Replaces = r.checkReplaces(ref, policy, found)
 	}
-	var invalid *claims.InvalidError
-	if errors.As(claim.ValidUnder(claims.Rules), &invalid) { // an earlier dibs took it: repeated, it has its outcome
-		found.byPolicy(invalid.Field, invalid.Detail)
+	if err := claim.ValidUnder(claims.Rules); err != nil { // an earlier dibs took it: repeated, it has its outcome
+		var invalid *claims.InvalidError
+		if errors.As(err, &invalid) {
+			found.byPolicy(invalid.Field, invalid.Detail)
+		}
 	}
 	if r.Withdraw && wait <= 0 {
 		found.field("on_timeout", "needs a wait: it does not go with respond-async or wait=0")
@@ -96,8 +98,11 @@ func (r *Request) check(policies names.Policies, shortest, wait time.Duration) (
 
 // fields calls what is wrong by the names that its caller knows.
 func (r *Request) fields(err error) error {
+	if err == nil || !r.Rename {
+		return err
+	}
 	var refused *Refused
-	if !r.Rename || !errors.As(err, &refused) {
+	if !errors.As(err, &refused) {
 		return err
 	}
 	for i := range refused.Errors {
@@ -166,8 +171,15 @@ func (r *Request) checkFields(claim *claims.UsernameClaimed, policy *names.Polic
 		rest.TTLSeconds = nil
 	}
 	// Validate names one field at a time: what it names is reported, put right and asked again.
-	var invalid *claims.InvalidError
-	for errors.As(rest.Validate(), &invalid) {
+	for {
+		err := rest.Validate()
+		if err == nil {
+			break
+		}
+		var invalid *claims.InvalidError
+		if !errors.As(err, &invalid) {
+			break
+		}
 		found.field(invalid.Field, invalid.Detail)
 		switch invalid.Field {
 		case "owner":

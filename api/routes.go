@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	_ "embed"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"path"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dibs-hq/dibs/auth"
+	"github.com/dibs-hq/dibs/registrations"
 )
 
 // route says what must hold before a handler is called.
@@ -96,7 +98,10 @@ func (s *Server) newMux(h *handlers) *http.ServeMux {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	rec := &recorder{ResponseWriter: w}
-	handler, pattern := s.mux.Handler(r)
+	handler, pattern := http.Handler(nil), createPattern
+	if !isCreate(r) {
+		handler, pattern = s.mux.Handler(r)
+	}
 	var principal *auth.Principal
 	defer func() {
 		if p := recover(); p != nil {
@@ -109,44 +114,48 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.done(r, rec, pattern, principal, time.Since(start))
 		s.auditRefused(r, rec.refused, pattern, principal)
 	}()
-	rec.Header().Set("X-Content-Type-Options", "nosniff")
-	rec.Header().Set("Cache-Control", "no-store")
-	principal, err := s.admit(rec, r, handler, pattern)
+	h := rec.Header()
+	h["X-Content-Type-Options"], h["Cache-Control"] = noSniff, notKept
+	principal, body, err := s.admit(rec, r, handler, pattern)
 	if err != nil {
 		s.writeProblem(rec, r, err)
+		return
+	}
+	if claim, ok := body.(*ClaimRequest); ok {
+		s.createClaim(rec, r, principal, claim)
 		return
 	}
 	s.mux.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), principalKey{}, principal)))
 }
 
 // admit checks everything that is the same for all calls, cheapest first, and the body last.
-func (s *Server) admit(w http.ResponseWriter, r *http.Request, found http.Handler, pattern string) (*auth.Principal, error) {
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, found http.Handler, pattern string) (principal *auth.Principal, body any, err error) {
 	if pattern == "" {
-		return nil, noRoute(w, r, found)
+		return nil, nil, noRoute(w, r, found)
 	}
 	route, ok := routes[pattern]
-	if escaped := r.URL.EscapedPath(); !ok || escaped != path.Clean(escaped) { // no redirects: an address has one spelling
-		return nil, &Refused{Reason: NoSuchPage}
+	if escaped := r.URL.EscapedPath(); !ok || found != nil && escaped != path.Clean(escaped) { // no redirects: an address has one spelling
+		return nil, nil, &Refused{Reason: NoSuchPage}
 	}
 	if route.public {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err := route.knows(r.URL.RawQuery); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	principal, err := s.keys.Authenticate(r.Header.Get("Authorization"))
+	principal, err = s.keys.Authenticate(r.Header.Get("Authorization"))
 	if err != nil {
-		return nil, &Refused{Reason: NoKey, Err: err}
+		return nil, nil, &Refused{Reason: NoKey, Err: err}
 	}
 	if wait := s.limits.take(principal.Name); wait > 0 {
-		return principal, &Refused{Reason: OverRate, RetryAfter: wait}
+		return principal, nil, &Refused{Reason: OverRate, RetryAfter: wait}
 	}
 	if !principal.Has(route.scope) {
-		return principal, &Refused{Reason: NotAllowed, Detail: "the key has not the scope " + string(route.scope)}
+		return principal, nil, &Refused{Reason: NotAllowed, Detail: "the key has not the scope " + string(route.scope)}
 	}
 	if route.scope == auth.ScopeLookup {
 		if wait := s.lookups.take(principal.Name); wait > 0 {
-			return principal, &Refused{Reason: OverRate, RetryAfter: wait}
+			return principal, nil, &Refused{Reason: OverRate, RetryAfter: wait}
 		}
 	}
 	if values := r.Header.Values("Prefer"); len(values) > 1 { // a list may come in several lines
@@ -154,17 +163,24 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, found http.Handle
 	}
 	for _, header := range preconditions { // of a read they are what caches say, and change nothing
 		if route.body != nil && r.Header.Values(header) != nil && !slices.Contains(route.honours, header) {
-			return principal, badRequest(header, "is not possible here: nothing would look at it")
+			return principal, nil, badRequest(header, "is not possible here: nothing would look at it")
 		}
 	}
-	if route.body != nil {
-		return principal, readBody(w, r, route.body())
+	if pattern == createPattern && s.full() { // what is refused in a rush is refused before it costs anything
+		return principal, nil, &Refused{Reason: TooBusy, RetryAfter: time.Second, Err: registrations.ErrFull}
 	}
-	return principal, nil
+	if route.body != nil {
+		body = route.body()
+		err = readBody(w, r, body)
+	}
+	return principal, body, err
 }
 
 // knows checks that all parameters can be read, and are those of the route: the generated code leaves out all others.
 func (route *route) knows(query string) error {
+	if query == "" {
+		return nil
+	}
 	for parameter := range strings.SplitSeq(query, "&") {
 		values, err := url.ParseQuery(parameter)
 		if err != nil {
@@ -208,6 +224,9 @@ func (s *Server) done(r *http.Request, rec *recorder, pattern string, principal 
 	name := ""
 	if principal != nil {
 		name = principal.Name
+	}
+	if !s.log.Enabled(r.Context(), slog.LevelDebug) {
+		return // what it would say is not cheap to put together
 	}
 	s.log.DebugContext(r.Context(), "request", "method", method, "route", route, "code", rec.status, "took", took,
 		"principal", name, "remote", r.RemoteAddr)

@@ -66,9 +66,11 @@ type Server struct {
 	limits   *limits
 	lookups  *limits
 	metrics  *serverMetrics
+	handlers *handlers
 	mux      *http.ServeMux
 	streams  *streams
 	policies func() names.Policies
+	full     func() bool // whether as many wait as may
 	// answerWithin is the write deadline: later than any answer.
 	answerWithin time.Duration
 }
@@ -103,10 +105,11 @@ func NewServer(cfg Config, claimer *Claimer, keys Authenticator) (*Server, error
 	}
 	s := &Server{
 		cfg: cfg, keys: keys, log: cfg.Log, limits: newLimits(cfg.Rate, cfg.Burst), lookups: newLimits(cfg.LookupRate, int(10*cfg.LookupRate)), metrics: newServerMetrics(cfg.Registerer),
-		streams: newStreams(cfg.Streams, cfg.MaxStreams, cfg.Registerer), policies: claimer.Policies,
+		streams: newStreams(cfg.Streams, cfg.MaxStreams, cfg.Registerer), policies: claimer.Policies, full: claimer.waiter.Full,
 		answerWithin: requestTimeout + max(cfg.WaitMax, claimer.cfg.PublishTimeout) + writeReserve,
 	}
-	s.mux = s.newMux(&handlers{claimer: claimer, waitDefault: cfg.WaitDefault, waitMax: cfg.WaitMax})
+	s.handlers = &handlers{claimer: claimer, waitDefault: cfg.WaitDefault, waitMax: cfg.WaitMax}
+	s.mux = s.newMux(s.handlers)
 	return s, nil
 }
 

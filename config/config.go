@@ -126,7 +126,8 @@ var keys = []key{
 	{name: "api.keys_file", value: "", help: "file of API keys"},
 	{name: "api.wait_default", value: 5 * time.Second, help: "how long a request waits for its outcome unless it says"},
 	{name: "api.wait_max", value: 30 * time.Second, help: "how long a request may ask to wait"},
-	{name: "api.max_waiting", value: 50_000, help: "requests that wait at once, at most"},
+	// Those whose wait runs out leave their claims in the log: what may wait is no more than a few seconds' work.
+	{name: "api.max_waiting", value: 10_000, help: "requests that wait at once, at most: what is decided in a second or two"},
 	{name: "api.max_streams", value: 64, help: "streams of registrations at once, at most; each reads the topic for itself"},
 	{name: "api.rate_per_second", value: 0.0, help: "claims per second and principal; 0 for no limit"},
 	{name: "api.rate_burst", value: 100, help: "claims that a principal may make at once under the limit"},

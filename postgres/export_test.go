@@ -1,5 +1,7 @@
 package postgres
 
+import "github.com/dibs-hq/dibs/processor"
+
 // SetCopyFrom sets from how many rows on a batch is written by COPY.
 func (r *Record) SetCopyFrom(rows int) { r.copyFrom = rows }
 
@@ -21,3 +23,23 @@ var (
 	AppendRaw = appendRaw
 	ReadRaw   = readRaw
 )
+
+// EncodeInOne and EncodeByCopy put batches into what is sent to Postgres, and send nothing.
+func (r *Record) EncodeInOne(batches []processor.Batch) error {
+	w, err := r.newWriting(batches)
+	if err == nil {
+		_ = w.rest([]step{r.advance(w), w.toDecisions.inserting(w.decisions)}, true)
+	}
+	return err
+}
+
+// EncodeByCopy is EncodeInOne for large batches.
+func (r *Record) EncodeByCopy(batches []processor.Batch) error {
+	w, err := r.newWriting(batches)
+	if err == nil {
+		_ = r.advance(w)
+		b := appendCopy(make([]byte, 0, 256*len(w.decisions)), w.toDecisions.columns, w.decisions)
+		_ = appendCopy(b[:0], w.toNames.columns, w.added)
+	}
+	return err
+}

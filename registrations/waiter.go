@@ -114,6 +114,9 @@ func (w *Waiter) Expect(id uuid.UUID, partition int32) (*Ticket, error) {
 	return t, nil
 }
 
+// Full reports whether Expect would say ErrFull now: whoever has not begun anything need not begin.
+func (w *Waiter) Full() bool { return w.waiting.Load() >= w.max }
+
 // Waiting reports whether anybody waits for an outcome of the request: the tail decodes only what this says yes to.
 func (w *Waiter) Waiting(id uuid.UUID) bool {
 	if w.waiting.Load() == 0 {

@@ -116,11 +116,19 @@ func TestWaiterIsBounded(t *testing.T) {
 	w := registrations.NewWaiter(registrations.WaiterConfig{Max: 2})
 	id := uuid.New()
 	first := expect(t, w, id, 0)
+	if w.Full() {
+		t.Fatal("full with one ticket of two")
+	}
 	expect(t, w, uuid.New(), 0)
+	if !w.Full() {
+		t.Fatal("not full with two tickets of two")
+	}
 	if _, err := w.Expect(uuid.New(), 0); !errors.Is(err, registrations.ErrFull) {
 		t.Fatalf("third ticket of two: %v, want ErrFull", err)
 	}
-	first.Release()
+	if first.Release(); w.Full() {
+		t.Fatal("full when one is released")
+	}
 	expect(t, w, id, 0)
 	w.Deliver(outcome(id, 0, "alice")) // a delivered ticket makes room as well
 	expect(t, w, uuid.New(), 0)
