@@ -106,7 +106,7 @@ func NewServer(cfg Config, claimer *Claimer, keys Authenticator) (*Server, error
 		streams: newStreams(cfg.Streams, cfg.MaxStreams, cfg.Registerer), policies: claimer.Policies,
 		answerWithin: requestTimeout + max(cfg.WaitMax, claimer.cfg.PublishTimeout) + writeReserve,
 	}
-	s.mux = s.newMux(&handlers{claimer: claimer, waitDefault: cfg.WaitDefault, waitMax: cfg.WaitMax})
+	s.mux = s.newMux(&handlers{claimer: claimer, waitDefault: cfg.WaitDefault, waitMax: cfg.WaitMax, limits: s.limits})
 	return s, nil
 }
 
