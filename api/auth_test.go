@@ -121,6 +121,26 @@ func TestRateLimit(t *testing.T) {
 	}, keys, func(s *setup) { s.server.Rate, s.server.Burst = 0.5, 3 })
 }
 
+// A sign-up costs as much as claims of its names do, or all that can be saved up; and who waits as long as is said gets through.
+func TestRateLimitOfSignups(t *testing.T) {
+	all := []string{auth.All}
+	headers, keys := withKeys(t, auth.KeySpec{ID: "a", Principal: "a", Scopes: []string{"claim", "read"}, Spaces: all, Owners: all})
+	signUp := func(n int, names ...string) string {
+		return fmt.Sprintf(`{"owner":"u-%d","names":[{"name":"%s"}]}`, n, strings.Join(names, `"},{"name":"`))
+	}
+	inTime(t, func(t *testing.T, w *world) {
+		w.signUp(signUp(1, "name1", "name2", "name3"), headers[0]).is(201, "") // of 4
+		w.signUp(signUp(2, "name4", "name5"), headers[0]).is(429, "rate_limited").heads("Retry-After", "4")
+		w.published(10) // of the first one, with what it led to
+		time.Sleep(4 * time.Second)
+		w.signUp(signUp(2, "name4", "name5"), headers[0]).is(201, "")
+		w.get("/v1/names/username/name4", headers[0]).is(429, "rate_limited")
+		time.Sleep(time.Minute)
+		w.signUp(signUp(3, "name6", "name7", "name8", "name9", "name10", "name11"), headers[0]).is(201, "")
+		w.get("/v1/names/username/name6", headers[0]).is(429, "rate_limited")
+	}, keys, func(s *setup) { s.server.Rate, s.server.Burst = 0.5, 4 })
+}
+
 // Without keys the API can be reached from this machine only.
 func TestNoKeysOnLoopbackOnly(t *testing.T) {
 	w := newWorld(t)

@@ -146,11 +146,20 @@ func syntaxError(err error) error {
 	return badRequest(field, fmt.Sprintf("is not JSON, at byte %d", syntactic.ByteOffset))
 }
 
-// fieldAt spells a place in the body as its field: metadata.source. What is among the fields of a private space is not
+// listField is the field that is a list, in every body that has one.
+const listField = "names"
+
+// fieldAt spells a place in the body as its field: metadata.source, names[1].name. What is among the fields of a private space is not
 // repeated: it may be what must not be written down.
 func fieldAt(p jsontext.Pointer) string {
 	var b strings.Builder
+	before := ""
 	for name := range p.Tokens() {
+		if before == listField { // of nothing else is a body a list
+			fmt.Fprintf(&b, "[%s]", shownField(name))
+			before = ""
+			continue
+		}
 		if b.Len() > 0 {
 			b.WriteByte('.')
 		}
@@ -158,6 +167,7 @@ func fieldAt(p jsontext.Pointer) string {
 		if name == "fields" {
 			break
 		}
+		before = name
 	}
 	if b.Len() == 0 {
 		return wholeBody

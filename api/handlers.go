@@ -16,6 +16,7 @@ import (
 type handlers struct {
 	claimer              *Claimer
 	waitDefault, waitMax time.Duration
+	limits               *limits
 }
 
 var _ StrictServerInterface = (*handlers)(nil)

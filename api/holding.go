@@ -12,6 +12,8 @@ type Holding struct {
 	Policies names.Policies
 	// Keys are the ids of the keys that a signature may be made with in every partition; nil for any.
 	Keys []string
+	// Rules are the oldest that were activated in some partition; 0 where none were.
+	Rules int
 }
 
 // Hold works out what holds: of each space the newest policy that all partitions have come to, beside or in place of
@@ -35,7 +37,9 @@ func Hold(start names.Policies, pinned int, rows []Partition) Holding {
 		if p.Halted != "" {
 			continue
 		}
-		counted++
+		if counted++; p.Rules > 0 && (h.Rules == 0 || p.Rules < h.Rules) {
+			h.Rules = p.Rules
+		}
 		for space, policy := range p.Policies {
 			known[space]++
 			if other := oldest[space]; other == nil || policy.Version < other.Version {

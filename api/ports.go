@@ -51,6 +51,8 @@ type Partition struct {
 	Policies names.Policies
 	// Keys are the ids of the keys that signatures may be made with; nil for all that there are.
 	Keys []string
+	// Rules are those that requests are decided by; 0 for the first, which nobody has activated.
+	Rules int
 }
 
 // Lookup reads what is recorded. It is safe for concurrent use.

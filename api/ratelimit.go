@@ -25,17 +25,38 @@ func (l *limits) take(principal string) time.Duration {
 	if l.perSecond <= 0 {
 		return 0
 	}
-	l.mu.Lock()
-	b, ok := l.buckets[principal]
-	if !ok {
-		b = rate.NewLimiter(l.perSecond, l.burst)
-		l.buckets[principal] = b
-	}
-	l.mu.Unlock()
+	b := l.bucket(principal)
 	r := b.Reserve()
 	wait := r.Delay()
 	if wait > 0 {
 		r.Cancel()
 	}
 	return wait
+}
+
+// takeMore takes tokens for what costs more than the one that was taken for the call, as many as a bucket can have; or says
+// how long to wait until the whole call can be made: the first is lost.
+func (l *limits) takeMore(principal string, more int) time.Duration {
+	more = min(more, l.burst-1)
+	if l.perSecond <= 0 || more < 1 {
+		return 0
+	}
+	r := l.bucket(principal).ReserveN(time.Now(), more)
+	wait := r.Delay()
+	if wait > 0 {
+		r.Cancel()
+		wait += time.Duration(float64(time.Second) / float64(l.perSecond))
+	}
+	return wait
+}
+
+func (l *limits) bucket(principal string) *rate.Limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b, ok := l.buckets[principal]
+	if !ok {
+		b = rate.NewLimiter(l.perSecond, l.burst)
+		l.buckets[principal] = b
+	}
+	return b
 }

@@ -138,6 +138,7 @@ func (r *Request) checkReplaces(ref names.Ref, policy *names.Policy, found *find
 	}
 	key, err := name(replaces.Asked())
 	_, never := policy.HeldKey(replaces.Asked())
+	alone := len(found.errors) == 0
 	switch {
 	case never != nil:
 		found.field("replaces.name", err.Error())
@@ -145,6 +146,9 @@ func (r *Request) checkReplaces(ref names.Ref, policy *names.Policy, found *find
 		found.byPolicy("replaces.name", err.Error())
 	case key == ref.Key && r.Mode == claims.ModeReserve && !onlyAlike(policy, replaces.Asked(), r.Name):
 		found.field("replaces.name", `is the name itself: that does not go with mode "reserve"`)
+	}
+	if alone && err != nil && r.Rename { // it is the name of the address
+		found.reason = InvalidName
 	}
 	return replaces
 }

@@ -104,6 +104,10 @@ func (c *Claimer) checkSignUp(s *SignUp) (*claims.SignupRequested, []registratio
 
 // SignUp publishes a sign-up and waits for its outcome, as Claim does.
 func (c *Claimer) SignUp(ctx context.Context, principal string, s SignUp, wait time.Duration) (SignupResult, error) {
+	if rules := c.standings.holding().Rules; rules > 0 && rules < claims.RulesSignups {
+		return SignupResult{}, &Refused{Reason: NotConfigured, Status: 503, RetryAfter: 30 * time.Second, Detail: fmt.Sprintf(
+			"rules %d hold, from before there were sign-ups: bring every processor to this version, raise the version of a space and apply it with dibs spaces apply; nothing was published", rules)}
+	}
 	body, wanted, err := c.checkSignUp(&s)
 	if err != nil {
 		return SignupResult{}, err
@@ -225,6 +229,9 @@ func (h *handlers) CreateSignup(ctx context.Context, r CreateSignupRequestObject
 		return nil, err
 	}
 	principal := principalOf(ctx)
+	if wait := h.limits.takeMore(principal.Name, len(r.Body.Names)-1); wait > 0 { // it costs what a claim of each name does
+		return nil, &Refused{Reason: OverRate, RetryAfter: wait}
+	}
 	for _, n := range r.Body.Names {
 		space := names.Username
 		if n.Space != nil {

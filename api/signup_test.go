@@ -139,7 +139,8 @@ func TestSignupRefused(t *testing.T) {
 			`{"owner":"","names":[{"name":"alice"}]}`:                                   {422, "invalid_request", "owner"},
 			`{"owner":"u","names":[{"name":"alice"}],"ttl_seconds":3601}`:               {422, "invalid_request", "ttl_seconds"},
 			`{"owner":"u"}`: {422, "invalid_request", "names"},
-			`{"owner":"u","names":[{"name":"alice","key":"x"}]}`:        {400, "bad_request", "names.0.key"},
+			`{"owner":"u","names":[{"name":"alice","key":"x"}]}`:        {400, "bad_request", "names[0].key"},
+			`{"owner":"u","names":[{"name":"alice"},{"name":7}]}`:       {400, "bad_request", "names[1].name"},
 			`{"owner":"u","names":[{"name":"alice"}],"mode":"reserve"}`: {400, "bad_request", "mode"},
 		} {
 			w.signUp(body).is(want.status, want.reason).names(strings.Fields(want.fields)...)
@@ -148,6 +149,24 @@ func TestSignupRefused(t *testing.T) {
 		w.get("/v1/signups/none").is(400, "bad_request")
 		w.get("/v1/signups/"+uuid.NewString()).is(404, "unknown_claim")
 		w.get("/v1/signups/"+uuid.NewString()+"?at=0-9-9-9").is(400, "bad_request")
+	})
+}
+
+// Where what holds was applied by a dibs that knows no sign-ups, its processors may still be there.
+func TestSignupUnderOldRules(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		hold := func(partition, rules int) {
+			w.memory.set(func(m *memory) { m.rows[partition].Rules = rules })
+			time.Sleep(2 * time.Second)
+		}
+		hold(1, 1)
+		w.signUp(both).is(503, "not_configured").heads("Retry-After", "30")
+		w.published(0)
+		w.claim(alice).is(201, "")
+		hold(1, 2)
+		w.signUp(`{"owner":"u-17","names":[{"name":"bob"},{"name":"carol"}]}`).is(201, "")
+		hold(0, 1)
+		w.signUp(`{"owner":"u-17","names":[{"name":"dave"}]}`).is(503, "not_configured")
 	})
 }
 

@@ -22,10 +22,14 @@ func (d *deployment) history() checker.History {
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	secret, err := auth.ReadErasureSecret(d.eraser)
+	if err != nil {
+		d.t.Fatal(err)
+	}
 	h, err := load.History(ctx, load.Config{
 		Kafka:  &kafka.Client{Addr: kafka.TCP(d.kafka.Addrs...), Transport: transport, Timeout: 10 * time.Second},
 		Claims: d.topic.claims, Registrations: d.topic.registrations, DeadLetters: d.topic.letters,
-		DSN: d.database.DSN, Schema: d.database.Schema, Secrets: keys.All,
+		DSN: d.database.DSN, Schema: d.database.Schema, Secrets: keys.All, Erasure: secret,
 	})
 	if err != nil {
 		d.t.Fatal(err)

@@ -137,15 +137,21 @@ const SettleKeys = 10 * time.Second
 
 // planSpace compares one policy with what holds.
 func (d *Deployment) planSpace(rows []processor.Standing, partitions int, p *names.Policy) (SpaceChange, error) {
-	p, err := d.peppered(rows, p)
-	if err != nil {
-		return SpaceChange{Policy: p}, err
-	}
-	change := SpaceChange{Policy: p}
 	byPartition := make(map[int32]*processor.InForce, len(rows))
 	for _, row := range rows {
 		byPartition[row.Partition] = row.InForce
 	}
+	for n := range int32(partitions) { // first: no pepper makes a space private that is not
+		if holds := byPartition[n].Over(d.Policies)[p.Space]; holds != nil && (holds.Private == nil) != (p.Private == nil) {
+			return SpaceChange{Policy: p}, fmt.Errorf("%w: space %s is private or it is not, from its first version on, and version %d holds in partition %d. That needs a new space",
+				ErrMovesKeys, p.Space, holds.Version, n)
+		}
+	}
+	p, err := d.peppered(rows, p)
+	if err != nil {
+		return SpaceChange{Policy: p}, err
+	}
+	change, older := SpaceChange{Policy: p}, int32(-1)
 	for n := range int32(partitions) {
 		holds := byPartition[n].Over(d.Policies)[p.Space]
 		version := 0
@@ -156,8 +162,8 @@ func (d *Deployment) planSpace(rows []processor.Standing, partitions int, p *nam
 		switch {
 		case version > p.Version:
 			return change, fmt.Errorf("%w: space %s has version %d in partition %d, and this is %d", ErrNotRaised, p.Space, version, n, p.Version)
-		case holds != nil && (holds.Private == nil) != (p.Private == nil):
-			return change, fmt.Errorf("%w: space %s is private or it is not, from its first version on, and version %d holds in partition %d. That needs a new space", ErrMovesKeys, p.Space, version, n)
+		case version == p.Version && !holds.SameAs(p) && holds.ReservingLooks().SameAs(p): // an older dibs has applied it
+			older = n
 		case version == p.Version && !holds.SameAs(p):
 			return change, fmt.Errorf("%w: version %d of space %s holds in partition %d and asks something else: make this %d", ErrNotRaised, version, p.Space, n, version+1)
 		case version < p.Version:
@@ -165,6 +171,9 @@ func (d *Deployment) planSpace(rows []processor.Standing, partitions int, p *nam
 			change.remade = change.remade || holds != nil && !holds.SameKeys(p)
 			change.Pending = append(change.Pending, n)
 		}
+	}
+	if older >= 0 && len(change.Pending) > 0 { // else one version would ask two things
+		return change, fmt.Errorf("%w: version %d of space %s holds in partition %d as an older dibs has applied it, and is not everywhere yet: make this %d", ErrNotRaised, p.Version, p.Space, older, p.Version+1)
 	}
 	return change, nil
 }

@@ -78,6 +78,47 @@ func TestOrderOfKeys(t *testing.T) {
 	}
 }
 
+// TestPlanOfPrivateSpaces: a space is private from its first version on, or never, with or without a pepper for it.
+func TestPlanOfPrivateSpaces(t *testing.T) {
+	private := usernames(3, 3)
+	private.Private = &names.Private{Form: names.FormEmail}
+	d := withKeys("k1")
+	rows := []processor.Standing{standing(0, usernames(2, 3), "k1"), standing(1, usernames(2, 3), "k1")}
+	const says = "is private or it is not, from its first version on, and version 2 holds in partition 0. That needs a new space"
+	if _, err := d.planSpaces(rows, 2, []*names.Policy{private}); !errors.Is(err, ErrMovesKeys) || !strings.Contains(err.Error(), says) {
+		t.Errorf("a plain space is made private without a pepper: %v", err)
+	}
+	private.Space = "email"
+	if _, err := d.planSpaces(rows, 2, []*names.Policy{private}); !errors.Is(err, ErrNoPepper) {
+		t.Errorf("a new one, without a pepper: %v", err)
+	}
+}
+
+// TestPlanOfWhatAnOlderDibsApplied: the same file again is no change, although it is written otherwise now.
+func TestPlanOfWhatAnOlderDibsApplied(t *testing.T) {
+	of := func(by names.ReservedBy) *names.Policy {
+		p := usernames(2, 3)
+		var err error
+		if p.Form, err = (names.Precis{Tables: names.TablesLatest, Reserved: by}).Form(); err != nil {
+			t.Fatal(err)
+		}
+		p.Reserved = p.ReservedKeys("admin", "root")
+		return p
+	}
+	before, now := of(names.ReservedByForm), of(names.ReservedByLook)
+	rows := []processor.Standing{standing(0, before, "k1"), standing(1, before, "k1")}
+	if plan, err := withKeys("k1").planSpaces(rows, 2, []*names.Policy{now}); err != nil || !plan.Done() {
+		t.Errorf("%+v, %v", plan, err)
+	}
+	if _, err := withKeys("k1").planSpaces(rows[:1], 2, []*names.Policy{now}); !errors.Is(err, ErrNotRaised) || !strings.Contains(err.Error(), "make this 3") {
+		t.Errorf("half applied: %v", err)
+	}
+	now.Reserved = now.ReservedKeys("admin")
+	if _, err := withKeys("k1").planSpaces(rows, 2, []*names.Policy{now}); !errors.Is(err, ErrNotRaised) {
+		t.Errorf("with another word: %v", err)
+	}
+}
+
 // TestPlanOfEveryPartition: those that were added to the topic are published to as well.
 func TestPlanOfEveryPartition(t *testing.T) {
 	plan, err := withKeys("k1").planSpaces(nil, 4, []*names.Policy{usernames(2, 3)})

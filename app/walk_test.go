@@ -31,6 +31,7 @@ var (
 // That is what the checker is for: it decides the log as it has become.
 type walk struct {
 	d       *deployment
+	apis    *crew
 	keys    auth.RequestKeys
 	client  *client.Client
 	kafka   *kgo.Client
@@ -41,10 +42,11 @@ type walk struct {
 	left    atomic.Int64 // calls that ended without an answer
 	refused atomic.Int64 // calls that the API refused beforehand
 
-	mu     sync.Mutex
-	recent []produced        // for copies
-	late   []produced        // that others have withdrawn already
-	asked  map[string]string // request ids by name, to ask about
+	mu      sync.Mutex
+	recent  []produced        // for copies
+	signups [][2]string       // ids and owners
+	late    []produced        // that others have withdrawn already
+	asked   map[string]string // request ids by name, to ask about
 }
 
 // What the names and clients of a walk are.
@@ -58,7 +60,7 @@ const (
 
 // newWalk makes the clients of a walk. They reach whichever API there is.
 func newWalk(d *deployment, apis *crew, most int) *walk {
-	w := &walk{d: d, seed: *walkSeed, most: int64(most), asked: make(map[string]string)}
+	w := &walk{d: d, apis: apis, seed: *walkSeed, most: int64(most), asked: make(map[string]string)}
 	if w.seed == 0 {
 		w.seed = rand.Uint64()
 	}
@@ -129,6 +131,9 @@ func (w *walker) name() string {
 }
 
 func (w *walker) owner() string {
+	if w.chance(6) {
+		return w.leaver(0)
+	}
 	of := w.client
 	if w.chance(10) {
 		of = w.r.IntN(walkClients)
@@ -170,6 +175,12 @@ func (w *walker) step() {
 		w.privileged(name, h)
 	case n < 62:
 		w.ask(h.way(w), name, h)
+	case n < 66:
+		w.signUp(name)
+	case n < 67:
+		if w.chance(50) { // each reads a partition from one end to the other
+			w.erase(name, h)
+		}
 	default:
 		w.ask(pick(w, everything...), name, h)
 	}
@@ -404,11 +415,11 @@ func (d *deployment) follow() *book {
 
 func (b *book) note(r *kgo.Record) {
 	var o struct {
-		Key, State, Owner string
-		ClaimID           string `json:"claim_id"`
-		Version           int64
+		Space, Key, State, Owner string
+		ClaimID                  string `json:"claim_id"`
+		Version                  int64
 	}
-	if json.Unmarshal(r.Value, &o) != nil || o.State == "" {
+	if json.Unmarshal(r.Value, &o) != nil || o.State == "" || o.Space != "username" || strings.HasPrefix(o.Key, "erased ") {
 		return
 	}
 	b.mu.Lock()
@@ -500,6 +511,7 @@ func walkUnderKills(t *testing.T, requests int, kill func(ctx context.Context, w
 	for _, p := range append(apis.all(), processors.all()...) {
 		p.ready()
 	}
+	w.gone()
 	h := w.settle()
 	t.Logf("%d requests in %s (%.0f/s) under %d × kill -9 of a processor and of an API; %d calls refused beforehand, %d ended open",
 		requests, took.Round(time.Second), float64(requests)/took.Seconds(), kills, w.refused.Load(), w.left.Load())

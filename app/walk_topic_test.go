@@ -224,6 +224,7 @@ func (w *walker) stroll() {
 	ask("ConfirmRequested", "d", fields{"claim_id": short, "owner": "u-2"})
 	ask("ConfirmRequested", "d", fields{"claim_id": short, "owner": "u-1"})
 	ask("ExtendRequested", "d", fields{"claim_id": short, "owner": "u-1", "ttl_seconds": 600})
+	w.strollOfOwners(ask)
 }
 
 // activate makes another policy hold from here on, in each partition: first with a cool-down, then for names that are unique
@@ -367,6 +368,7 @@ func (w *walk) settle() (h checker.History) {
 		}
 		before := w.d.written()
 		w.d.settled(time.Minute)
+		w.wiped()
 		if h = w.d.history(); w.d.written() != before {
 			return errors.New("there is more on the topic by now")
 		}
@@ -471,6 +473,20 @@ row mark
 row policy
 ReleaseRequested Released cooling
 UsernameClaimed Rejected cooling_down
+SignupRequested Accepted registered
+SignupRequested Rejected taken
+SignupRequested Rejected reserved_word
+SignupRequested Rejected invalid_name
+SignupVoted Voted reserved
+SignupVoted Unchanged
+fact Begun
+fact Abandoned
+row sent
+row pending
+ErasureRequested Erased by an actor
+ErasureRequested Erased free by an actor
+ErasureRequested Rejected not_allowed
+row that is wiped
 DeactivateRequested Deactivated free`), "\n")
 
 // summary counts what happened, and fails the test for what never did.
@@ -480,6 +496,9 @@ func (w *walk) summary(h checker.History) {
 	versions := make(map[string]int64)
 	for _, d := range h.Decisions {
 		o := d.Outcome
+		if d.Erased {
+			count["row that is wiped"]++
+		}
 		switch {
 		case d.Kind == checker.KindFact:
 			count["fact "+o.Type]++

@@ -18,14 +18,20 @@ import (
 // policy that says more than one could before comes with a higher version.
 //
 // Rules 2 know policies with unicode, private spaces, dibs' own requests by key, and erasure; and refuse a claim that gives up
-// a name and asks for on_conflict.
-const Rules = 2
+// a name and asks for on_conflict. Rules 3 know policies that compare names with reserved words by what they look like.
+const Rules = 3
 
-// rulesUnicode are the first that know policies with unicode, rulesPrivate private ones.
+// rulesUnicode are the first that know policies with unicode, rulesPrivate private ones, rulesLooks those that compare names with
+// reserved words by what they look like.
 const (
 	rulesUnicode = 2
 	rulesPrivate = 2
+	rulesLooks   = 3
 )
+
+// RulesSignups are the first whose processors all know sign-ups: an older one leaves a sign-up dead, and does not know that a name
+// is promised.
+const RulesSignups = 2
 
 // rulesOneWish are the first that refuse a claim with both replaces and on_conflict.
 const rulesOneWish = 2
@@ -96,6 +102,7 @@ func (a *PolicyActivated) Validate() error {
 
 var (
 	errRules        = &InvalidError{"rules", fmt.Sprintf("must be %d or more for a policy with unicode", rulesUnicode)}
+	errRulesLooks   = &InvalidError{"rules", fmt.Sprintf("must be %d or more for a policy with unicode.reserved", rulesLooks)}
 	errRulesPrivate = &InvalidError{"rules", fmt.Sprintf("must be %d or more for a private space", rulesPrivate)}
 )
 
@@ -104,6 +111,8 @@ func (a *PolicyActivated) validRules() error {
 	switch {
 	case a.Policy.Form != nil && a.Rules < rulesUnicode:
 		return errRules
+	case a.Policy.ReservesLooks() && a.Rules < rulesLooks:
+		return errRulesLooks
 	case a.Policy.Private != nil && a.Rules < rulesPrivate:
 		return errRulesPrivate
 	}

@@ -3,6 +3,7 @@ package claims_test
 import (
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -123,18 +124,41 @@ func TestActivationRefused(t *testing.T) {
 func TestActivationOfANewerDibs(t *testing.T) {
 	r := activated(t, activation())
 	text := string(r.Value)
-	r.Value = []byte(strings.Replace(strings.Replace(text, `"rules":1`, `"rules":3`, 1), `"min_length":3`, `"min_runes":3`, 1))
+	r.Value = []byte(strings.Replace(strings.Replace(text, `"rules":1`, fmt.Sprintf(`"rules":%d`, claims.Rules+1), 1), `"min_length":3`, `"min_runes":3`, 1))
 	read, err := claims.Read(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := read.Body.(*claims.PolicyActivated); a.Rules != 3 || a.Policy != nil || a.Version != 2 {
+	if a := read.Body.(*claims.PolicyActivated); a.Rules != claims.Rules+1 || a.Policy != nil || a.Version != 2 {
 		t.Errorf("read %+v", a)
 	}
 	claims.HashOf(read.Body, names.Ref{}, "", nil) // does not panic
 	r.Value = []byte(strings.Replace(text, `"rules":1`, `"rules":1,"note":{"by":"ada"}`, 1))
 	if read, err := claims.Read(r); err != nil || !reflect.DeepEqual(read.Body, claims.Body(activation())) {
 		t.Errorf("with an unknown field: %+v, %v", read.Body, err)
+	}
+}
+
+// TestActivationReservedByLook needs rules that know it, as an older dibs knows no such field.
+func TestActivationReservedByLook(t *testing.T) {
+	a := activation()
+	var err error
+	if a.Policy.Form, err = (names.Precis{Tables: names.TablesLatest, Reserved: names.ReservedByLook}).Form(); err != nil {
+		t.Fatal(err)
+	}
+	a.Policy.Reserved = a.Policy.ReservedKeys("root", "admin")
+	a.Rules = 2
+	if _, err := a.Record("dibs/spaces", sentAt, activationKey); err == nil {
+		t.Error("it can be published under rules 2")
+	}
+	a.Rules = 3
+	r := activated(t, a)
+	if read, err := claims.Read(r); err != nil || !read.Body.(*claims.PolicyActivated).Policy.SameAs(a.Policy) {
+		t.Errorf("%s is read as %+v, %v", r.Value, read, err)
+	}
+	r.Value = []byte(strings.Replace(string(r.Value), `"rules":3`, `"rules":2`, 1))
+	if _, err := claims.Read(r); err == nil || !strings.Contains(err.Error(), "rules must be 3 or more") {
+		t.Errorf("under rules 2: %v", err)
 	}
 }
 
@@ -150,7 +174,7 @@ func TestActivationBeyondASCII(t *testing.T) {
 	if _, err := a.Record("dibs/spaces", sentAt, activationKey); err == nil {
 		t.Error("it can be published under rules 1")
 	}
-	a.Rules = claims.Rules
+	a.Rules = 2
 	r := activated(t, a)
 	bare := *a.Policy
 	bare.Reserved = nil
@@ -245,7 +269,7 @@ func TestActivationOfAPrivateSpace(t *testing.T) {
 	if _, err := a.Record("dibs/spaces", sentAt, activationKey); err == nil {
 		t.Error("it can be published under rules 1")
 	}
-	a.Rules = claims.Rules
+	a.Rules = 2
 	r := activated(t, a)
 	eventtest.Check(t, "testdata/policy_activated_private.json", r, *update)
 	read, err := claims.Read(r)

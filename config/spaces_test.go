@@ -61,7 +61,7 @@ spaces:
     confusables: as_typed
     unicode: precis
     scripts: [Latn, "Latn+Cyrl"]
-  plain: {version: 1, unicode: precis, characters: all, reserved: []}
+  plain: {version: 1, unicode: precis, characters: all, reserved: [admin]}
 `))
 	if err != nil || len(policies) != 2 {
 		t.Fatal(policies, err)
@@ -72,6 +72,9 @@ spaces:
 	}
 	if words := handle.ReservedWords(); !slices.Equal(words, []names.Key{"adrnln", "root"}) {
 		t.Errorf("reserved are %q", words)
+	}
+	if words := plain.ReservedWords(); !slices.Equal(words, []names.Key{"adrnln"}) || !plain.ReservesLooks() || handle.ReservesLooks() {
+		t.Errorf("plain reserves %q", words)
 	}
 	if plain.KeepsLookalikesApart() || plain.Form.Spec().Characters != names.CharactersAll {
 		t.Errorf("plain has %+v", plain.Form.Spec())
@@ -90,34 +93,36 @@ func TestSpacesRefused(t *testing.T) {
 		"spaces: 7":  `line 1: spaces is "7", which is no mapping`,
 		"- spaces":   `line 1: it is a list, which is no mapping`,
 		"space: {}":  `line 1: space is no setting: did you mean spaces?`,
-		"spaces:\n  username: {version: 2, min_lenth: 3}":                `line 2: spaces.username.min_lenth is no setting: did you mean min_length?`,
-		"spaces:\n  username: {version: 2, cooldown: 3h}":                `line 2: spaces.username.cooldown is no setting: did you mean cool_down?`,
-		"spaces:\n  username:\n    min_length: 3":                        `line 3: spaces.username has no version: the first one of a new space is 1, and each change raises it`,
-		"spaces:\n  username: {version: two}":                            `line 2: spaces.username.version is "two", which is no whole number`,
-		"spaces:\n  username: {version: '2'}":                            `line 2: spaces.username.version is "2", which is no whole number`,
-		"spaces:\n  username: {version: 0}":                              `line 2: spaces.username version must be 1 to 2147483647`,
-		"spaces:\n  username: {version: 99999999999}":                    `line 2: spaces.username version must be 1 to 2147483647`,
-		"spaces:\n  username:\n    version: 2\n    ttl: 15":              `line 4: spaces.username.ttl is "15", which is no time such as 15m or 720h`,
-		"spaces:\n  username:\n    version: 2\n    ttl: 30d":             `line 4: spaces.username.ttl is "30d", which is no time such as 15m or 720h`,
-		"spaces:\n  username:\n    version: 2\n    ttl: 1ms":             `line 4: spaces.username ttl must be whole seconds`,
-		"spaces:\n  username:\n    version: 2\n    ttl: 200h":            `line 4: spaces.username ttl is more than longest_ttl`,
-		"spaces:\n  username: {version: 2, reserved: root}":              `line 2: spaces.username.reserved is "root", which is no list of words; [] reserves none`,
-		"spaces:\n  username: {version: 2, reserved: [Root]}":            `line 2: spaces.username reserved has "Root", which is no key of a name: write it as it is compared, in lower case`,
-		"spaces:\n  username: {version: 2, reserved: [a, a]}":            `line 2: spaces.username.reserved has "a" twice`,
-		"spaces:\n  username: {version: 2, reserved: [[a]]}":             `line 2: spaces.username.reserved has a list, which is no word`,
-		"spaces:\n  username: {version: 2, previous_may_return: maybe}":  `line 2: spaces.username.previous_may_return is "maybe": use true or false`,
-		"spaces:\n  username: {version: 2, unique_among: some}":          `line 2: spaces.username unique_among must be "all" or "active"`,
-		"spaces:\n  username: {version: 2, unique_among: [all]}":         `line 2: spaces.username.unique_among is neither all nor active`,
-		"spaces:\n  User Names: {version: 2}":                            `line 2: spaces.User Names space must be 1 to 32 of a to z, digits and -, and begin with a letter`,
-		"spaces:\n  username: {version: 2}\n  username: {version: 3}":    `line 3: spaces has "username" in line 2 already`,
-		"spaces:\n  username: {version: 2, version: 3}":                  `line 2: spaces.username has "version" in line 2 already`,
-		"spaces:\n  a: {version: 1, unicode: yes}":                       `line 2: spaces.a.unicode is "yes", which is not precis; left out, names are ASCII`,
-		"spaces:\n  a:\n    version: 1\n    confusables: allowed":        `line 4: spaces.a.confusables needs unicode: precis`,
-		"spaces:\n  a: {version: 1, confusable: allowed}":                `line 2: spaces.a.confusable is no setting: did you mean confusables?`,
-		"spaces:\n  a: {version: 1, unicode: precis, scripts: Latn}":     `line 2: spaces.a.scripts is "Latn", which is no list of words`,
-		"spaces:\n  a: {version: 1, unicode: precis, confusables: none}": `line 2: spaces.a confusables "none": allowed, as_typed or lower_case`,
-		"spaces:\n  a: &p {version: 2}\n  b: *p":                         `line 3: spaces has an alias, or a key that is no word: write it out`,
-		"spaces:\n  a: {version: 1}\n---\nspaces: {}":                    `it holds more than one document`,
+		"spaces:\n  username: {version: 2, min_lenth: 3}":                                                            `line 2: spaces.username.min_lenth is no setting: did you mean min_length?`,
+		"spaces:\n  username: {version: 2, cooldown: 3h}":                                                            `line 2: spaces.username.cooldown is no setting: did you mean cool_down?`,
+		"spaces:\n  username:\n    min_length: 3":                                                                    `line 3: spaces.username has no version: the first one of a new space is 1, and each change raises it`,
+		"spaces:\n  username: {version: two}":                                                                        `line 2: spaces.username.version is "two", which is no whole number`,
+		"spaces:\n  username: {version: '2'}":                                                                        `line 2: spaces.username.version is "2", which is no whole number`,
+		"spaces:\n  username: {version: 0}":                                                                          `line 2: spaces.username version must be 1 to 2147483647`,
+		"spaces:\n  username: {version: 99999999999}":                                                                `line 2: spaces.username version must be 1 to 2147483647`,
+		"spaces:\n  username:\n    version: 2\n    ttl: 15":                                                          `line 4: spaces.username.ttl is "15", which is no time such as 15m or 720h`,
+		"spaces:\n  username:\n    version: 2\n    ttl: 30d":                                                         `line 4: spaces.username.ttl is "30d", which is no time such as 15m or 720h`,
+		"spaces:\n  username:\n    version: 2\n    ttl: 1ms":                                                         `line 4: spaces.username ttl must be whole seconds`,
+		"spaces:\n  username:\n    version: 2\n    ttl: 200h":                                                        `line 4: spaces.username ttl is more than longest_ttl`,
+		"spaces:\n  username: {version: 2, reserved: root}":                                                          `line 2: spaces.username.reserved is "root", which is no list of words; [] reserves none`,
+		"spaces:\n  username: {version: 2, reserved: [Root]}":                                                        `line 2: spaces.username reserved has "Root", which is no key of a name: write it as it is compared, in lower case`,
+		"spaces:\n  username: {version: 2, unicode: precis, reserved: [a b]}":                                        `line 2: spaces.username.reserved has "a b", which no name can be: it may not have spaces such as U+0020 (character 2): leave it out, or write . _ or -`,
+		"spaces:\n  handle: {version: 1, unicode: precis, confusables: as_typed, reserved: [root, \"ad\u200bmin\"]}": `line 2: spaces.handle.reserved has "ad\u200bmin", which no name can be: it may not have U+200B (character 3): it cannot be seen; leave it out`,
+		"spaces:\n  username: {version: 2, reserved: [a, a]}":                                                        `line 2: spaces.username.reserved has "a" twice`,
+		"spaces:\n  username: {version: 2, reserved: [[a]]}":                                                         `line 2: spaces.username.reserved has a list, which is no word`,
+		"spaces:\n  username: {version: 2, previous_may_return: maybe}":                                              `line 2: spaces.username.previous_may_return is "maybe": use true or false`,
+		"spaces:\n  username: {version: 2, unique_among: some}":                                                      `line 2: spaces.username unique_among must be "all" or "active"`,
+		"spaces:\n  username: {version: 2, unique_among: [all]}":                                                     `line 2: spaces.username.unique_among is neither all nor active`,
+		"spaces:\n  User Names: {version: 2}":                                                                        `line 2: spaces.User Names space must be 1 to 32 of a to z, digits and -, and begin with a letter`,
+		"spaces:\n  username: {version: 2}\n  username: {version: 3}":                                                `line 3: spaces has "username" in line 2 already`,
+		"spaces:\n  username: {version: 2, version: 3}":                                                              `line 2: spaces.username has "version" in line 2 already`,
+		"spaces:\n  a: {version: 1, unicode: yes}":                                                                   `line 2: spaces.a.unicode is "yes", which is not precis; left out, names are ASCII`,
+		"spaces:\n  a:\n    version: 1\n    confusables: allowed":                                                    `line 4: spaces.a.confusables needs unicode: precis`,
+		"spaces:\n  a: {version: 1, confusable: allowed}":                                                            `line 2: spaces.a.confusable is no setting: did you mean confusables?`,
+		"spaces:\n  a: {version: 1, unicode: precis, scripts: Latn}":                                                 `line 2: spaces.a.scripts is "Latn", which is no list of words`,
+		"spaces:\n  a: {version: 1, unicode: precis, confusables: none}":                                             `line 2: spaces.a confusables "none": allowed, as_typed or lower_case`,
+		"spaces:\n  a: &p {version: 2}\n  b: *p":                                                                     `line 3: spaces has an alias, or a key that is no word: write it out`,
+		"spaces:\n  a: {version: 1}\n---\nspaces: {}":                                                                `it holds more than one document`,
 	} {
 		if _, err := config.ParseSpaces([]byte(text)); err == nil || err.Error() != want {
 			t.Errorf("%q:\n  %v, want\n  %s", text, err, want)

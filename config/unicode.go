@@ -54,6 +54,9 @@ func readForm(p *names.Policy, n *yaml.Node, where string, lines map[string]int)
 	if !precis {
 		return nil
 	}
+	if spec.Confusables == "" || spec.Confusables == names.ConfusablesAllowed {
+		spec.Reserved = names.ReservedByLook
+	}
 	if p.Form, err = spec.Form(); err != nil {
 		line := lines["unicode"]
 		if errors.Is(err, names.ErrTables) && lines["tables"] > 0 {
@@ -63,6 +66,9 @@ func readForm(p *names.Policy, n *yaml.Node, where string, lines map[string]int)
 	}
 	words := make([]string, 0, len(p.Reserved))
 	for _, word := range p.ReservedWords() {
+		if err := p.CanReserve(string(word)); err != nil {
+			return at(&yaml.Node{Line: max(lines["reserved"], lines["unicode"])}, where+".reserved", fmt.Sprintf("has %.64q, which no name can be: it %s", word, err))
+		}
 		words = append(words, string(word))
 	}
 	p.Reserved = p.ReservedKeys(words...)

@@ -34,6 +34,16 @@ const (
 	ConfusablesLowerCase Confusables = "lower_case"
 )
 
+// ReservedBy says how names are compared with reserved words where look-alikes are allowed. Where they are not, it is by what
+// they look like in any case.
+type ReservedBy string
+
+// The ways to compare with reserved words.
+const (
+	ReservedByForm ReservedBy = ""     // by their canonical form: so did policies that were applied by rules 2
+	ReservedByLook ReservedBy = "look" // by what they look like as they are typed: nobody gets Adm1n beside a reserved admin
+)
+
 // AnyScript is the one entry of Precis.Scripts that asks for nothing.
 const AnyScript = "*"
 
@@ -49,6 +59,8 @@ type Precis struct {
 	Scripts []string `json:"scripts,omitempty"`
 	// Confusables defaults to ConfusablesAllowed.
 	Confusables Confusables `json:"confusables,omitempty"`
+	// Reserved says more only where look-alikes are allowed. It comes with rules 3.
+	Reserved ReservedBy `json:"reserved,omitempty"`
 }
 
 // Form is a Precis that this build can follow. It is read-only.
@@ -86,6 +98,12 @@ func (p Precis) Form() (*Form, error) {
 	case ConfusablesAllowed, ConfusablesAsTyped, ConfusablesLowerCase:
 	default:
 		return nil, fmt.Errorf("confusables %q: %s, %s or %s", f.confusables, ConfusablesAllowed, ConfusablesAsTyped, ConfusablesLowerCase)
+	}
+	switch {
+	case p.Reserved != ReservedByForm && p.Reserved != ReservedByLook:
+		return nil, fmt.Errorf("reserved %q: %s, or left out", p.Reserved, ReservedByLook)
+	case p.Reserved != ReservedByForm && f.confusables != ConfusablesAllowed:
+		return nil, fmt.Errorf("reserved: with the confusables %s it is by what names look like in any case", f.confusables)
 	}
 	if err := f.readScripts(p.Scripts); err != nil {
 		return nil, err

@@ -19,6 +19,9 @@ func (f *Form) appendJSON(b []byte) []byte {
 		b, _ = jsontext.AppendQuote(b, entry)
 	}
 	b, _ = jsontext.AppendQuote(append(b, `],"confusables":`...), string(f.confusables))
+	if f.spec.Reserved != ReservedByForm {
+		b, _ = jsontext.AppendQuote(append(b, `,"reserved":`...), string(f.spec.Reserved))
+	}
 	return append(b, '}')
 }
 
@@ -51,6 +54,11 @@ func (d policyReader) form() (*Form, error) {
 		case "confusables":
 			text, err = d.text(in + field)
 			spec.Confusables = Confusables(text)
+		case "reserved":
+			text, err = d.text(in + field)
+			if spec.Reserved = ReservedBy(text); err == nil && spec.Reserved == ReservedByForm {
+				err = wrong("unicode", "leaves something to a default")
+			}
 		case "scripts":
 			spec.Scripts, err = d.texts(in + field)
 		default:

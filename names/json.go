@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -88,11 +89,21 @@ func (p *Policy) isKey(word Key) bool {
 	if word == "" || len(word) > MaxKey {
 		return false
 	}
+	if p.ReservesLooks() {
+		return p.look(word) == word && !hasUnseen(string(word))
+	}
 	if p.KeepsLookalikesApart() { // it may have capitals, which no canonical form has: 0 looks like O
 		return p.Skeleton(word) == word
 	}
 	_, ok := p.ReservedKeys(string(word))[word]
 	return ok
+}
+
+// hasUnseen reports whether a text has what neither a name has nor what one looks like.
+func hasUnseen(s string) bool {
+	return !utf8.ValidString(s) || strings.ContainsFunc(s, func(c rune) bool {
+		return c < ' ' || 0x7f <= c && c < 0xa0 || isSpace(c) || isBidiControl(c) || isIgnorable(c) || isPrivate(c)
+	})
 }
 
 // AppendJSON appends what the policy asks of names: all of it, in one order, without space and version. Two policies that

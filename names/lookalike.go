@@ -113,9 +113,46 @@ func (p *Policy) Same(a, b string) bool { return a == b || p.fold(a) == p.fold(b
 func (p *Policy) ReservedKeys(words ...string) map[Key]struct{} {
 	m := make(map[Key]struct{}, len(words))
 	for _, word := range words {
-		m[p.Skeleton(Key(p.fold(word)))] = struct{}{}
+		m[p.look(p.Skeleton(Key(p.fold(word))))] = struct{}{}
 	}
 	return m
+}
+
+// ReservesLooks reports whether reserved words are compared by what names look like although look-alikes are allowed.
+func (p *Policy) ReservesLooks() bool { return p.Form != nil && p.Form.spec.Reserved == ReservedByLook }
+
+// ReservingLooks is the policy as it is written now: policies that rules 2 applied compare reserved words by their canonical form.
+func (p *Policy) ReservingLooks() *Policy {
+	if p.Form == nil || p.Form.confusables != ConfusablesAllowed || p.ReservesLooks() {
+		return p
+	}
+	next, form := *p, *p.Form
+	form.spec.Reserved, next.Form = ReservedByLook, &form
+	words := make([]string, 0, len(p.Reserved))
+	for word := range p.Reserved {
+		words = append(words, string(word))
+	}
+	next.Reserved = next.ReservedKeys(words...)
+	return &next
+}
+
+// look is what a key is compared with reserved words by.
+func (p *Policy) look(k Key) Key {
+	if !p.ReservesLooks() {
+		return k
+	}
+	return Key(p.Form.tables.alike(string(k), ConfusablesAsTyped))
+}
+
+// CanReserve says why a word is in no name, so that to reserve it would be to no purpose. It need not be one: it may be too
+// short, or in another script.
+func (p *Policy) CanReserve(word string) error {
+	if p.Form == nil || p.Form.chars == CharactersASCII {
+		_, err := asciiKey(word, 1, MaxKey)
+		return err
+	}
+	_, err := p.Form.settled(word)
+	return err
 }
 
 // Asked is the canonical form of a name as far as it tells names with one key apart: empty where it is the key itself.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/names/uts39"
@@ -371,8 +372,51 @@ func TestReservedLookAlikes(t *testing.T) {
 			}
 		}
 	}
+	byLook := space(t, names.Precis{Tables: names.TablesLatest, Characters: names.CharactersAll, Reserved: names.ReservedByLook})
+	byLook.Reserved = byLook.ReservedKeys("admin", "root", "Админ")
+	for name, reserved := range map[string]bool{"admin": true, "ADM1N": true, "Adrnln": true, "r00t": true, "админ": true, "roots": false, "alice": false} {
+		key, err := byLook.Key(name)
+		if err != nil || byLook.IsReserved(key) != reserved {
+			t.Errorf("by its look: %q: key %q, reserved %v, %v; want %v", name, key, byLook.IsReserved(key), err, reserved)
+		}
+	}
+	if other, err := byLook.Key("ADM1N"); err != nil || other != "adm1n" {
+		t.Errorf("its key is %q, %v", other, err)
+	}
 	if got := policy.ReservedKeys("Root"); len(got) != 1 || !policy.IsReserved("root") {
 		t.Errorf("without a form, Root reserves %v", got)
+	}
+}
+
+// Whatever can be a name can be reserved, and nothing else can.
+func TestCanReserve(t *testing.T) {
+	for _, form := range []names.Precis{
+		{Tables: names.TablesLatest, Characters: names.CharactersAll, Reserved: names.ReservedByLook},
+		{Tables: names.TablesLatest, Characters: names.CharactersAll, Confusables: names.ConfusablesAsTyped},
+	} {
+		p := space(t, form)
+		p.TTL, p.LongestTTL, p.UniqueAmong = time.Minute, time.Hour, names.AmongAll
+		var words []string
+		for r := rune(0); r <= utf8.MaxRune; r++ {
+			if r > 0x3000 { // more of the same
+				r += 96
+			}
+			if word := "a" + string(r); p.CanReserve(word) == nil {
+				words = append(words, word)
+			}
+		}
+		p.Reserved = p.ReservedKeys(words...)
+		if err := p.Validate(); err != nil || len(words) < 3000 {
+			t.Errorf("%d words: %v", len(words), err)
+		}
+		for _, word := range []string{"a b", "", "a\u200bb", "a\x00", "a\u202eb", "a\xff", "a\ue000"} {
+			if err := p.CanReserve(word); err == nil {
+				t.Errorf("%q can be reserved", word)
+			}
+			if p.Reserved = map[names.Key]struct{}{names.Key(word): {}}; form.Reserved == names.ReservedByLook && p.Validate() == nil {
+				t.Errorf("a policy has %q", word)
+			}
+		}
 	}
 }
 

@@ -137,7 +137,10 @@ func asciiKey(name string, least, most int) (Key, error) {
 
 // IsReserved reports whether nobody may have the key.
 func (p *Policy) IsReserved(k Key) bool {
-	_, ok := p.Reserved[k]
+	if len(p.Reserved) == 0 {
+		return false
+	}
+	_, ok := p.Reserved[p.look(k)]
 	return ok
 }
 

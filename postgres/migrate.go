@@ -42,7 +42,8 @@ func Migrate(ctx context.Context, cfg Config) ([]Migration, error) {
 	return migrate(ctx, cfg, func(p *goose.Provider) ([]*goose.MigrationResult, error) { return p.Up(ctx) })
 }
 
-// MigrateDown takes the schema back to a version; 0 leaves none of our tables. What they held is gone.
+// MigrateDown takes the schema back to a version; 0 leaves none of our tables. What they held is gone. It stops at a version
+// whose sign-ups or erasures the one before it cannot keep, with an error that says so.
 func MigrateDown(ctx context.Context, cfg Config, version int64) ([]Migration, error) {
 	return migrate(ctx, cfg, func(p *goose.Provider) ([]*goose.MigrationResult, error) { return p.DownTo(ctx, version) })
 }

@@ -138,7 +138,7 @@ func (r *Record) Partitions(ctx context.Context) ([]api.Partition, error) {
 	for i, s := range all {
 		partitions[i] = api.Partition{Partition: s.Partition, LogEpoch: s.LogEpoch, NextOffset: s.NextOffset, Halted: s.Halted}
 		if f := s.InForce; f != nil {
-			partitions[i].Policies, partitions[i].Keys = f.Policies, f.Keys
+			partitions[i].Policies, partitions[i].Keys, partitions[i].Rules = f.Policies, f.Keys, f.Rules
 		}
 	}
 	return partitions, nil

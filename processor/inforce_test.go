@@ -55,7 +55,7 @@ func (l *policyLog) activate(key string, a claims.PolicyActivated, change func(*
 	}
 	a.Policy, a.Rules = &p, max(a.Rules, 1)
 	if p.Form != nil {
-		a.Rules = 2
+		a.Rules = max(a.Rules, 2)
 	}
 	if a.Keys == nil {
 		a.Keys = []string{"k1", "k2"}
@@ -228,11 +228,11 @@ func TestWhatIsLackingIsNotDecided(t *testing.T) {
 	l = newPolicyLog(t)
 	l.activate("k1", claims.PolicyActivated{Space: names.Username, Version: 2}, nil)
 	newer := l.records[0].Record
-	newer.Value = []byte(strings.Replace(strings.Replace(string(newer.Value), `"rules":1`, `"rules":3`, 1), `"min_length"`, `"min_runes"`, 1))
+	newer.Value = []byte(strings.Replace(strings.Replace(string(newer.Value), `"rules":1`, `"rules":4`, 1), `"min_length"`, `"min_runes"`, 1))
 	l.records = nil
 	l.claim(1, names.Username, "alice", "u-1")
 	l.add(l.key("k1").Sign(newer))
-	l.becomes("Accepted  registered v1", "rules 3 hold from here on, and this dibs knows rules 2: run a newer one, then dibs partitions resume")
+	l.becomes("Accepted  registered v1", "rules 4 hold from here on, and this dibs knows rules 3: run a newer one, then dibs partitions resume")
 }
 
 // TestRulesHoldFromTheirRecordOn: what earlier rules decided stands, and rules never go down.
@@ -262,6 +262,38 @@ func TestRulesHoldFromTheirRecordOn(t *testing.T) {
 		"policy", "Accepted  registered v2",
 		"policy", "Rejected invalid_request  v3", "Rejected invalid_request  v3", "Rejected invalid_request  v3", "duplicate",
 		"policy", "Rejected invalid_request  v4")
+}
+
+// TestReservedWordsHoldAsTheyWereApplied: what rules 2 applied compares names with reserved words by their canonical form, also
+// once rules 3 hold; what was applied by rules 3 does by what they look like. A log of before is decided as it was.
+func TestReservedWordsHoldAsTheyWereApplied(t *testing.T) {
+	form := func(by names.ReservedBy) func(*names.Policy) {
+		return func(p *names.Policy) {
+			var err error
+			if p.Form, err = (names.Precis{Tables: names.TablesLatest, Reserved: by}).Form(); err != nil {
+				t.Fatal(err)
+			}
+			p.Reserved = p.ReservedKeys("admin", "root")
+		}
+	}
+	l := newPolicyLog(t)
+	l.activate("k1", claims.PolicyActivated{Space: "handle", Version: 1, Rules: 2}, form(names.ReservedByForm))
+	l.claim(1, "handle", "Admin", "u-1")
+	l.claim(2, "handle", "adm1n", "u-1")
+	l.activate("k1", claims.PolicyActivated{Space: names.Username, Version: 2, Rules: 3}, nil)
+	l.claim(3, "handle", "r00t", "u-1")
+	l.activate("k1", claims.PolicyActivated{Space: "handle", Version: 2, Rules: 3}, form(names.ReservedByLook))
+	l.claim(4, "handle", "Admin", "u-1")
+	l.claim(5, "handle", "Adrnin", "u-1")
+	l.claim(6, "handle", "ro0t", "u-1")
+	l.claim(7, "handle", "roots", "u-1")
+	l.ask(8, &claims.TransferRequested{About: claims.About{Space: "handle", Spelling: "adm1n"}, Owner: "u-1", NewOwner: "u-2"}) // who has it keeps it
+	l.claim(2, "handle", "adm1n", "u-1")
+	f := l.becomes("policy", "Rejected reserved_word  v1", "Accepted  registered v1", "policy", "Accepted  registered v1",
+		"policy", "Rejected reserved_word  v2", "Rejected reserved_word  v2", "Rejected reserved_word  v2", "Accepted  registered v2", "Transferred  registered v2", "duplicate")
+	if read, err := processor.ReadInForce(f.JSON()); err != nil || !read.Equal(f) {
+		t.Errorf("%s is read as %+v, %v", f.JSON(), read, err)
+	}
 }
 
 // TestTablesThatAreLacking: a policy whose keys this build does not make halts the partition before its record, also where

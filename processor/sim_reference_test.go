@@ -108,7 +108,7 @@ func (y *reference) activate(a *claims.PolicyActivated) {
 		return
 	}
 	y.policies[a.Space], y.signedOnly = a.Policy, a.SignedOnly
-	y.second = y.second || a.Rules == 2
+	y.second = y.second || a.Rules >= 2
 	y.keys = make(claims.Keys)
 	for _, id := range a.Keys {
 		y.keys[id] = y.rules.Keys[id]

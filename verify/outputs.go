@@ -11,13 +11,13 @@ import (
 )
 
 // outputs are what a replayed log publishes on registrations: a hash of each record, and whether it was found there. An
-// offset has one outcome at most, and facts seldom.
+// offset has one outcome as a rule, and seldom facts; or that of a sign-up, and of what came too late for it.
 type outputs struct {
 	logEpoch, from int64
 	seed           maphash.Seed
-	hash           []uint64 // of the outcome of each offset; 0 where it has none
-	found          []uint64 // a bit for each
-	facts          map[int64][]fact
+	hash           []uint64         // of the outcome of each offset; 0 where it has none
+	found          []uint64         // a bit for each
+	facts          map[int64][]fact // and further outcomes
 	buffer         []byte
 }
 
@@ -44,7 +44,7 @@ func (x *outputs) expect(row *processor.Row) {
 		return
 	}
 	h := x.sum(row.Outcome.Record())
-	if row.Kind == processor.KindFact {
+	if row.Kind == processor.KindFact || x.hash[row.Offset-x.from] != 0 {
 		x.facts[row.Offset] = append(x.facts[row.Offset], fact{hash: h})
 		return
 	}

@@ -19,6 +19,7 @@ func Check(h History) []Violation {
 	j.uniqueRequests()
 	j.holders()
 	j.names()
+	j.erasures()
 	j.registrations()
 	j.forwards()
 	j.followUps()
@@ -64,6 +65,10 @@ type judge struct {
 	held     map[[2]string]Name
 	// owed is how many rows want each outcome to be published.
 	owed map[output]int
+	// What erasures have left: replays by partition, outcomes whose rows are wiped, records that are wiped where they are kept.
+	replays  map[int32]*replay
+	wipedAt  map[output]bool
+	rawWiped []expected
 }
 
 func (j *judge) broken(promise int, format string, args ...any) {
@@ -74,6 +79,8 @@ func (j *judge) index() {
 	j.claims, j.decisions = make(map[int32][]*Record), make(map[place][]*Decision)
 	j.progress, j.logs = make(map[int32]*Progress), make(map[int32][]Log)
 	j.held, j.owed = make(map[[2]string]Name), make(map[output]int)
+	j.replays, j.wipedAt = make(map[int32]*replay), make(map[output]bool)
+	j.Decisions = slices.Clone(j.Decisions) // what is wiped of them is restored
 	known := make(map[int32]bool)
 	for i := range j.Claims {
 		r := &j.Claims[i]
@@ -106,6 +113,7 @@ func (j *judge) partition(p int32) {
 	slices.SortFunc(logs, func(a, b Log) int { return cmp.Compare(a.LogEpoch, b.LogEpoch) })
 	row := j.progress[p]
 	y := newReplay(j.History, p)
+	j.replays[p] = y
 	checked := make(map[place]bool)
 	for i, l := range logs {
 		limit := l.End
@@ -127,6 +135,9 @@ func (j *judge) partition(p int32) {
 	}
 	j.unfounded(p, checked)
 	for name, h := range y.held {
+		if h.hidden() && len(j.ErasureSecret) > 0 {
+			name[1] = j.erased("key", name[0], name[1])
+		}
 		if other, twice := j.held[name]; twice {
 			j.broken(1, "%s/%s is held on partitions %d and %d", name[0], name[1], other.Partition, p)
 		}
@@ -218,6 +229,9 @@ func (j *judge) compare(at place, want expected) {
 	q := &want.request
 	switch want.kind {
 	case KindDead, KindForwarded, KindPolicy:
+		if last.Erased {
+			j.rawWiped = append(j.rawWiped, want)
+		}
 		return
 	case KindDuplicate:
 		if last.RequestID != q.id || last.Principal != q.principal {
@@ -233,6 +247,12 @@ func (j *judge) compare(at place, want expected) {
 
 // same compares a row with what it should be.
 func (j *judge) same(at place, want, is *Decision) {
+	if is.Erased {
+		was := want
+		left := j.wiped(*want)
+		want = &left
+		defer j.restore(was, is)
+	}
 	if is.Kind != want.Kind || is.Seq != want.Seq {
 		j.broken(2, "row %d at %s is %s, expected %s as number %d", is.Seq, at, is.Kind, want.Kind, want.Seq)
 		return

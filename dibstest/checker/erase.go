@@ -6,6 +6,7 @@ import "time"
 // name.
 func (d *decision) erase() {
 	q := d.q
+	d.whole = true
 	switch h := &d.h; {
 	case h.held() && h.owner == q.owner:
 		state := "free"
@@ -24,6 +25,7 @@ func (d *decision) erase() {
 		}
 		d.wipe("free")
 	default:
+		d.whole = h.version == 0 || h.state == "cooling" && h.erased
 		d.row(KindOutcome, "Erased")
 	}
 }

@@ -28,6 +28,9 @@ type History struct {
 	Unstorable func(Record) bool
 	// Secrets are those of the keys that privileged requests are signed with, by key id.
 	Secrets map[string][]byte
+	// ErasureSecret is what is kept of erased names and owners is made with; nil where rows are never wiped. Where retention has
+	// taken records of which rows are wiped, there is nothing to judge those by.
+	ErasureSecret []byte
 	// Policies hold from the start of every log, beside or in place of the built-in one. SignedAll asks a signature of every
 	// request from the start.
 	Policies  []Policy
@@ -42,6 +45,8 @@ type History struct {
 // Form is what a policy makes of a text that may be held as a name.
 type Form struct {
 	Canonical, Key string
+	// Look is what reserved words are compared with, where the policy says so.
+	Look string
 	// Fits: somebody may ask for it, as far as its characters go.
 	Fits bool
 }
@@ -127,6 +132,8 @@ type Decision struct {
 	FollowVersion int64
 	// Sent is that of a sent row.
 	Sent *Sent
+	// Erased: the row is wiped.
+	Erased bool
 }
 
 // Name is a row of names.

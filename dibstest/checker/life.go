@@ -35,6 +35,7 @@ func (d *decision) judge() {
 		d.reject("withdrawn")
 		return
 	}
+	d.looked = true
 	if q.ofSignup() {
 		d.signup()
 		return
@@ -53,7 +54,7 @@ func (d *decision) judge() {
 		d.reject("invalid_request")
 	case q.signup != "" && string(q.record.Key) != q.recordKey():
 		d.reject("invalid_name")
-	case q.kind == typeClaim && d.p.isReserved(q.key):
+	case q.kind == typeClaim && d.p.isReserved(&d.laws, q.key):
 		d.reject("reserved_word")
 	case q.kind == typeWithdraw && d.early():
 	case d.h.state == "blocked" && q.kind != typeBlock && q.kind != typeUnblock && q.kind != typeErase:

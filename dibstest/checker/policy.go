@@ -76,13 +76,13 @@ func (l *laws) form(space, name string) (Form, bool) {
 	p := l.policies[space]
 	if p.Private() {
 		version, ok := pepperOf(name)
-		return Form{name, name, version == p.Pepper}, ok
+		return Form{Canonical: name, Key: name, Fits: version == p.Pepper}, ok
 	}
 	if p.Unicode != "" {
 		return p.form(l.forms, name)
 	}
 	key, ok := keyOf(name)
-	return Form{key, key, true}, ok
+	return Form{Canonical: key, Key: key, Fits: true}, ok
 }
 
 func (p *Policy) form(forms func(unicode, name string) (Form, bool), name string) (Form, bool) {
@@ -210,7 +210,9 @@ func (l *laws) activated(text []byte) (a activation, ok bool) {
 		if p.Unicode != "" {
 			var form Form
 			form, isKey = p.form(l.forms, word)
-			key = form.Key
+			if key = form.Key; p.byLook() {
+				key = form.Look
+			}
 		}
 		good = good && isKey && key == word && !slices.Contains(p.Reserved[:i], word)
 	}
@@ -219,7 +221,7 @@ func (l *laws) activated(text []byte) (a activation, ok bool) {
 	}
 	good = good && validSpace(p.Space) && p.Space != spaceSignup && p.Version > 0 && 1 <= p.MinLength && p.MinLength <= p.MaxLength && p.MaxLength <= maxKey &&
 		p.TTL > 0 && p.ShortestTTL <= p.TTL && p.TTL <= p.LongestTTL && (p.UniqueAmong == "all" || p.UniqueAmong == "active") &&
-		a.rules > 0 && (p.Unicode == "" && !p.Private() || a.rules > 1) && len(a.keys) > 0 && len(a.keys) <= 32 && (a.all || signatures == "privileged")
+		a.rules > 0 && (p.Unicode == "" && !p.Private() || a.rules > 1) && (!p.byLook() || a.rules > 2) && len(a.keys) > 0 && len(a.keys) <= 32 && (a.all || signatures == "privileged")
 	return a, good
 }
 
@@ -280,4 +282,13 @@ func (l *laws) apply(a activation, known map[string][]byte) {
 	}
 }
 
-func (p *Policy) isReserved(key string) bool { return slices.Contains(p.Reserved, key) }
+// byLook reports whether reserved words are compared by what names look like, and not by their keys.
+func (p *Policy) byLook() bool { return strings.Contains(p.Unicode, `"reserved":"look"`) }
+
+func (p *Policy) isReserved(l *laws, key string) bool {
+	if p.byLook() {
+		form, _ := p.form(l.forms, key)
+		key = form.Look
+	}
+	return slices.Contains(p.Reserved, key)
+}

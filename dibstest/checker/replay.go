@@ -53,6 +53,8 @@ type replay struct {
 	marks     map[[2]string]bool    // by claim and owner
 	held      map[[2]string]holding // by space and key
 	ballots   map[string]*ballot    // of sign-ups
+	erasures  map[[2]string][]erasure
+	owners    map[string][]erasure
 }
 
 type seen struct {
@@ -64,6 +66,7 @@ func newReplay(h *History, partition int32) *replay {
 	return &replay{
 		history: h, laws: h.laws(), partition: partition, seen: make(map[string]seen), marks: make(map[[2]string]bool),
 		held: make(map[[2]string]holding), ballots: make(map[string]*ballot),
+		erasures: make(map[[2]string][]erasure), owners: make(map[string][]erasure),
 	}
 }
 
@@ -145,6 +148,10 @@ type decision struct {
 	p    Policy
 	h    holding // what there is, and then what there will be
 	rows []Decision
+	// whole: what is erased is nobody else's.
+	whole bool
+	// looked: what is decided depends on the name.
+	looked bool
 }
 
 // decide decides a request that belongs here and was not seen before.
@@ -168,6 +175,7 @@ func (y *replay) decide(q *request) *decision {
 	if d.h.version > 0 {
 		y.held[d.ref] = d.h
 	}
+	d.wipes()
 	return d
 }
 

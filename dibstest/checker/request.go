@@ -208,6 +208,9 @@ func (q *request) told() string {
 
 // recordKey is the key under which the request is decided.
 func (q *request) recordKey() string {
+	if q.nameOK && q.space == "" { // of dibs' own: an erasure of what was asked under a key that says no space
+		return q.key
+	}
 	if q.nameOK {
 		return q.space + "/" + q.key
 	}

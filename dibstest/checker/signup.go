@@ -260,7 +260,7 @@ func (d *decision) begin() {
 			why = "invalid_request"
 		case !valid, p.Private() && w.key == "":
 			why = "invalid_name"
-		case p.isReserved(form.Key):
+		case p.isReserved(&d.laws, form.Key):
 			why = "reserved_word"
 		}
 		w.key = form.Key
@@ -392,13 +392,22 @@ func (b *ballot) text() string {
 func (j *judge) signups() {
 	owed := make(map[string][]*Decision)
 	confirmed := make(map[string]bool)
+	asks := make(map[string][]*Sent) // by sign-up
+	verdict := make(map[string]string)
 	for i := range j.Decisions {
 		d := &j.Decisions[i]
 		if d.Kind == KindSent && d.Sent != nil {
-			owed[d.RequestID] = append(owed[d.RequestID], d)
+			if owed[d.RequestID] = append(owed[d.RequestID], d); d.Sent.Request == "" {
+				asks[d.Sent.Signup] = append(asks[d.Sent.Signup], d.Sent)
+			}
 		}
 		if d.Kind == KindOutcome && d.Outcome != nil && d.Outcome.Type == "Confirmed" {
 			confirmed[d.Outcome.ClaimID] = true
+		}
+		if o := d.Outcome; o != nil && o.Request == typeSignup && o.Space == spaceSignup && (o.Type == "Accepted" || o.State == "" && o.Type == "Rejected") {
+			if verdict[o.Key] != "Accepted" { // what is asked again about one that is decided is rejected
+				verdict[o.Key] = o.Type
+			}
 		}
 	}
 	there := make(map[string]bool)
@@ -431,21 +440,15 @@ func (j *judge) signups() {
 		}
 	}
 	for i := range j.Names {
-		n := &j.Names[i]
-		var kept struct {
-			Names []struct{ Space, Key string } `json:"names"`
+		if n := &j.Names[i]; n.Space == spaceSignup && n.State == "reserved" {
+			j.broken(1, "the sign-up %s is not decided", n.Key)
 		}
-		if n.Space != spaceSignup || n.Ballot == "" {
-			continue
-		}
-		if err := json.Unmarshal([]byte(n.Ballot), &kept); err != nil || n.State == "reserved" {
-			j.broken(1, "the sign-up %s is not decided (%v)", n.Key, err)
-			continue
-		}
-		for _, name := range kept.Names {
-			claim := signupClaimID(n.Key, wanted{space: name.Space, key: name.Key})
-			if all := n.State == "registered"; all && !confirmed[claim] || !all && (confirmed[claim] || holds[claim]) {
-				j.broken(1, "the sign-up %s is %s, and the claim of %s/%s is confirmed: %t, holds it: %t", n.Key, n.State, name.Space, name.Key, confirmed[claim], holds[claim])
+	}
+	for id, names := range asks {
+		all := verdict[id] == "Accepted"
+		for _, name := range names {
+			if claim := name.ClaimID; all && !confirmed[claim] || !all && (confirmed[claim] || holds[claim]) {
+				j.broken(1, "the sign-up %s is %s, and the claim of %s/%s is confirmed: %t, holds it: %t", id, verdict[id], name.Space, name.Key, confirmed[claim], holds[claim])
 			}
 		}
 	}

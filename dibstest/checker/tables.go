@@ -78,7 +78,9 @@ func (j *judge) answers() {
 		var others []string
 		for _, o := range decided[a.RequestID] {
 			if a.RecordKey != "" && a.RecordKey != o.recordKey() {
-				continue
+				if left := j.wipedOutcome(*o); !j.wipedAt[o.output()] || a.RecordKey != left.recordKey() {
+					continue
+				}
 			}
 			others = append(others, fmt.Sprintf("%s %s version %d", o.Type, o.Reason, o.Version))
 			fits = fits || a.says(o, withdrawn[a.RequestID])

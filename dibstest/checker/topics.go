@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -46,7 +47,11 @@ func (p *published) outcomeRow() Outcome {
 // registrations: what is on the topic is what was decided, all of it, and every copy has the same bytes.
 func (j *judge) registrations() {
 	copies := make(map[output]int)
-	first := make(map[output]string)
+	type copied struct {
+		output
+		wiped bool // what is repeated behind an erasure says less
+	}
+	first := make(map[copied]string)
 	requests := make(map[[2]string]place)
 	known := make(map[string]output) // by bytes and partition
 	for i := range j.Registrations {
@@ -58,10 +63,11 @@ func (j *judge) registrations() {
 				continue
 			}
 			known[text] = at
-			if other, twice := first[at]; twice && other != text {
+			as := copied{at, j.wipedAt[at] && strings.HasPrefix(keyIn(r), "erased ")}
+			if other, twice := first[as]; twice && other != text {
 				j.broken(3, "the copies of the outcome of %s differ: %q and %q", at, other, text)
 			}
-			first[at] = text
+			first[as] = text
 		}
 		copies[at]++
 	}
@@ -111,7 +117,7 @@ func (j *judge) published(r *Record, requests map[[2]string]place) (output, bool
 	if want.ExpiresAt.Equal(is.ExpiresAt) {
 		is.ExpiresAt = want.ExpiresAt
 	}
-	if want != is {
+	if want != is && !j.sameWiped(want, is) {
 		j.broken(4, "%s differs from the decision at %s: %s", where, at, difference(want, is))
 	}
 	if silent(is.Type) {
@@ -121,7 +127,7 @@ func (j *judge) published(r *Record, requests map[[2]string]place) (output, bool
 		j.broken(4, "%s is on partition %d, its request on %d", where, r.Partition, p.Partition)
 	}
 	if kind == KindOutcome {
-		q := [2]string{p.RequestID, is.recordKey()}
+		q := [2]string{p.RequestID, want.recordKey()}
 		if other, twice := requests[q]; twice && other != at {
 			j.broken(3, "request %s has outcomes of %s and of %s", p.RequestID, other, at)
 		}
@@ -129,6 +135,12 @@ func (j *judge) published(r *Record, requests map[[2]string]place) (output, bool
 	}
 	j.envelope(r, where, &is)
 	return is.output(), true
+}
+
+// keyIn is the key in a record key.
+func keyIn(r *Record) string {
+	_, key := split(string(r.Key))
+	return key
 }
 
 // envelope checks key, headers and time of an outcome.

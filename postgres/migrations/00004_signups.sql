@@ -51,7 +51,16 @@ END $$;
 
 -- +goose Down
 
--- What an older dibs does not know stays in rows that it refuses to read.
+-- Where there are sign-ups there is no way back: an older dibs does not know that a name is promised, nor what the rows say
+-- that lead to something; and what each sign-up asked for would be gone.
+-- +goose StatementBegin
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM names WHERE space = 'signup') OR EXISTS (SELECT FROM names WHERE signup IS NOT NULL) THEN
+        RAISE EXCEPTION 'there are sign-ups, which the schema before version 4 cannot keep: it stays as it is';
+    END IF;
+END $$;
+-- +goose StatementEnd
+
 DROP FUNCTION change_names;
 ALTER TABLE decisions DROP COLUMN signup;
 ALTER TABLE names DROP COLUMN signup, DROP COLUMN ballot;

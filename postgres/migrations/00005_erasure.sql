@@ -105,7 +105,16 @@ END $$;
 
 -- +goose Down
 
--- What was erased stays so: an older dibs does not find those names, and their versions begin anew.
+-- Where something was erased there is no way back: an older dibs does not find those names, and their versions would begin anew;
+-- and what wiped rows answer it would take for names.
+-- +goose StatementBegin
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM erasures) THEN
+        RAISE EXCEPTION 'names were erased, which the schema before version 5 cannot keep: it stays as it is';
+    END IF;
+END $$;
+-- +goose StatementEnd
+
 DROP FUNCTION move_names, absent_names, keep_erasure_secret;
 DROP TABLE erasure_secret, erasures;
 DROP INDEX decisions_raw;

@@ -24,6 +24,8 @@ type Config struct {
 	DSN, Schema string
 	// Secrets are those of the keys that privileged requests are signed with, by key id.
 	Secrets map[string][]byte
+	// Erasure is the secret that is kept of erased names; nil where nobody is erased.
+	Erasure []byte
 }
 
 // History reads everything but what clients were told.
@@ -31,7 +33,7 @@ type Config struct {
 // Where an operator has accepted a gap the records of the former log are gone, and the decisions about them are taken on
 // trust. So are those of a partition that is halted: the log that is there may be another.
 func History(ctx context.Context, cfg Config) (checker.History, error) {
-	h := checker.History{Topic: cfg.Claims, Secrets: cfg.Secrets}
+	h := checker.History{Topic: cfg.Claims, Secrets: cfg.Secrets, ErasureSecret: cfg.Erasure}
 	// The topics first: what is decided and published meanwhile is then at worst unknown to the tables' history, not the
 	// other way round.
 	claims, err := readTopic(ctx, cfg.Kafka, cfg.Claims)

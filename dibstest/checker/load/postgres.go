@@ -109,9 +109,9 @@ func meaning(of map[string]string, letter string) (string, error) {
 func (t *tables) readDecisions(ctx context.Context, tx pgx.Tx, _ string) error {
 	rows, err := tx.Query(ctx, `SELECT partition, log_epoch::bigint, "offset", seq::integer, kind::text, coalesce(request_id::text, ''), coalesce(principal, ''),
 			coalesce(outcome::text, ''), coalesce(reason, ''), coalesce(nullif(coalesce(claim_id, request_id)::text, '`+noID+`'), ''), coalesce(space, ''), coalesce(key, ''),
-			coalesce(name, key, ''), coalesce(owner, ''), coalesce(state::text, ''), coalesce(version, 0), coalesce(current_version, 0), log_time,
+			coalesce(name, CASE WHEN erased IS NULL THEN key END, ''), coalesce(owner, ''), coalesce(state::text, ''), coalesce(version, 0), coalesce(current_version, 0), log_time,
 			coalesce(policy_version, 0), request_hash, expires_at, coalesce(request, ''), coalesce(actor, ''), coalesce(why, ''),
-			coalesce(follow_key, ''), coalesce(follow_version, 0), coalesce(signup::text, '')
+			coalesce(follow_key, ''), coalesce(follow_version, 0), coalesce(signup::text, ''), coalesce(erased, false)
 		FROM decisions ORDER BY partition, log_epoch, "offset", seq`)
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func decisionOf(row pgx.CollectableRow) (d checker.Decision, err error) {
 		&letter, &o.Reason, &o.ClaimID, &o.Space, &o.Key,
 		&o.Name, &o.Owner, &state, &o.Version, &o.CurrentVersion, &logTime,
 		&o.PolicyVersion, &hash, &expires, &o.Request, &d.Actor, &d.Why,
-		&d.FollowKey, &d.FollowVersion, &signup); err != nil {
+		&d.FollowKey, &d.FollowVersion, &signup, &d.Erased); err != nil {
 		return d, err
 	}
 	if d.Kind, err = meaning(kinds, kind); err != nil {
@@ -161,7 +161,7 @@ func decisionOf(row pgx.CollectableRow) (d checker.Decision, err error) {
 func (t *tables) readNames(ctx context.Context, tx pgx.Tx, _ string) error {
 	rows, err := tx.Query(ctx, `SELECT space, key, partition, state::text, coalesce(name, key), coalesce(owner, ''), coalesce(claim_id::text, ''), version,
 			policy_version, since, expires_at, coalesce(settled, false), coalesce(previous, ''), coalesce(replaces, ''), coalesce(replaces_version, 0),
-			coalesce(signup::text, ''), coalesce(ballot, '')
+			coalesce(signup::text, ''), coalesce(ballot, ''), coalesce(erased, false)
 		FROM names ORDER BY space, key`)
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func (t *tables) readNames(ctx context.Context, tx pgx.Tx, _ string) error {
 		var state string
 		var since, expires *time.Time
 		if err := row.Scan(&n.Space, &n.Key, &n.Partition, &state, &n.Name, &n.Owner, &n.ClaimID, &n.Version, &n.PolicyVersion, &since,
-			&expires, &n.Settled, &n.Previous, &n.Replaces, &n.ReplacesVersion, &n.Signup, &n.Ballot); err != nil {
+			&expires, &n.Settled, &n.Previous, &n.Replaces, &n.ReplacesVersion, &n.Signup, &n.Ballot, &n.Erased); err != nil {
 			return n, err
 		}
 		n.Since, n.ExpiresAt = timeOf(since), timeOf(expires)
