@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dibs-hq/dibs/dibstest"
 	"github.com/dibs-hq/dibs/dibstest/checker"
 )
 
@@ -130,6 +131,9 @@ func call(method, addr, path string, header http.Header, body []byte) (a answer)
 	a.took = time.Since(began)
 	if a.err == nil && len(a.body) > 0 && a.body[0] == '{' {
 		a.err = json.Unmarshal(a.body, &a.claim)
+	}
+	if trace := dibstest.Trace(fmt.Appendf(nil, "%s\n%v", a.body, a.header)); trace != "" {
+		a.err = fmt.Errorf("a private value is in the answer: %s", trace)
 	}
 	return a
 }

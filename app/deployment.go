@@ -87,33 +87,12 @@ func PostgresConfig(cfg config.Config, log *slog.Logger) postgres.Config {
 
 // Open builds what a deployment needs, and connects to nothing. Close it.
 func Open(cfg config.Config, log *slog.Logger, registry prometheus.Registerer) (*Deployment, error) {
-	var keys auth.RequestKeys
-	if path := cfg.Security.RequestKeysFile; path != "" {
-		var err error
-		if keys, err = auth.ReadRequestKeys(path); err != nil {
-			return nil, fmt.Errorf("security.request_keys_file: %w", err)
-		}
-	}
-	var peppers names.Peppers
-	if path := cfg.Security.PeppersFile; path != "" {
-		var err error
-		if peppers, err = auth.ReadPeppers(path); err != nil {
-			return nil, fmt.Errorf("security.peppers_file: %w", err)
-		}
-	}
-	if err := (&Deployment{Config: cfg, Keys: keys}).checkKeys(); err != nil {
+	secret, err := readSecrets(cfg.Security)
+	if err != nil {
 		return nil, err
 	}
-	var eraser *names.Eraser
-	if path := cfg.Security.ErasureSecretFile; path != "" {
-		secret, err := auth.ReadErasureSecret(path)
-		if err != nil {
-			return nil, fmt.Errorf("security.erasure_secret_file: %w", err)
-		}
-		eraser = names.NewEraser(secret)
-	}
 	toRecord := PostgresConfig(cfg, log)
-	toRecord.Eraser = eraser
+	toRecord.Eraser = secret.eraser
 	record, err := postgres.New(toRecord)
 	if err != nil {
 		return nil, err
@@ -125,7 +104,7 @@ func Open(cfg config.Config, log *slog.Logger, registry prometheus.Registerer) (
 	}
 	producer := kafka.NewProducer(client, kafka.ProducerConfig{})
 	return &Deployment{
-		Config: cfg, Kafka: client, Record: record, Policies: names.Builtin(), Keys: keys, Peppers: peppers, Eraser: eraser, log: log, registry: registry,
+		Config: cfg, Kafka: client, Record: record, Policies: names.Builtin(), Keys: secret.keys, Peppers: secret.peppers, Eraser: secret.eraser, log: log, registry: registry,
 		producer: producer, Claims: producer.Claims(),
 		Waiter: registrations.NewWaiter(registrations.WaiterConfig{Max: cfg.API.MaxWaiting, Record: record, Log: log}),
 	}, nil
@@ -245,7 +224,7 @@ func (d *Deployment) reach(ctx context.Context, server string, f func(context.Co
 			return fmt.Errorf("%s %w: %w: %s", server, ErrDenied, err, todo)
 		case errors.Is(err, errMissing) && time.Since(missing) < missingPatience:
 			pause = min(pause, missingPatience/10)
-		case errors.Is(err, postgres.ErrSchema), errors.Is(err, ErrTopics), errors.Is(err, kafka.ErrConfig), errors.As(err, &broken):
+		case errors.Is(err, postgres.ErrSchema), errors.Is(err, postgres.ErrSecret), errors.Is(err, ErrTopics), errors.Is(err, kafka.ErrConfig), errors.As(err, &broken):
 			return err
 		case time.Now().Add(pause).After(deadline):
 			return fmt.Errorf("%s is %w: %w", server, ErrUnreachable, err)

@@ -124,7 +124,7 @@ func (d *deployment) start(args ...string) *process {
 	} else {
 		p = startProgram(d.t, d.program, name, d.env(name), args...)
 	}
-	p.never = append(append(p.never, canary), d.secrets...)
+	p.never = append(p.never, d.secrets...)
 	if d.calm {
 		p.never = append(p.never, `"level":"ERROR"`)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,6 +148,10 @@ func TestErasure(t *testing.T) {
 	}
 	if v := d.verify(0); v.Erased < 20 || v.Found != 0 {
 		t.Errorf("verify: %+v", v)
+	}
+	without := start(t, "without the secret", slices.DeleteFunc(d.env("without"), func(s string) bool { return strings.HasPrefix(s, "DIBS_SECURITY_ERASURE") }), "verify")
+	if code := without.wait(time.Minute); code != 2 || without.output() != "" || !strings.Contains(without.errors(), "names were erased, and there is no secret of security.erasure_secret_file: set it") {
+		t.Errorf("verify without the secret reads on: exit code %d\n%s%s", code, without.output(), without.errors())
 	}
 
 	// The same request again: the same answer, which names nobody.

@@ -3,10 +3,12 @@ package app_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -160,8 +162,14 @@ func (p *process) read(from io.Reader, into *bytes.Buffer) {
 
 // bury ends the process, and fails the test for what it should never have said.
 func (p *process) bury() {
+	pages := p.pages()
 	p.kill()
 	text := p.errors()
+	for what, said := range map[string]string{"its output": p.output(), "its log": text, "its pages": pages} {
+		if trace := dibstest.Trace([]byte(said)); trace != "" {
+			p.t.Errorf("a private value is in %s of %s: %s", what, p.name, trace)
+		}
+	}
 	for _, never := range p.never {
 		if strings.Contains(p.output(), never) {
 			p.t.Errorf("%s said %s", p.name, never)
@@ -174,6 +182,30 @@ func (p *process) bury() {
 	if p.t.Failed() {
 		p.t.Logf("%s (%s) ended its log with:\n%s", p.name, p.cmd.ProcessState, text[max(0, len(text)-6000):])
 	}
+}
+
+// pages are what a process that still answers says of itself.
+func (p *process) pages() string {
+	addr := p.opsAddr()
+	if addr == "" || !p.alive() {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // it may be paused
+	defer cancel()
+	var all strings.Builder
+	for _, page := range []string{"/metrics", "/readyz?verbose"} {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+page, http.NoBody)
+		if err != nil {
+			continue
+		}
+		answer, err := transport.RoundTrip(r)
+		if err != nil {
+			continue
+		}
+		_, _ = io.Copy(&all, answer.Body)
+		_ = answer.Body.Close()
+	}
+	return all.String()
 }
 
 // ready waits until the process has said that it is.

@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -169,6 +170,22 @@ func TestExitCodes(t *testing.T) {
 		if code := p.wait(time.Minute); code != want.code || !strings.Contains(p.output()+p.errors(), want.says) {
 			t.Errorf("config check of %q: exit code %d, %s%s", text, code, p.output(), p.errors())
 		}
+	}
+	others, wrong := filepath.Join(t.TempDir(), "others"), filepath.Join(t.TempDir(), "wrong")
+	if err := errors.Join(os.WriteFile(others, nil, 0o600), os.Chmod(others, 0o644), os.WriteFile(wrong, []byte("x"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, setting := range []string{"SECURITY_REQUEST_KEYS_FILE", "SECURITY_PEPPERS_FILE", "SECURITY_ERASURE_SECRET_FILE", "API_KEYS_FILE"} {
+		for path, says := range map[string]string{filepath.Join(t.TempDir(), "missing"): "no such file", others: "others can use it", wrong: ""} {
+			p := start(t, "config", []string{"DIBS_" + setting + "=" + path}, "config", "check")
+			if code := p.wait(time.Minute); code != 2 || !strings.Contains(p.errors(), path) || !strings.Contains(p.errors(), says) {
+				t.Errorf("config check with %s %s: exit code %d, %s%s", setting, path, code, p.output(), p.errors())
+			}
+		}
+	}
+	p = start(t, "config", []string{"DIBS_SECURITY_PEPPERS_FILE=" + others, "DIBS_SECURITY_ERASURE_SECRET_FILE=" + wrong}, "config", "check")
+	if code := p.wait(time.Minute); code != 2 || !strings.Contains(p.errors(), "security.peppers_file: ") || !strings.Contains(p.errors(), "security.erasure_secret_file: ") {
+		t.Errorf("config check with two files that will not do: exit code %d, %s", code, p.errors())
 	}
 	p = start(t, "config", []string{"DIBS_KAFKA_BROKER=kafka:9092"}, "config", "check")
 	if code := p.wait(time.Minute); code != 2 || !strings.Contains(p.errors(), "did you mean DIBS_KAFKA_BROKERS?") {

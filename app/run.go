@@ -265,7 +265,16 @@ func (r *running) startOps(ctx context.Context) error {
 		return fmt.Errorf("ops.addr: %w", err)
 	}
 	r.opsAddr = ln.Addr().String()
-	server := ops.New(ops.Config{Metrics: r.registry, Checks: r.checks(), Log: r.Log})
+	cfg := ops.Config{Metrics: r.registry, Checks: r.checks(), Log: r.Log}
+	if r.Processor {
+		cfg.Views = map[string]func() any{"partitions": func() any {
+			if !r.isPrepared() {
+				return []PartitionStatus{}
+			}
+			return partitionStatus(r.processor.Status(), time.Now())
+		}}
+	}
+	server := ops.New(cfg)
 	r.parts.start(ctx, "ops", func(ctx context.Context) error { return server.Serve(ctx, ln) })
 	return nil
 }
@@ -311,7 +320,12 @@ func (r *running) checks() []ops.Check {
 		)
 	}
 	if r.Processor {
-		checks = append(checks, ops.Check{Name: "partitions", Advisory: true, Ready: func(context.Context) error {
+		checks = append(checks, ops.Check{Name: "deciding", Ready: func(context.Context) error {
+			if !r.isPrepared() {
+				return nil // which "started" says
+			}
+			return databaseFault(r.processor.Status(), time.Now())
+		}}, ops.Check{Name: "partitions", Advisory: true, Ready: func(context.Context) error {
 			if !r.isPrepared() {
 				return errors.New("not owned yet")
 			}
@@ -331,31 +345,6 @@ func (r *running) isPrepared() bool {
 	default:
 		return false
 	}
-}
-
-// stuckAfter is for how long a partition may wait for one call before it is said to be stuck. A batch takes less.
-const stuckAfter = 3 * time.Second
-
-// partitionFault says which partitions are not running, or are stuck in a call that is not answered.
-func partitionFault(status []processor.Status, now time.Time) error {
-	var faults []error
-	for _, s := range status {
-		stuck := ""
-		if d := now.Sub(s.Since); s.Doing != "" && d >= stuckAfter {
-			stuck = fmt.Sprintf("stuck for %s: %s", d.Truncate(time.Second), s.Doing)
-		}
-		switch {
-		case s.State == "halted":
-			faults = append(faults, fmt.Errorf("partition %d is halted: %s", s.Partition, s.Reason))
-		case s.State != "running" && stuck != "":
-			faults = append(faults, fmt.Errorf("partition %d: %s, %s", s.Partition, s.State, stuck))
-		case s.State != "running":
-			faults = append(faults, fmt.Errorf("partition %d: %s", s.Partition, s.State))
-		case stuck != "":
-			faults = append(faults, fmt.Errorf("partition %d: %s", s.Partition, stuck))
-		}
-	}
-	return errors.Join(faults...)
 }
 
 func authenticator(o Options) (api.Authenticator, error) {

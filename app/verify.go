@@ -33,6 +33,9 @@ func Verify(ctx context.Context, cfg config.Config, log *slog.Logger, o VerifyOp
 	if err := d.findContract(ctx); err != nil {
 		return verify.Report{}, err
 	}
+	if err := d.checkEraser(ctx); err != nil {
+		return verify.Report{}, err
+	}
 	v := verify.New(verify.Config{
 		Rules:      processor.Rules{Partitions: d.Contract.Partitions, Policies: d.Policies, Keys: d.Keys.All, Eraser: d.Eraser},
 		Partitions: o.Partitions, MaxDifferences: o.MaxDifferences,
@@ -42,6 +45,16 @@ func Verify(ctx context.Context, cfg config.Config, log *slog.Logger, o VerifyOp
 	}
 	report, err := v.Run(ctx)
 	return report, unreachable(err)
+}
+
+// checkEraser makes sure that what was erased can be recognised: everything that was read until it cannot be would have been
+// read for nothing.
+func (d *Deployment) checkEraser(ctx context.Context) error {
+	err := d.reach(ctx, "Postgres", d.Record.FitsErasures)
+	if errors.Is(err, postgres.ErrSecret) && d.Eraser == nil {
+		return verify.ErrSecret
+	}
+	return err
 }
 
 // findContract reads the pinned contract, and makes sure that these are its topics. Unlike Prepare it pins nothing.

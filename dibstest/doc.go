@@ -13,6 +13,10 @@
 // Each test has its own topic prefix and schema, so tests run in parallel; one that restarts or kills a server starts
 // its own with [OwnKafka] or [OwnPostgres].
 //
+// Private values are written down nowhere: tests make theirs with [Address] or with [Canary] in them, and each test's topics
+// and schema are read through for them before they are deleted. At the end so are the data and the logs of servers that
+// were started here. A finding fails the test, or the run, and says what it is and where.
+//
 // Which it was is printed to standard error (go test shows it with -v or when a test fails; with-servers always). A
 // test that means nothing on the fake calls [NeedRealKafka] and is skipped there, counted, and reported at the end.
 // DIBS_TEST_REQUIRE=kafka,postgres turns both the fall-back and the skip into a failure; with producers in it, also the

@@ -39,7 +39,7 @@ var onlyFor = map[string][]string{
 	"github.com/jackc/pgx":          {"postgres", "dibstest", "bench"},
 	"github.com/pressly/goose":      {"postgres"},
 	"github.com/spf13/viper":        {"config"},
-	"github.com/twmb/franz-go":      {"dev"},
+	"github.com/twmb/franz-go":      {"dev", "dibstest"},
 	"github.com/fergusstrange":      {"dev"},
 	"github.com/testcontainers":     {"dibstest"},
 }

@@ -20,7 +20,8 @@ const startWithin = 10 * time.Minute
 type Broker struct {
 	// Addrs are the bootstrap addresses.
 	Addrs []string
-	// Prefix belongs to this test alone: the topics it creates start with it, and are deleted after the test.
+	// Prefix belongs to this test alone: the topics it creates start with it, and are deleted after the test. If a
+	// private value is in them, the test fails.
 	Prefix string
 	// Kind is where the broker comes from.
 	Kind Kind
@@ -36,7 +37,10 @@ func Kafka(t testing.TB) *Broker {
 	t.Helper()
 	server := current.sharedKafka(t)
 	b := &Broker{Addrs: server.addrs, Prefix: prefix(t, "-"), Kind: server.kind, Real: server.real, server: server}
-	t.Cleanup(func() { b.deleteTopics(t) })
+	t.Cleanup(func() {
+		b.sweep(t)
+		b.deleteTopics(t)
+	})
 	return b
 }
 
@@ -51,7 +55,12 @@ func OwnKafka(t testing.TB) *Broker {
 	if err != nil {
 		t.Fatalf("a kafka of its own: %v", err)
 	}
+	b := &Broker{Addrs: server.addrs, Prefix: prefix(t, "-"), Kind: server.kind, Real: server.real, server: server, own: true}
 	t.Cleanup(func() {
+		if server.running() {
+			b.sweep(t)
+		}
+		SweepFiles(t, server.dir)
 		if err := server.close(); err != nil {
 			t.Error(err)
 		}
@@ -60,7 +69,7 @@ func OwnKafka(t testing.TB) *Broker {
 	if !server.real && requires(t, "kafka") {
 		t.Fatalf("%s=%s, but there is only %s", requireVariable, os.Getenv(requireVariable), server.about)
 	}
-	return &Broker{Addrs: server.addrs, Prefix: prefix(t, "-"), Kind: server.kind, Real: server.real, server: server, own: true}
+	return b
 }
 
 // NeedRealKafka skips a test that means nothing on the embedded fake, loudly: the skip is counted and printed at the
@@ -121,6 +130,14 @@ func (b *Broker) Continue() error {
 		return errNotOurs
 	}
 	return b.server.signal(syscall.SIGCONT)
+}
+
+// sweep looks for private values in the test's topics, before they are deleted.
+func (b *Broker) sweep(t testing.TB) {
+	ctx, cancel := context.WithTimeout(context.Background(), sweepWithin)
+	defer cancel()
+	s := newSweep()
+	s.report(t, s.topics(ctx, b.Addrs, b.Prefix))
 }
 
 // deleteTopics leaves a shared broker as it was. A test that has killed what it needs is not failed for it.

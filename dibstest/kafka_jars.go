@@ -78,6 +78,7 @@ func startJars(ctx context.Context, java, jars string) (*kafkaServer, error) {
 		about:   fmt.Sprintf("Apache Kafka %s from its jars at 127.0.0.1:%d", kafkaVersion, broker),
 		addrs:   []string{fmt.Sprintf("127.0.0.1:%d", broker)},
 		real:    true,
+		dir:     dir,
 		cleanup: func() error { return os.RemoveAll(dir) },
 	}
 	server.launch = func(ctx context.Context) (*child.Process, int, error) {

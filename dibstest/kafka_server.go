@@ -38,6 +38,8 @@ type kafkaServer struct {
 	process *child.Process // of our child
 	pid     int            // of the broker itself, to send signals to
 
+	// dir holds its data and its log, where they are ours.
+	dir string
 	// cleanup ends what launch does not own, and removes the data.
 	cleanup func() error
 }
@@ -120,7 +122,7 @@ func embeddedKafka(ctx context.Context) (*kafkaServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := &kafkaServer{kind: Embedded, cleanup: func() error { return os.RemoveAll(dir) }}
+	server := &kafkaServer{kind: Embedded, dir: dir, cleanup: func() error { return os.RemoveAll(dir) }}
 	cfg := dev.KafkaConfig{DataDir: dir, Addr: "127.0.0.1:0"}
 	server.launch = func(ctx context.Context) (*child.Process, int, error) {
 		var started dev.KafkaStarted
@@ -202,6 +204,19 @@ func (s *kafkaServer) signal(sig syscall.Signal) error {
 		return fmt.Errorf("send the broker %s: %w", sig, err)
 	}
 	return nil
+}
+
+// running says that the broker's process is there and not paused.
+func (s *kafkaServer) running() bool {
+	if s.process == nil {
+		return false
+	}
+	select {
+	case <-s.process.Done():
+		return false
+	default:
+		return !stopped(s.pid)
+	}
 }
 
 // pause stops the broker with SIGSTOP, and returns when the last of its threads has stopped.

@@ -13,7 +13,8 @@ import (
 type Database struct {
 	// DSN connects to the server, whose database is shared with other tests.
 	DSN string
-	// Schema belongs to this test alone: it is there and empty, and dropped after the test.
+	// Schema belongs to this test alone: it is there and empty, and dropped after the test. If a private value is in
+	// it, the test fails.
 	Schema string
 	// Kind is where the server comes from.
 	Kind Kind
@@ -31,6 +32,7 @@ func Postgres(t testing.TB) *Database {
 		t.Fatalf("a schema for this test: %v", err)
 	}
 	t.Cleanup(func() {
+		d.sweep(t)
 		if err := d.exec(context.Background(), "DROP SCHEMA "+pgx.Identifier{d.Schema}.Sanitize()+" CASCADE"); err != nil {
 			t.Logf("schema %s is left: %v", d.Schema, err)
 		}
@@ -49,17 +51,29 @@ func OwnPostgres(t testing.TB) *Database {
 	if err != nil {
 		t.Fatalf("a postgres of its own: %v", err)
 	}
+	d := &Database{DSN: server.dsn, Schema: "dibs_test_" + prefix(t, "_") + "s", Kind: server.kind, server: server, own: true}
 	t.Cleanup(func() {
+		if server.running() {
+			d.sweep(t)
+		}
+		SweepFiles(t, server.config.DataDir)
 		if err := server.close(); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Logf("Postgres of its own: %s", server.about)
-	d := &Database{DSN: server.dsn, Schema: "dibs_test_" + prefix(t, "_") + "s", Kind: server.kind, server: server, own: true}
 	if err := d.exec(t.Context(), "CREATE SCHEMA "+pgx.Identifier{d.Schema}.Sanitize()); err != nil {
 		t.Fatalf("a schema for this test: %v", err)
 	}
 	return d
+}
+
+// sweep looks for private values in the test's tables, before they are dropped.
+func (d *Database) sweep(t testing.TB) {
+	ctx, cancel := context.WithTimeout(context.Background(), sweepWithin)
+	defer cancel()
+	s := newSweep()
+	s.report(t, s.tables(ctx, d.DSN, d.Schema))
 }
 
 // Stop ends the server cleanly. Start brings it back.

@@ -113,6 +113,19 @@ func (s *postgresServer) start(ctx context.Context) error {
 	return nil
 }
 
+// running says that the server is a process of ours, and there.
+func (s *postgresServer) running() bool {
+	if s.own == nil {
+		return false
+	}
+	select {
+	case <-s.own.Done():
+		return false
+	default:
+		return true
+	}
+}
+
 func (s *postgresServer) close() error {
 	var err error
 	if s.own != nil {

@@ -71,6 +71,12 @@ func (s *Servers) Skipped() ([]string, error) {
 	return lines, nil
 }
 
+// Sweep looks for private values in what tests have left in the topics, tables, data and logs of servers that
+// StartServers has started.
+func (s *Servers) Sweep() error {
+	return newSweep().servers(s.kafka, s.postgres)
+}
+
 // Close ends what StartServers has started.
 func (s *Servers) Close() error {
 	var errs []error

@@ -69,11 +69,14 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// end stops the shared servers and says what was left out.
+// end looks for private values on the shared servers, stops them and says what was left out.
 func (s *session) end() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []string
+	if err := newSweep().servers(s.kafka, s.pg); err != nil {
+		errs = append(errs, err.Error())
+	}
 	if s.kafka != nil {
 		if err := s.kafka.close(); err != nil {
 			errs = append(errs, err.Error())

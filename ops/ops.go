@@ -7,6 +7,7 @@ package ops
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,6 +39,8 @@ type Config struct {
 	Addr string
 	// Checks must all hold, but for advisory ones, for /readyz to say 200.
 	Checks []Check
+	// Views are served as JSON, each at its name: what a check has to say in more than a line.
+	Views map[string]func() any
 	// Metrics are served at /metrics. Nil: there are none.
 	Metrics prometheus.Gatherer
 	// Pprof serves profiles at /debug/pprof/.
@@ -68,6 +71,9 @@ func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, mux: http.NewServeMux()}
 	s.mux.HandleFunc("GET /livez", s.livez)
 	s.mux.HandleFunc("GET /readyz", s.readyz)
+	for name, view := range cfg.Views {
+		s.mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, _ *http.Request) { s.view(w, view()) })
+	}
 	if cfg.Metrics != nil {
 		s.mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{
 			ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelWarn),
@@ -142,6 +148,13 @@ func (s *Server) Faults(ctx context.Context) []error {
 	}
 	asked.Wait()
 	return faults
+}
+
+func (s *Server) view(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		s.cfg.Log.Debug("answer not sent", "err", err)
+	}
 }
 
 func (s *Server) write(w http.ResponseWriter, status int, text string) {

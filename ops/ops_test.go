@@ -90,6 +90,10 @@ func TestMetricsAndProfiles(t *testing.T) {
 	if code, text := get(ops.New(ops.Config{Metrics: reg}), "/metrics"); code != 200 || !strings.Contains(text, "dibs_tests_total 1") {
 		t.Errorf("%d %s", code, text)
 	}
+	views := map[string]func() any{"parts": func() any { return []string{"a"} }}
+	if code, text := get(ops.New(ops.Config{Views: views}), "/parts"); code != 200 || text != "[\"a\"]\n" {
+		t.Errorf("a view: %d %s", code, text)
+	}
 	if code, _ := get(ops.New(ops.Config{}), "/metrics"); code != 404 {
 		t.Errorf("metrics that nobody gave: %d", code)
 	}

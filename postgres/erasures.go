@@ -27,15 +27,37 @@ func (r *Record) learnErasures(ctx context.Context, c *pgx.Conn, partition int32
 	var some bool
 	var check []byte
 	err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM erasures WHERE partition = $1), (SELECT "check" FROM erasure_secret)`, partition).Scan(&some, &check)
-	switch {
-	case err != nil:
-		return err
-	case check != nil && r.cfg.Eraser == nil:
-		return errNoSecret
-	case check != nil && !bytes.Equal(check, r.cfg.Eraser.Check()):
-		return errAnotherSecret
-	case some:
+	if err == nil {
+		err = r.fits(check)
+	}
+	if err == nil && some {
 		r.erasedIn.Store(partition, struct{}{})
+	}
+	return err
+}
+
+// FitsErasures makes sure that what was erased, if anything was, can be recognised with the secret that there is. The error
+// is ErrSecret.
+func (r *Record) FitsErasures(ctx context.Context) error {
+	var check []byte
+	err := r.do(ctx, "read what was erased with", func(ctx context.Context, c *pgx.Conn) error {
+		return c.QueryRow(ctx, `SELECT (SELECT "check" FROM erasure_secret)`).Scan(&check)
+	})
+	if err != nil {
+		return err
+	}
+	return r.fits(check)
+}
+
+// fits compares our secret with what is known of the one that was erased with, nil where nothing was.
+func (r *Record) fits(check []byte) error {
+	switch {
+	case check == nil:
+		return nil
+	case r.cfg.Eraser == nil:
+		return errNoSecret
+	case !bytes.Equal(check, r.cfg.Eraser.Check()):
+		return errAnotherSecret
 	}
 	return nil
 }

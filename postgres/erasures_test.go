@@ -249,6 +249,11 @@ func TestErasureSecret(t *testing.T) {
 	accepted := accepting(acquire(t, another, 1), 1, "one") // before anything is erased
 	commit(t, another, accepted)
 	acquire(t, without, 2)
+	for what, record := range map[string]*postgres.Record{"no secret": without, "another secret": another} {
+		if err := record.FitsErasures(t.Context()); err != nil {
+			t.Errorf("%s, before anything is erased: %v", what, err)
+		}
+	}
 
 	mine := accepting(acquire(t, r, 0), 1, "name")
 	commit(t, r, mine)
@@ -257,6 +262,12 @@ func TestErasureSecret(t *testing.T) {
 		if _, err := record.Acquire(t.Context(), 0, uuid.New()); !errors.Is(err, postgres.ErrSecret) {
 			t.Errorf("%s takes over: %v", what, err)
 		}
+		if err := record.FitsErasures(t.Context()); !errors.Is(err, postgres.ErrSecret) {
+			t.Errorf("%s fits: %v", what, err)
+		}
+	}
+	if err := r.FitsErasures(t.Context()); err != nil {
+		t.Error(err)
 	}
 	if err := another.Commit(t.Context(), []processor.Batch{eraseOf(standing(t, another, 1), accepted)}); err == nil {
 		t.Error("another secret erases beside the first")

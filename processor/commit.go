@@ -105,6 +105,7 @@ func receive(t *tenure, f *Fetched) run {
 // fault.
 func (l *lane) decide(ctx context.Context, runs []run) {
 	defer l.at("deciding")()
+	defer l.works(wholeLane)
 	l.inHand(runs)
 	pause := newBackoff(l.clock)
 	for len(runs) > 0 && ctx.Err() == nil {
@@ -134,6 +135,7 @@ func (l *lane) decide(ctx context.Context, runs []run) {
 			return
 		}
 		if !errors.Is(err, ErrFenced) {
+			l.fails(wholeLane, err)
 			l.metrics.trouble("record", err)
 			if ctx.Err() != nil {
 				return
@@ -239,6 +241,7 @@ func (l *lane) settle(ctx context.Context, runs []run) []run {
 		if ctx.Err() != nil {
 			return nil // the next owner re-reads the rows
 		}
+		l.fails(wholeLane, err)
 		l.metrics.trouble("record", err)
 		l.clock.Sleep(ctx, pause.step())
 		rows, err = l.record.Standings(ctx, partitions)

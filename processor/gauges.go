@@ -25,7 +25,7 @@ func newGauges(p *Processor) *gauges {
 		undecided: desc("dibs_oldest_undecided_seconds", "Age of the oldest record that is known and not decided yet; 0 where there is none."),
 		owned:     desc("dibs_partition_owned", "1 for each partition that this process owns."),
 		halted:    desc("dibs_partition_halted", "1 for each owned partition that is halted until an operator decides."),
-		stuck:     desc("dibs_partition_stuck_seconds", "For how long a partition has waited for one and the same call to a broker or the database; 0 while it waits for records."),
+		stuck:     desc("dibs_partition_stuck_seconds", "For how long a partition has waited for one and the same call to a broker or the database, or every call has failed; 0 while it waits for records."),
 	}
 }
 
@@ -60,6 +60,11 @@ func (g *gauges) collect(l *lane, out chan<- prometheus.Metric) {
 		put(g.lag, float64(t.lag()))
 		put(g.undecided, age(now, t.oldestUndecided()))
 		put(g.stuck, age(now, l.status(n).Since))
+	}
+	for n := range l.wanted {
+		if l.owned[n] == nil { // it is not taken over, for which there may be a reason
+			all = append(all, prometheus.MustNewConstMetric(g.stuck, prometheus.GaugeValue, age(now, l.status(n).Since), label(n)))
+		}
 	}
 	l.mu.Unlock()
 	for _, m := range all {

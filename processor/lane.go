@@ -55,6 +55,8 @@ type lane struct {
 	signer atomic.Pointer[claims.SigningKey]
 	// publishing has the partitions that something is being published of, and since when.
 	publishing map[int32]time.Time
+	// troubles has the partitions that the database does not let us work on, or wholeLane.
+	troubles map[int32]trouble
 
 	wake      chan struct{} // the assignment changed; holds one
 	committed chan struct{} // there is something to publish; holds one
@@ -97,8 +99,8 @@ func newLane(number int, cfg Config, source Source, record Record, publisher Pub
 		source: source, record: record, publisher: publisher, metrics: m, log: cfg.Log.With("lane", number),
 		signing: cfg.Signing, sweeper: newSweeper(),
 		retry: make(map[int32]*backoff), owned: make(map[int32]*tenure), wanted: make(map[int32]struct{}),
-		publishing: make(map[int32]time.Time),
-		wake:       make(chan struct{}, 1), committed: make(chan struct{}, 1), published: make(chan struct{}, 1),
+		publishing: make(map[int32]time.Time), troubles: make(map[int32]trouble),
+		wake: make(chan struct{}, 1), committed: make(chan struct{}, 1), published: make(chan struct{}, 1),
 	}
 	l.beside = l.probes.Go
 	return l
@@ -179,6 +181,7 @@ func (l *lane) reconcile(ctx context.Context) {
 	for p := range l.retry {
 		if !slices.Contains(wanted, p) {
 			delete(l.retry, p)
+			l.works(p)
 		}
 	}
 	l.lookAtRows(ctx)
@@ -237,6 +240,7 @@ func (l *lane) takeOver(ctx context.Context, p int32) {
 	delete(l.retry, p)
 	l.mu.Lock()
 	l.owned[p] = t
+	delete(l.troubles, p)
 	l.mu.Unlock()
 	signal(l.committed)
 	l.metrics.tookOver(l.clock.Now().Sub(began), len(rows))
@@ -282,6 +286,7 @@ func (l *lane) again(ctx context.Context, p int32, what string, err error) {
 	}
 	b.failed()
 	if ctx.Err() == nil {
+		l.fails(p, err)
 		l.metrics.trouble("record", err)
 		l.log.WarnContext(ctx, "partition waits", "partition", p, "doing", what, "err", err)
 	}

@@ -2,6 +2,7 @@ package processor_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,6 +69,61 @@ func TestFailingCommitIsStuck(t *testing.T) {
 		r.pass(20 * time.Second)
 		if s := r.status(0); s.Doing != "deciding" || s.Since.Sub(sent) > 500*time.Millisecond {
 			t.Errorf("stuck since %v, it says %+v", sent, s)
+		}
+	})
+}
+
+// TestTroubleOfTheDatabase: what the database answers again and again is told of all partitions of the lane that wait for
+// it, with the time of the first such answer; of a take-over, for its partition alone. It is forgotten when it is over.
+func TestTroubleOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	var why, away error
+	withRig(t, func(r *rig) {
+		r.record.commit = func(context.Context, []processor.Batch) error { return why }
+		r.record.unpublished = func(p int32) error {
+			if p == 1 {
+				return away
+			}
+			return nil
+		}
+		away = errors.New("no such table")
+	}, func(r *rig) {
+		began := time.Now()
+		r.pass(20 * time.Second)
+		if s := r.status(1); s.State != "taking over" || s.Trouble != "no such table" || s.Since.Sub(began) > time.Second {
+			t.Errorf("it cannot be taken over, and says %+v", s)
+		}
+		if s := r.status(0); s.Trouble != "" || !s.Since.IsZero() {
+			t.Errorf("another is in no trouble, and says %+v", s)
+		}
+		if stuck := r.metric("dibs_partition_stuck_seconds", 1); stuck < 19 || stuck > 20 {
+			t.Errorf("it is stuck for %v s", stuck)
+		}
+		away = nil
+		r.pass(10 * time.Second)
+		if s := r.status(1); s.State != "running" || s.Trouble != "" || !s.Since.IsZero() {
+			t.Errorf("it is taken over, and says %+v", s)
+		}
+
+		sent := time.Now()
+		why = errors.New("no such function")
+		r.logs.send(0, "A")
+		r.pass(time.Second)
+		why = errors.New("no such column")
+		r.pass(19 * time.Second)
+		for p := range int32(3) { // they are all in one lane
+			if s := r.status(p); s.Trouble != "no such column" || s.Since.Sub(sent) > 500*time.Millisecond {
+				t.Errorf("in trouble since %v, it says %+v", sent, s)
+			}
+		}
+		if stuck := r.metric("dibs_partition_stuck_seconds", 0); stuck < 19 {
+			t.Errorf("20 s later it is stuck for %v s", stuck)
+		}
+		why = nil
+		r.pass(10 * time.Second)
+		r.decided(0, 1)
+		if s := r.status(0); s.Trouble != "" || !s.Since.IsZero() {
+			t.Errorf("it is over, and it says %+v", s)
 		}
 	})
 }

@@ -28,6 +28,33 @@ func (l *lane) at(what string) (over func()) {
 	}
 }
 
+// trouble is what the database answers to every try since then.
+type trouble struct {
+	err   error
+	since time.Time
+}
+
+// fails notes that the database does not let the decide stage get on: with partition p, or with any where it is none.
+func (l *lane) fails(p int32, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t, known := l.troubles[p]
+	if t.err = err; !known {
+		t.since = l.clock.Now()
+	}
+	l.troubles[p] = t
+}
+
+// works notes that it does.
+func (l *lane) works(p int32) {
+	l.mu.Lock()
+	delete(l.troubles, p)
+	l.mu.Unlock()
+}
+
+// wholeLane stands for all partitions of a lane.
+const wholeLane int32 = -1
+
 // inHand notes how old the records are that wait to be decided.
 func (l *lane) inHand(runs []run) {
 	l.mu.Lock()
@@ -58,6 +85,9 @@ type Status struct {
 	// another partition of its lane. It is empty while it waits for records only. What takes long is stuck.
 	Doing string
 	Since time.Time
+	// Trouble is what the database answers to every try since Since: nothing of the partition is decided until it answers
+	// otherwise. It has no name and no owner in it.
+	Trouble string
 }
 
 // Status lists the partitions that this process should own. It is for readiness and for people; it is safe for
@@ -94,6 +124,11 @@ func (l *lane) status(n int32) Status {
 	}
 	if s.Doing == "" {
 		s.Since = time.Time{}
+	}
+	for _, p := range []int32{wholeLane, n} {
+		if t, ok := l.troubles[p]; ok && (s.Trouble == "" || t.since.Before(s.Since)) {
+			s.Trouble, s.Since = t.err.Error(), t.since
+		}
 	}
 	return s
 }

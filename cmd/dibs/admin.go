@@ -24,7 +24,7 @@ func newAdminRelease() *cobra.Command {
 	return newAsking(asking{
 		use: "release NAME --actor WHO --reason WHY", short: "Take a name from whoever holds it",
 		long: "Take a name from whoever holds it. It is free then, or nobody's for the cool-down of its space." + aboutAdmin,
-		args: exactArgs(1, "a name"), space: true, version: true,
+		args: exactArgs(1, "a name"), space: true, named: true, version: true,
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.AdminRelease(ctx, a.space, a.args[0], a.by, a.options()...)
 		},
@@ -45,7 +45,7 @@ func newAdminTransfer() *cobra.Command {
 	return newAsking(asking{
 		use: "transfer NAME NEW_OWNER --actor WHO --reason WHY", short: "Hand a name to another owner, whoever holds it",
 		long: "Hand a name to another owner, whoever holds it, without ever freeing it." + aboutAdmin,
-		args: exactArgs(2, "a name and the new owner"), space: true, version: true,
+		args: exactArgs(2, "a name and the new owner"), space: true, named: true, version: true,
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.AdminTransfer(ctx, a.space, a.args[0], a.args[1], a.by, a.options()...)
 		},
@@ -59,7 +59,7 @@ func newAdminBlock() *cobra.Command {
 	return newAsking(asking{
 		use: "block NAME --actor WHO --reason WHY", short: "Block a name: nobody can claim it",
 		long: "Block a name: nobody can claim it until it is unblocked, and whoever holds it loses it." + aboutAdmin,
-		args: exactArgs(1, "a name"), space: true,
+		args: exactArgs(1, "a name"), space: true, named: true,
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.AdminBlock(ctx, a.space, a.args[0], a.by, a.options()...)
 		},
@@ -73,7 +73,7 @@ func newAdminUnblock() *cobra.Command {
 	return newAsking(asking{
 		use: "unblock NAME --actor WHO --reason WHY", short: "Unblock a name: it is free",
 		long: "Unblock a name: it is free." + aboutAdmin,
-		args: exactArgs(1, "a name"), space: true,
+		args: exactArgs(1, "a name"), space: true, named: true,
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.AdminUnblock(ctx, a.space, a.args[0], a.by, a.options()...)
 		},

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/dibs-hq/dibs/client"
@@ -22,6 +23,7 @@ type asking struct {
 	who              string // the owner is; empty for an actor's
 	claims           bool   // what it asks for is a claim
 	space            bool   // it is about a name, not about a claim
+	named            bool   // the name, its first argument, is in the address
 	version          bool   // that may have to have a version
 	do               func(ctx context.Context, c *client.Client, a *asked) (client.Result, error)
 	// tell says what an accepted request has done.
@@ -66,6 +68,11 @@ func newAsking(ask asking) *cobra.Command {
 	if ask.space {
 		f.StringVar(&a.space, "space", "username", "the space of the name")
 	}
+	plain := false
+	if ask.named {
+		cmd.Long += aboutAddress
+		f.BoolVar(&plain, "plain", false, plainUsage)
+	}
 	if ask.version {
 		f.Int64Var(&a.version, "expected-version", 0, "version that the name must have")
 	}
@@ -84,8 +91,14 @@ func newAsking(ask asking) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		a.args = args
-		result, err := ask.do(cmd.Context(), c, &a)
+		a.args = slices.Clone(args)
+		if ask.named {
+			a.args[0], err = inAddress(cmd.Context(), c, a.space, args[0], plain)
+		}
+		var result client.Result
+		if err == nil {
+			result, err = ask.do(cmd.Context(), c, &a)
+		}
 		if err != nil {
 			var foreseen bool
 			if result, foreseen = rejection(result, err); !foreseen {

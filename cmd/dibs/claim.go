@@ -20,14 +20,22 @@ func newClaim() *cobra.Command {
 	var reserve bool
 	var ttl time.Duration
 	var replaces string
+	var fields fieldsFlag
 	version := int64(-1)
 	cmd := newAsking(asking{
-		use: "claim NAME --owner ID", short: "Claim a name over HTTP, and wait for the outcome",
+		use: "claim NAME | --field NAME=VALUE … --owner ID", short: "Claim a name over HTTP, and wait for the outcome",
 		long: "Claim a name over HTTP, and wait for the outcome. What fails on the way is tried again, as the same claim. With\n" +
-			"--reserve the name is held for a while, until it is confirmed: see dibs confirm.",
-		args: exactArgs(1, "a name"), claims: true, space: true, who: "who is to have the name",
+			"--reserve the name is held for a while, until it is confirmed: see dibs confirm. In a space of several fields, --field\n" +
+			"gives each of them in place of a name.",
+		args: cobra.ArbitraryArgs, claims: true, space: true, who: "who is to have the name",
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
-			claim.Space, claim.Name, claim.Owner, claim.IdempotencyKey = a.space, a.args[0], a.owner, a.key
+			if (fields == nil) == (len(a.args) == 0) || len(a.args) > 1 {
+				return client.Result{}, usage("%s takes a name, or --field; see %[1]s --help", a.cmd.CommandPath())
+			}
+			claim.Space, claim.Fields, claim.Owner, claim.IdempotencyKey = a.space, fields, a.owner, a.key
+			if len(a.args) > 0 {
+				claim.Name = a.args[0]
+			}
 			if a.changed("expected-version") {
 				claim.ExpectedVersion = &version
 			}
@@ -54,6 +62,7 @@ func newClaim() *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&claim.ReturnExisting, "return-existing", false, "accept a name that the owner holds already")
 	f.Int64Var(&version, "expected-version", -1, "version that the name must have; 0: never held, or free")
+	f.Var(&fields, "field", "one of several fields that are unique together, in place of a name; once for each")
 	f.BoolVar(&reserve, "reserve", false, "reserve it only: confirm it before it expires")
 	f.DurationVar(&ttl, "ttl", 0, "with --reserve, for how long (default: as long as the space says)")
 	f.StringVar(&replaces, "replaces", "", "the name that the owner gives up for it")

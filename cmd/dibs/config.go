@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/dibs-hq/dibs/app"
 	"github.com/spf13/cobra"
 )
 
@@ -24,10 +25,14 @@ func newConfig() *cobra.Command {
 	}, allSections...)
 	show.Flags().Bool("show-source", false, "say where each value comes from")
 	check := withSettings(&cobra.Command{
-		Use: "check", Short: "Say what is wrong with the settings, without connecting to anything", Args: exactArgs(0, "no arguments"),
+		Use: "check", Short: "Say what is wrong with the settings and the files of secrets that they name, without connecting to anything", Args: exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := load(cmd, nil); err != nil {
+			settings, err := load(cmd, nil)
+			if err != nil {
 				return err
+			}
+			if err := app.CheckFiles(settings.Config); err != nil {
+				return usage("%v", err)
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "ok")
 			return nil
@@ -37,4 +42,4 @@ func newConfig() *cobra.Command {
 	return cmd
 }
 
-var allSections = []string{"kafka", "postgres", "api", "ops", "processor"}
+var allSections = []string{"kafka", "postgres", "api", "ops", "security", "processor"}

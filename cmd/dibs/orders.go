@@ -75,7 +75,7 @@ func newRelease() *cobra.Command {
 	return newAsking(asking{
 		use: "release NAME --owner ID", short: "Give a name up",
 		long: "Give a name up. It is free then, or nobody's for the cool-down of its space.",
-		args: exactArgs(1, "a name"), space: true, version: true, who: "who has the name",
+		args: exactArgs(1, "a name"), space: true, named: true, version: true, who: "who has the name",
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.Release(ctx, a.space, a.args[0], a.owner, a.options()...)
 		},
@@ -93,7 +93,7 @@ func newRename() *cobra.Command {
 		use: "rename NAME TO --owner ID", short: "Get another name in place of one",
 		long: "Get another name in place of one: there is no moment with neither. The old name is released when the new one is the\n" +
 			"owner's; if it is rejected, nothing has changed. To reserve the new name first: dibs claim --reserve --replaces.",
-		args: exactArgs(2, "a name and the new one"), claims: true, space: true, version: true, who: "who has the name",
+		args: exactArgs(2, "a name and the new one"), claims: true, space: true, named: true, version: true, who: "who has the name",
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.Rename(ctx, a.space, a.args[0], a.owner, a.args[1], a.options()...)
 		},
@@ -107,7 +107,7 @@ func newTransfer() *cobra.Command {
 	return newAsking(asking{
 		use: "transfer NAME NEW_OWNER --owner ID", short: "Hand a name to another owner",
 		long: "Hand a name to another owner, without ever freeing it.",
-		args: exactArgs(2, "a name and the new owner"), space: true, version: true, who: "who has the name",
+		args: exactArgs(2, "a name and the new owner"), space: true, named: true, version: true, who: "who has the name",
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.Transfer(ctx, a.space, a.args[0], a.owner, a.args[1], a.options()...)
 		},
@@ -122,7 +122,7 @@ func newDeactivate() *cobra.Command {
 		use: "deactivate NAME --owner ID", short: "Say that the owner of a name is not active any more",
 		long: "Say that the owner of a name is not active any more. Where names are unique among active users only, it is free then;\n" +
 			"elsewhere it stays the owner's. To take it back: dibs reactivate.",
-		args: exactArgs(1, "a name"), space: true, version: true, who: "who has the name",
+		args: exactArgs(1, "a name"), space: true, named: true, version: true, who: "who has the name",
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.Deactivate(ctx, a.space, a.args[0], a.owner, a.options()...)
 		},
@@ -136,7 +136,7 @@ func newReactivate() *cobra.Command {
 	return newAsking(asking{
 		use: "reactivate NAME --owner ID", short: "Take a deactivation back",
 		long: "Take a deactivation back. Where somebody else has got the name meanwhile, it is rejected as taken.",
-		args: exactArgs(1, "a name"), space: true, version: true, who: "who had the name",
+		args: exactArgs(1, "a name"), space: true, named: true, version: true, who: "who had the name",
 		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			return c.Reactivate(ctx, a.space, a.args[0], a.owner, a.options()...)
 		},

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/dibs-hq/dibs/app"
 	"github.com/dibs-hq/dibs/processor"
@@ -15,7 +17,8 @@ func newPartitions() *cobra.Command {
 	cmd := outputFlag(withSettings(&cobra.Command{
 		Use: "partitions", Short: "How far each partition is; resume one that is halted",
 		Long: `List the partitions: the log they are in, the next offset to decide, through which offset outcomes are published, who
-writes, and why a partition is halted.
+writes, and why a partition is halted. The processor at ops.addr is asked as well: it knows which of its partitions are
+stuck, since when, and because of what. To ask another one: --ops-addr.
 
 A partition halts when its log is not the one that was read: re-created, truncated, or cut by retention. Nothing is
 skipped until somebody decides so: dibs partitions resume.`,
@@ -34,23 +37,41 @@ skipped until somebody decides so: dibs partitions resume.`,
 				if err != nil {
 					return err
 				}
-				return printPartitions(cmd, rows, asJSON)
+				return printPartitions(cmd, rows, askProcessor(cmd, settings.Config.Ops.Addr), asJSON)
 			})
 		},
-	}, "kafka", "postgres"))
+	}, "kafka", "postgres", "ops"))
 	cmd.AddCommand(newResume())
 	return cmd
 }
 
-func printPartitions(cmd *cobra.Command, rows []processor.Standing, asJSON bool) error {
+// askProcessor asks how partitions are doing that the tables cannot tell of. Where nobody answers, it says so.
+func askProcessor(cmd *cobra.Command, addr string) map[int32]app.PartitionStatus {
+	if strings.HasSuffix(addr, ":0") {
+		return nil // nobody can be asked there
+	}
+	known, err := app.AskPartitions(cmd.Context(), addr)
+	if err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "whether a partition is stuck is not known: %v (another one: --ops-addr)\n", err)
+	}
+	return known
+}
+
+func printPartitions(cmd *cobra.Command, rows []processor.Standing, known map[int32]app.PartitionStatus, asJSON bool) error {
 	if asJSON {
 		encoder := json.NewEncoder(cmd.OutOrStdout())
 		for _, r := range rows {
-			err := encoder.Encode(map[string]any{
+			row := map[string]any{
 				"partition": r.Partition, "log_epoch": r.LogEpoch, "next_offset": r.NextOffset, "published_through": r.PublishedThrough,
 				"writer_epoch": r.WriterEpoch, "writer_id": r.WriterID, "log_time": r.LogTime, "halted": r.Halted,
-			})
-			if err != nil {
+			}
+			if s, ok := known[r.Partition]; ok {
+				row["state"] = s.State
+				if s.StuckBecause != "" {
+					row["stuck_since"], row["stuck_because"] = s.StuckSince, s.StuckBecause
+				}
+			}
+			if err := encoder.Encode(row); err != nil {
 				return err
 			}
 		}
@@ -60,8 +81,13 @@ func printPartitions(cmd *cobra.Command, rows []processor.Standing, asJSON bool)
 	fmt.Fprintln(tw, "PARTITION\tLOG\tNEXT\tPUBLISHED\tEPOCH\tWRITER\tSTATE")
 	for _, r := range rows {
 		state := "ok"
-		if r.Halted != "" {
+		switch s := known[r.Partition]; {
+		case r.Halted != "":
 			state = "HALTED: " + r.Halted
+		case s.StuckBecause != "":
+			state = fmt.Sprintf("STUCK since %s: %s", s.StuckSince.Format(time.RFC3339), oneLine(s.StuckBecause))
+		case s.State != "" && s.State != "running":
+			state = s.State
 		}
 		fmt.Fprintf(tw, "%d\t%d\t%d\t%d\t%d\t%.8s\t%s\n", r.Partition, r.LogEpoch, r.NextOffset, r.PublishedThrough, r.WriterEpoch, r.WriterID, state)
 	}

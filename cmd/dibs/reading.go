@@ -18,20 +18,26 @@ that DIBS_API_KEY_FILE names; it needs the scope read. Exit code 5: the API is o
 
 func newNames() *cobra.Command {
 	var owner, space string
+	var plain bool
 	cmd := outputFlag(&cobra.Command{
 		Use: "names NAME | --owner ID", Short: "Read who holds a name, or which names an owner holds",
-		Long: "Read who holds a name, or which names an owner holds. With -o json each name is a line." + aboutReading,
+		Long: "Read who holds a name, or which names an owner holds. With -o json each name is a line." + aboutReading + aboutAddress,
 	})
 	connect := connecting(cmd, "how long to try")
 	cmd.Flags().StringVar(&owner, "owner", "", "list what this owner holds, in all spaces unless --space says one")
 	cmd.Flags().StringVar(&space, "space", "username", "the space of the name")
+	cmd.Flags().BoolVar(&plain, "plain", false, plainUsage)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if (owner == "") == (len(args) == 0) || len(args) > 1 {
 			return usage("%s takes a name, or --owner; see %s --help", cmd.CommandPath(), cmd.CommandPath())
 		}
 		return read(cmd, connect, func(c *client.Client, tell func(v any, text string) error) error {
 			if owner == "" {
-				n, err := c.Name(cmd.Context(), space, args[0])
+				name, err := inAddress(cmd.Context(), c, space, args[0], plain)
+				if err != nil {
+					return err
+				}
+				n, err := c.Name(cmd.Context(), space, name)
 				if err != nil {
 					return err
 				}
@@ -84,7 +90,7 @@ func called(space, key, name string) string {
 
 func newLookup() *cobra.Command {
 	var space string
-	var fields map[string]string
+	var fields fieldsFlag
 	cmd := outputFlag(&cobra.Command{
 		Use: "lookup NAME | --field NAME=VALUE", Short: "Compute the key of a name, or of the value of a private space",
 		Long: "Compute the key of a name, or of the value of a private space: what the address of a private name has in its place, and\n" +
@@ -92,7 +98,7 @@ func newLookup() *cobra.Command {
 	})
 	connect := connecting(cmd, "how long to try")
 	cmd.Flags().StringVar(&space, "space", "username", "the space of the name")
-	cmd.Flags().StringToStringVar(&fields, "field", nil, "one of several fields that are unique together, as NAME=VALUE")
+	cmd.Flags().Var(&fields, "field", "one of several fields that are unique together; once for each")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if (fields == nil) == (len(args) == 0) || len(args) > 1 {
 			return usage("%s takes a name, or --field; see %s --help", cmd.CommandPath(), cmd.CommandPath())
@@ -114,22 +120,28 @@ func newLookup() *cobra.Command {
 
 func newHistory() *cobra.Command {
 	var space string
+	var plain bool
 	var from int64
 	cmd := outputFlag(&cobra.Command{
 		Use: "history NAME", Short: "Read what happened to a name",
-		Long: "Read what happened to a name: every change, with who asked for it and, where an actor did, why. With -o json each is\na line." + aboutReading,
+		Long: "Read what happened to a name: every change, with who asked for it and, where an actor did, why. With -o json each is\na line." + aboutReading + aboutAddress,
 		Args: exactArgs(1, "a name"),
 	})
 	connect := connecting(cmd, "how long to try")
 	cmd.Flags().StringVar(&space, "space", "username", "the space of the name")
+	cmd.Flags().BoolVar(&plain, "plain", false, plainUsage)
 	cmd.Flags().Int64Var(&from, "from", 1, "the version to begin with")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return read(cmd, connect, func(c *client.Client, tell func(v any, text string) error) error {
+			name, err := inAddress(cmd.Context(), c, space, args[0], plain)
+			if err != nil {
+				return err
+			}
 			nothing := true
-			for e, err := range c.History(cmd.Context(), space, args[0], from) {
+			for e, err := range c.History(cmd.Context(), space, name, from) {
 				if err == nil {
 					nothing = false
-					err = tell(e, entryText(e, args[0]))
+					err = tell(e, entryText(e, name))
 				}
 				if err != nil {
 					return err
@@ -140,7 +152,7 @@ func newHistory() *cobra.Command {
 				if from > 1 {
 					since = fmt.Sprintf(" from version %d on", from)
 				}
-				fmt.Fprintf(cmd.ErrOrStderr(), "nothing has happened to %s/%s%s\n", oneLine(space), oneLine(args[0]), since)
+				fmt.Fprintf(cmd.ErrOrStderr(), "nothing has happened to %s/%s%s\n", oneLine(space), oneLine(name), since)
 			}
 			return nil
 		})

@@ -12,15 +12,18 @@ import (
 
 func newSignup() *cobra.Command {
 	var s client.SignUp
+	var fields composites
 	cmd := outputFlag(&cobra.Command{
-		Use: "signup NAME … --owner ID", Short: "Take several names at once over HTTP, or none",
+		Use: "signup [SPACE/]NAME … --owner ID", Short: "Take several names at once over HTTP, or none",
 		Long: "Take several names at once over HTTP, or none, and wait for the outcome. A name of another space than username is\n" +
-			"written SPACE/NAME. What fails on the way is tried again, as the same sign-up." + aboutOutcome,
+			"written SPACE/NAME; of a space of several fields, --field SPACE/NAME=VALUE gives each of them, and all of one space are\n" +
+			"one name. What fails on the way is tried again, as the same sign-up." + aboutOutcome,
 		Args: cobra.ArbitraryArgs,
 	})
 	connect := connecting(cmd, "how long to wait for the outcome")
 	f := cmd.Flags()
 	f.StringVar(&s.Owner, "owner", "", "who is to have the names")
+	f.Var(&fields, "field", "one of several fields that are unique together, for a name of that space; once for each")
 	f.StringVar(&s.IdempotencyKey, "idempotency-key", "", "makes a repeated request the same request")
 	f.DurationVar(&s.TTL, "ttl", 0, "how long the names may take to answer before it is given up (default: a minute)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -29,8 +32,8 @@ func newSignup() *cobra.Command {
 			return err
 		}
 		switch {
-		case len(args) == 0:
-			return usage("%s takes names; see %s --help", cmd.CommandPath(), cmd.CommandPath())
+		case len(args)+len(fields) == 0:
+			return usage("%s takes names, or --field; see %s --help", cmd.CommandPath(), cmd.CommandPath())
 		case s.Owner == "":
 			return usage("--owner is needed: who is to have the names?")
 		case cmd.Flags().Changed("ttl") && s.TTL < time.Second:
@@ -44,6 +47,7 @@ func newSignup() *cobra.Command {
 			}
 			s.Names = append(s.Names, client.WantedName{Space: space, Name: name})
 		}
+		s.Names = append(s.Names, fields...)
 		c, address, err := connect()
 		if err != nil {
 			return err

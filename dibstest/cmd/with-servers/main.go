@@ -4,8 +4,9 @@
 //
 // It chooses the servers as package dibstest does, says on standard error which they are, and hands them to the
 // command in DIBS_TEST_KAFKA and DIBS_TEST_POSTGRES; where these are set already, it starts nothing. At the end it
-// stops what it has started and says how many tests were skipped for want of a server. Its exit status is the
-// command's; 2 for wrong usage, 1 when there are no servers, or not those that DIBS_TEST_REQUIRE asks for.
+// looks for private values of tests in what the command has left on servers that it has started, stops these, and says how
+// many tests were skipped for want of a server. Its exit status is the command's; 2 for wrong usage, 1 when there are no
+// servers, or not those that DIBS_TEST_REQUIRE asks for, or when a private value was written down.
 //
 // Ctrl-C reaches the command too; with-servers waits for it to end and then stops the servers. They also stop when
 // with-servers is killed.
@@ -55,6 +56,9 @@ func run(args []string) int {
 	}
 	for _, line := range servers.About() { // again, where it can be seen after pages of tests
 		say("ran on " + line)
+	}
+	if ctx.Err() == nil {
+		err = errors.Join(err, servers.Sweep())
 	}
 	if err := errors.Join(err, servers.Close()); err != nil {
 		say(err.Error())
