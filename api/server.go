@@ -108,7 +108,7 @@ func NewServer(cfg Config, claimer *Claimer, keys Authenticator) (*Server, error
 		streams: newStreams(cfg.Streams, cfg.MaxStreams, cfg.Registerer), policies: claimer.Policies, full: claimer.waiter.Full,
 		answerWithin: requestTimeout + max(cfg.WaitMax, claimer.cfg.PublishTimeout) + writeReserve,
 	}
-s.handlers = &handlers{claimer: claimer, waitDefault: cfg.WaitDefault, waitMax: cfg.WaitMax, limits: s.limits}
+	s.handlers = &handlers{claimer: claimer, waitDefault: cfg.WaitDefault, waitMax: cfg.WaitMax, limits: s.limits}
 	s.mux = s.newMux(s.handlers)
 	return s, nil
 }
