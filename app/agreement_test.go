@@ -240,7 +240,7 @@ func (d *deployment) byAPI(t *testing.T, api *process, all []spelling) {
 		switch known, err := dibs.Name(t.Context(), s.space, s.name); {
 		case err == nil:
 			key = known.Key
-		case !none(err):
+		case !none(err) && s.name != "." && s.name != "..": // in a path those are places, and this one is not there
 			t.Errorf("%s: %v", s, err)
 			return
 		}

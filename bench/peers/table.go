@@ -8,9 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// connections is how many the peers have to Postgres. On the machines that were tried fewer are slower under load, and more
-// gain nothing. All peers have the same ones: only one peer is measured at a time, and a server takes 100 unless it is told
-// otherwise.
+// connections is how many the peers have to Postgres. All peers have the same ones: only one peer is measured at a time, and
+// a server takes 100 unless it is told otherwise.
 const connections = 64
 
 // postgres connects, once for all peers.
