@@ -17,6 +17,7 @@ import (
 // WithClaimer runs f in a process that decides claims and awaits their outcomes, without HTTP: for measuring, and for
 // tests.
 func WithClaimer(ctx context.Context, cfg config.Config, log *slog.Logger, f func(context.Context, *api.Claimer) error) error {
+	defer leaveGarbage()()
 	o := Options{Config: cfg, API: true, Processor: true, Log: log}
 	registry := newRegistry(o)
 	d, err := Open(cfg, log, registry)

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -13,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// copyFromRows is how many rows of one table are written by COPY, in a transaction of four round trips. Below it, a
+// copyFromRows is how many rows of one table are written by COPY, in a transaction of two round trips. Below it, a
 // batch is one round trip.
 const copyFromRows = 128
 
@@ -161,31 +160,6 @@ func (r *Record) commitInOne(ctx context.Context, c *pgx.Conn, w *writing) error
 		steps = append(steps, w.toDecisions.inserting(w.decisions))
 	}
 	return pipeline(ctx, c, w.activated(w.erase(w.rest(steps, len(w.added) > 0), r.cfg.Eraser), r.cfg.Topic)...)
-}
-
-// commitByCopy takes three or four round trips, for COPY costs less than INSERT does. The fence comes first: while it is
-// held nobody else writes, and a successor that waits for it ends this connection rather than wait for a client that was
-// paused (see evict).
-func (r *Record) commitByCopy(ctx context.Context, c *pgx.Conn, w *writing) (err error) {
-	if err := pipeline(ctx, c, step{statement: begin}, r.advance(w)); err != nil {
-		return rollback(ctx, c, err)
-	}
-	b := appendCopy(make([]byte, 0, 256*len(w.decisions)), w.toDecisions.columns, w.decisions)
-	if _, err := c.PgConn().CopyFrom(ctx, bytes.NewReader(b), w.toDecisions.copy); err != nil {
-		return rollback(ctx, c, fmt.Errorf("copy decisions: %w", err))
-	}
-	byCopy := len(w.added) >= r.copyFrom
-	if byCopy {
-		b = appendCopy(b[:0], w.toNames.columns, w.added)
-		if _, err := c.PgConn().CopyFrom(ctx, bytes.NewReader(b), w.toNames.copy); err != nil {
-			return rollback(ctx, c, fmt.Errorf("copy names: %w", err))
-		}
-	}
-	steps := w.activated(w.erase(w.rest(nil, len(w.added) > 0 && !byCopy), r.cfg.Eraser), r.cfg.Topic)
-	if err := pipeline(ctx, c, append(steps, step{statement: commit})...); err != nil {
-		return rollback(ctx, c, err)
-	}
-	return nil
 }
 
 // rest appends what comes behind the decisions.

@@ -25,11 +25,9 @@ var binary1 = []int16{1} // for all parameters, or all columns
 // Where no transaction is open, or they open none, they are one: the server commits behind the last step. The error is
 // the first one; what the commit answers is an error too.
 func pipeline(ctx context.Context, c *pgx.Conn, steps ...step) (err error) {
-	prepared := make([]*pgconn.StatementDescription, len(steps))
-	for i, s := range steps {
-		if prepared[i], err = c.Prepare(ctx, s.name, s.sql); err != nil {
-			return fmt.Errorf("prepare %s: %w", s.name, err)
-		}
+	prepared, err := prepare(ctx, c, steps)
+	if err != nil {
+		return err
 	}
 	p := c.PgConn().StartPipeline(ctx)
 	defer func() {
@@ -50,6 +48,17 @@ func pipeline(ctx context.Context, c *pgx.Conn, steps ...step) (err error) {
 		}
 	}
 	return nil
+}
+
+// prepare prepares what this connection has not seen before.
+func prepare(ctx context.Context, c *pgx.Conn, steps []step) (prepared []*pgconn.StatementDescription, err error) {
+	prepared = make([]*pgconn.StatementDescription, len(steps))
+	for i, s := range steps {
+		if prepared[i], err = c.Prepare(ctx, s.name, s.sql); err != nil {
+			return nil, fmt.Errorf("prepare %s: %w", s.name, err)
+		}
+	}
+	return prepared, nil
 }
 
 func (s *step) read(p *pgconn.Pipeline) error {

@@ -91,6 +91,14 @@ type wire struct {
 
 // Decode reads a record of the topic. Seq is not part of the value and stays 0.
 func Decode(r cloudevents.Record) (Outcome, error) {
+	if o, ok := readPlain(r.Value); ok {
+		return o, nil
+	}
+	return decode(r)
+}
+
+// decode reads any value that is one.
+func decode(r cloudevents.Record) (Outcome, error) {
 	var w wire
 	if err := json.Unmarshal(r.Value, &w); err != nil {
 		return Outcome{}, fmt.Errorf("decode outcome of %.64q: %w", r.Key, err)
