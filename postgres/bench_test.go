@@ -86,6 +86,32 @@ func BenchmarkRecordGrown(b *testing.B) {
 	}
 }
 
+// BenchmarkForgetGrown forgets what is older than 300 days there, a thousand rows at a time as a lane does.
+func BenchmarkForgetGrown(b *testing.B) {
+	dsn, schemas := os.Getenv("DIBS_TEST_GROWN_DSN"), os.Getenv("DIBS_TEST_GROWN")
+	if dsn == "" || schemas == "" {
+		b.Skip("DIBS_TEST_GROWN_DSN and DIBS_TEST_GROWN say where something has grown")
+	}
+	for _, schema := range strings.Split(schemas, ",") {
+		b.Run(schema, func(b *testing.B) {
+			cfg := postgres.Config{DSN: dsn, Schema: schema}
+			l := newLanes(b, open(b, cfg))
+			l.batch(b, 1024) // which gives every partition a log time
+			c := connect(b, cfg)
+			rows, wal, calls := 0, walAt(b, c), 0
+			for b.Loop() {
+				f, err := l.record.Forget(b.Context(), l.standings[calls%partitions].Fence, 300*24*time.Hour, 1000)
+				if err != nil {
+					b.Fatal(err)
+				}
+				rows, calls = rows+f.Rows, calls+1
+			}
+			b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
+			b.ReportMetric(float64(walAt(b, c)-wal)/float64(max(1, rows)), "WAL-B/row")
+		})
+	}
+}
+
 func walAt(b *testing.B, c *pgx.Conn) (at int64) {
 	b.Helper()
 	if err := c.QueryRow(b.Context(), `SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint`).Scan(&at); err != nil {

@@ -146,9 +146,10 @@ func (c *checking) decide(ctx context.Context, received []processor.Received, st
 }
 
 // untold finds the records whose answer rests on the outcome of another one that is forgotten: those that repeat a request or
-// its id, and what was refused to do with a claim: nobody knows whether that was ever made.
+// its id, what was refused to do with a claim, for nobody knows whether that was
+// ever made; and the claims that were withdrawn before they came.
 func (c *checking) untold(ctx context.Context, received []processor.Received, stored []Stored) (map[int64]struct{}, error) {
-	rests := make(map[uuid.UUID][]int64)
+	rests, offsets := make(map[uuid.UUID][]int64), make(map[int64]struct{})
 	k := 0
 	for i := range received {
 		r := &received[i]
@@ -165,31 +166,59 @@ func (c *checking) untold(ctx context.Context, received []processor.Received, st
 					rests[id] = append(rests[id], r.Offset)
 				}
 			case processor.KindOutcome:
+				claim, isClaim := r.Request.Body.(*claims.UsernameClaimed)
 				id := r.AboutClaim()
-				if id == uuid.Nil {
+				if id == uuid.Nil && !isClaim {
 					continue
 				}
-				if row, err := c.snapshot.Row(stored[k]); err == nil && row.Outcome.Type == registrations.Rejected {
+				row, err := c.snapshot.Row(stored[k])
+				switch {
+				case err != nil || row.Outcome.Type != registrations.Rejected:
+				case id != uuid.Nil:
 					rests[id] = append(rests[id], r.Offset)
+				case row.Outcome.Reason == registrations.ClaimWithdrawn && !c.marked(claim, r, stored[:k]):
+					offsets[r.Offset] = struct{}{}
 				}
 			}
 		}
 	}
 	if len(rests) == 0 {
-		return nil, nil
+		return offsets, nil
 	}
 	ids := make(map[uuid.UUID][]names.Ref, len(rests))
 	for id := range rests {
 		ids[id] = nil
 	}
 	err := c.each(ctx, ids, func(o *registrations.Outcome) { delete(rests, o.RequestID) })
-	offsets := make(map[int64]struct{})
 	for _, at := range rests {
 		for _, offset := range at {
 			offsets[offset] = struct{}{}
 		}
 	}
 	return offsets, err
+}
+
+// marked reports whether the mark of a withdrawn claim is known, or among the rows of the batch before it.
+func (c *checking) marked(claim *claims.UsernameClaimed, r *processor.Received, before []Stored) bool {
+	for _, owner := range c.state.owners(claim.Owner) {
+		if _, is := c.state.marks[processor.Mark{Partition: c.partition, Claim: r.Request.ID, Owner: owner}]; is {
+			return true
+		}
+	}
+	for i := range before {
+		if before[i].Kind == processor.KindMark && before[i].RequestID == r.Request.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// owners are the forms under which a mark may name an owner.
+func (s *state) owners(owner string) []string {
+	if s.base.Eraser == nil {
+		return []string{owner}
+	}
+	return []string{owner, s.base.Eraser.Owner(owner)}
 }
 
 // isOlder reports whether a name was there before what is kept, and has changed since: nobody knows what it is by now.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/processor/memory"
 	"github.com/dibs-hq/dibs/registrations"
@@ -81,37 +82,39 @@ func TestForgottenBroken(t *testing.T) {
 	t.Parallel()
 	whole := history(t, 42, 1500)
 	whole.forget(.4)
-	for what, break1 := range map[string]func(w *world) (where, field string, offset int64){
-		"reason": func(w *world) (string, string, int64) {
+	for what, break1 := range map[string]func(t *testing.T, w *world) (where, field string, offset int64){
+		"reason": func(t *testing.T, w *world) (string, string, int64) {
 			row := w.row(t, func(r *processor.Row) bool {
 				return r.Kind == processor.KindOutcome && r.Outcome.Reason == registrations.Taken
 			})
 			row.Outcome.Reason = registrations.Confusable
 			return "decisions", "reason", row.Offset
 		},
-		"a row is missing": func(w *world) (string, string, int64) {
+		"a row is missing": func(t *testing.T, w *world) (string, string, int64) {
 			row := *w.row(t, ofType(registrations.Accepted))
 			w.drop(&row)
 			return "decisions", "row", row.Offset
 		},
-		"a name's owner": func(w *world) (string, string, int64) {
+		"a name's policy": func(t *testing.T, w *world) (string, string, int64) {
 			ref := w.row(t, func(r *processor.Row) bool {
-				return r.Kind == processor.KindOutcome && r.Outcome.Type == registrations.Accepted && w.names[r.Outcome.Ref].ClaimID == r.RequestID
+				o := &r.Outcome
+				switch o.Type {
+				case registrations.Accepted, registrations.Released, registrations.Withdrawn, registrations.Transferred, registrations.Blocked, registrations.Unblocked:
+				default:
+					return false
+				}
+				return o.State != "" && o.State != registrations.Reserved && o.Ref.Space != claims.Signup && o.ClaimID == o.RequestID == (o.Type == registrations.Accepted) &&
+					w.names[o.Ref].Version == o.Version
 			}).Outcome.Ref
 			h := w.names[ref]
-			h.Owner += "x"
+			h.PolicyVersion++
 			w.names[ref] = h
-			return "names", "owner", -1
-		},
-		"more is gone than was forgotten": func(w *world) (string, string, int64) {
-			row := w.rows[1][0]
-			w.drop(&row)
-			return "decisions", "row", row.Offset
+			return "names", "policy_version", -1
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			w := whole.copy()
-			where, field, offset := break1(w)
+			where, field, offset := break1(t, w)
 			r, err := w.verify(t.Context())
 			if err != nil {
 				t.Fatal(err)

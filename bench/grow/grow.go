@@ -46,7 +46,8 @@ func id(seed int) string {
 func text(seed int) string { return fmt.Sprintf(`lpad(to_hex(%s), 16, '0')`, hash(seed)) }
 
 var (
-	numbers = `(SELECT i, ` + text(1) + ` k, ` + text(2) + ` owner, $4::timestamptz + $5::interval * (i::float8 / $6::float8) AS since, i % $3::bigint AS partition
+	// The hash alone is not unique: of 25 million numbers two had the same.
+	numbers = `(SELECT i, left(` + text(1) + `, 10) || lpad(to_hex(i), 8, '0') k, ` + text(2) + ` owner, $4::timestamptz + $5::interval * (i::float8 / $6::float8) AS since, i % $3::bigint AS partition
 		FROM generate_series($1::bigint + 1, $2::bigint) i) i`
 
 	// fillNames makes names of the numbers of ($1, $2], of $3 partitions.
