@@ -30,14 +30,15 @@ var (
 		ORDER BY d.partition, d.log_epoch, d."offset", d.seq
 		LIMIT $6::bigint`}
 
-	// repeated finds the first outcome that a duplicate publishes again which is not published yet.
+	// repeated finds the first outcome that a duplicate publishes again which is not published yet. The partition is asked for by the
+	// row: by the parameter, the planner goes through all of the partition instead of looking up the id.
 	repeated = &statement{"repeated", `
 		SELECT o.log_epoch, o."offset"
-		FROM (SELECT d.request_id FROM decisions d
+		FROM (SELECT d.request_id, d.partition FROM decisions d
 			WHERE d.partition = $1::integer AND d.log_epoch = $2::integer AND d."offset" >= $3::bigint AND d.kind = 'd' OFFSET 0) d
 		CROSS JOIN LATERAL (
 			SELECT o.log_epoch, o."offset" FROM decisions o
-			WHERE o.request_id = d.request_id AND o.partition = $1::integer AND o.kind = 'o'
+			WHERE o.request_id = d.request_id AND o.partition = d.partition AND o.kind = 'o'
 			LIMIT 1
 		) o
 		ORDER BY o.log_epoch, o."offset" LIMIT 1`}

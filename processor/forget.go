@@ -8,7 +8,7 @@ import (
 
 const (
 	// mostForgotten is how many rows a lane forgets at once, between two batches: claims are not to wait for long.
-	mostForgotten = 1_000
+	mostForgotten = 250
 	// forgetShare is what part of its time a lane spends on that while there is more, one in so many.
 	forgetShare = 10
 	// forgetEvery is how often a partition is looked at of which there was no more to forget.
