@@ -21,7 +21,7 @@ func (d *Deployment) retention(ctx context.Context) (time.Duration, error) {
 	defer cancel()
 	keeps, err := d.Kafka.Keeps(ctx, d.Kafka.Claims())
 	return retained(keep, keeps, err, d.Kafka.Claims(), func(why string) {
-		d.log.WarnContext(ctx, why, "processor.decisions_retention", keep, "topic", d.Kafka.Claims(), "err", err)
+		d.log.WarnContext(ctx, why, "decisions_retention", keep, "topic", d.Kafka.Claims(), "err", err)
 	})
 }
 

@@ -175,16 +175,3 @@ func cutAt(ctx context.Context, tx pgx.Tx, partition int32, from, end place, bef
 		}
 	}
 }
-
-// Kept says from when on decisions are there; zero where none was ever forgotten.
-func (r *Record) Kept(ctx context.Context) (since time.Time, err error) {
-	err = r.read(ctx, "look up since when decisions are kept", func(ctx context.Context, c *pgx.Conn) error {
-		var at *time.Time
-		err := c.QueryRow(ctx, `SELECT max(log_time) FROM forgotten`).Scan(&at)
-		if since = (time.Time{}); at != nil {
-			since = at.UTC()
-		}
-		return err
-	})
-	return since, err
-}
