@@ -33,11 +33,11 @@ var (
 	// repeated finds the first outcome that a duplicate publishes again which is not published yet. The partition is asked for by the
 	// row: by the parameter, the planner goes through all of the partition instead of looking up the id.
 	repeated = &statement{"repeated", `
-		SELECT o.log_epoch, o."offset"
+		SELECT o.log_epoch, o."offset", o.log_time
 		FROM (SELECT d.request_id, d.partition FROM decisions d
 			WHERE d.partition = $1::integer AND d.log_epoch = $2::integer AND d."offset" >= $3::bigint AND d.kind = 'd' OFFSET 0) d
 		CROSS JOIN LATERAL (
-			SELECT o.log_epoch, o."offset" FROM decisions o
+			SELECT o.log_epoch, o."offset", o.log_time FROM decisions o
 			WHERE o.request_id = d.request_id AND o.partition = d.partition AND o.kind = 'o'
 			LIMIT 1
 		) o
@@ -105,11 +105,13 @@ func (r *Record) forgetIn(ctx context.Context, tx pgx.Tx, at processor.Fence, ke
 	if err != nil || !from.before(cut.place) {
 		return f, err
 	}
-	var again place
-	err = tx.QueryRow(ctx, repeated.sql, at.Partition, int32(at.LogEpoch), published).Scan(&again.logEpoch, &again.offset)
+	var again cutting
+	err = tx.QueryRow(ctx, repeated.sql, at.Partition, int32(at.LogEpoch), published).Scan(&again.logEpoch, &again.offset, &again.logTime)
 	switch {
 	case err == nil && again.before(cut.place):
-		cut.place, f.More = again, false // until that is published
+		if cut, f.More = again, false; !from.before(cut.place) { // until that is published
+			return f, nil
+		}
 	case err != nil && !errors.Is(err, pgx.ErrNoRows):
 		return f, err
 	}
@@ -138,7 +140,7 @@ func (r *Record) forgotten(ctx context.Context, tx pgx.Tx, partition int32) (p p
 	return p, err
 }
 
-// cutting is where to cut, and the log time of the last that is cut off.
+// cutting is where to cut, and the log time of the last that is cut off, or of what lies there.
 type cutting struct {
 	place
 	logTime time.Time

@@ -59,7 +59,7 @@ func TestForget(t *testing.T) {
 		}
 		return n
 	}
-	s := acquire(t, r, 0)
+	acquire(t, r, 0)
 	acquire(t, r, 1)
 	first := acceptAt(t, r, 0, logTime.Add(-500*day), 3, "old-")
 	b := processor.Batch{Fence: standing(t, r, 0).Fence, Next: 4, LogTime: logTime.Add(-450 * day), LastOffset: 3, LastHash: 1, Rows: []processor.Row{{
@@ -71,7 +71,7 @@ func TestForget(t *testing.T) {
 	forgets(t, r, 0, 0) // by log time, and that is not further than this by now
 
 	// A name changes again: its history begins with that.
-	s = standing(t, r, 0)
+	s := standing(t, r, 0)
 	held := first.Changes[0].Holding
 	release := registrations.Outcome{
 		Type: registrations.Released, Request: claims.ShortType(claims.TypeReleaseRequested), RequestID: uuid.New(), ClaimID: held.ClaimID, Ref: first.Changes[0].Ref, Name: held.Name,
