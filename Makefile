@@ -37,7 +37,7 @@ test: ## run all tests with one Kafka and one Postgres, the best there are (see 
 test-short: ## run the quick tests, on the embedded Kafka and Postgres, without the race detector
 	DIBS_TEST_KAFKA=embedded DIBS_TEST_POSTGRES=embedded $(GO) run ./dibstest/cmd/with-servers -- $(GO) test -short $(TEST_ARGS)
 
-# The packages that a claim passes through. They have a baseline in testdata/allocs.txt.
+# The packages that a claim passes through. They have a baseline in testdata/allocs.baseline.
 ALLOCS := ./api ./claims ./client ./kafka ./postgres ./processor ./registrations
 
 .PHONY: allocs

@@ -157,6 +157,10 @@ func (r *running) startProcessor(ctx context.Context) error {
 		return fmt.Errorf("the processor signs its own requests (a renamed name's release, an expiry), and %w", errNoRequestKeys)
 	}
 	cfg := r.Config.Processor
+	retention, err := r.d.retention(ctx)
+	if err != nil {
+		return err
+	}
 	lanes := cfg.Lanes
 	if lanes == 0 {
 		lanes = runtime.GOMAXPROCS(0)
@@ -174,7 +178,7 @@ func (r *running) startProcessor(ctx context.Context) error {
 		Rules:   processor.Rules{Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Keys: r.d.Keys.All, Eraser: r.d.Eraser},
 		Signing: r.d.Keys.Signing,
 		Topic:   r.d.Kafka.Claims(),
-		Limits:  processor.Limits{Batch: cfg.BatchMax},
+		Limits:  processor.Limits{Batch: cfg.BatchMax, Retention: retention},
 		Log:     r.Log, Metrics: r.registry,
 	}, group, r.d.Record, r.d.producer.Publisher(), sources...)
 	if err != nil {

@@ -88,6 +88,8 @@ type Processor struct {
 	Group    string `mapstructure:"group"`
 	Lanes    int    `mapstructure:"lanes"`
 	BatchMax int    `mapstructure:"batch_max"`
+	// DecisionsRetention is how long decisions are kept; 0 is for ever.
+	DecisionsRetention time.Duration `mapstructure:"decisions_retention"`
 }
 
 // Log says how to log.
@@ -140,6 +142,7 @@ var keys = []key{
 	{name: "processor.group", value: "dibs", help: "consumer group that deals out the partitions"},
 	{name: "processor.lanes", value: 0, help: "pipelines that the owned partitions are spread over; 0: one per core"},
 	{name: "processor.batch_max", value: 8000, help: "records decided in one transaction, at most"},
+	{name: "processor.decisions_retention", value: 400 * 24 * time.Hour, help: "how long decisions are kept: for so long a request that is repeated gets its outcome again. At least 7 d more than the topic claims keeps; 0: for ever"},
 	{name: "log.level", value: "info", help: "debug, info, warn or error"},
 	{name: "log.format", value: "auto", help: "text, json, or auto: text on a terminal"},
 }
@@ -192,6 +195,9 @@ func (c *Config) check() error {
 	}
 	if c.Processor.BatchMax > 8000 {
 		bad("processor.batch_max", "is %d: at most 8000, larger batches gain nothing", c.Processor.BatchMax)
+	}
+	if d := c.Processor.DecisionsRetention; d < 0 {
+		bad("processor.decisions_retention", "is %s: 0 for ever, or 7 d more than the topic claims keeps", d)
 	}
 	if c.Processor.Lanes < 0 {
 		bad("processor.lanes", "is %d: 0 or more", c.Processor.Lanes)

@@ -3,15 +3,18 @@ package postgres_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dibs-hq/dibs/claims"
 	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/postgres"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 )
 
 // BenchmarkRecord is a lane's work in Postgres: look up and commit batch after batch, on one connection at a time. One
@@ -29,47 +32,108 @@ func BenchmarkRecordErased(b *testing.B) {
 	}
 }
 
+// BenchmarkRecordGrown is the same on tables that were filled before (dibs bench --grow), one schema after the other and batch by
+// batch in turn, right behind a checkpoint: what each claim costs in time and write-ahead log.
+//
+//	DIBS_TEST_GROWN_DSN=postgres://… DIBS_TEST_GROWN=small,large go test ./postgres -run '^$' -bench RecordGrown -benchtime 200x
+func BenchmarkRecordGrown(b *testing.B) {
+	dsn, schemas := os.Getenv("DIBS_TEST_GROWN_DSN"), os.Getenv("DIBS_TEST_GROWN")
+	if dsn == "" || schemas == "" {
+		b.Skip("DIBS_TEST_GROWN_DSN and DIBS_TEST_GROWN say where something has grown")
+	}
+	type grown struct {
+		*lanes
+		looking, committing time.Duration
+		wal                 int64
+		c                   *pgx.Conn
+	}
+	for _, size := range []int{64, 1024, 8000} {
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
+			all := make(map[string]*grown)
+			order := strings.Split(schemas, ",")
+			for _, schema := range order {
+				cfg := postgres.Config{DSN: dsn, Schema: schema}
+				if _, err := postgres.Migrate(b.Context(), cfg); err != nil {
+					b.Fatal(err)
+				}
+				g := &grown{lanes: newLanes(b, open(b, cfg)), c: connect(b, cfg)}
+				g.load.first = int(time.Now().UnixNano() % 1e15) // names of its own
+				for range 5 {
+					g.batch(b, size)
+				}
+				all[schema] = g
+			}
+			exec(b, all[order[0]].c, `CHECKPOINT`)
+			b.ResetTimer()
+			for b.Loop() {
+				for _, schema := range order {
+					g := all[schema]
+					wal := walAt(b, g.c)
+					looking, committing := g.batch(b, size)
+					g.wal += walAt(b, g.c) - wal
+					g.looking, g.committing = g.looking+looking, g.committing+committing
+				}
+			}
+			for _, schema := range order {
+				g := all[schema]
+				b.ReportMetric(float64(b.N*size)/(g.looking+g.committing).Seconds(), schema+"-claims/s")
+				b.ReportMetric(float64(g.looking.Microseconds())/float64(b.N)/1000, schema+"-look-ms")
+				b.ReportMetric(float64(g.committing.Microseconds())/float64(b.N)/1000, schema+"-commit-ms")
+				b.ReportMetric(float64(g.wal)/float64(b.N*size), schema+"-WAL-B/claim")
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkForgetGrown forgets what is older than 300 days there, a thousand rows at a time as a lane does.
+func BenchmarkForgetGrown(b *testing.B) {
+	dsn, schemas := os.Getenv("DIBS_TEST_GROWN_DSN"), os.Getenv("DIBS_TEST_GROWN")
+	if dsn == "" || schemas == "" {
+		b.Skip("DIBS_TEST_GROWN_DSN and DIBS_TEST_GROWN say where something has grown")
+	}
+	for _, schema := range strings.Split(schemas, ",") {
+		b.Run(schema, func(b *testing.B) {
+			cfg := postgres.Config{DSN: dsn, Schema: schema}
+			l := newLanes(b, open(b, cfg))
+			l.batch(b, 1024) // which gives every partition a log time
+			c := connect(b, cfg)
+			rows, wal, calls := 0, walAt(b, c), 0
+			for b.Loop() {
+				f, err := l.record.Forget(b.Context(), l.standings[calls%partitions].Fence, 300*24*time.Hour, 1000)
+				if err != nil {
+					b.Fatal(err)
+				}
+				rows, calls = rows+f.Rows, calls+1
+			}
+			b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
+			b.ReportMetric(float64(walAt(b, c)-wal)/float64(max(1, rows)), "WAL-B/row")
+		})
+	}
+}
+
+func walAt(b *testing.B, c *pgx.Conn) (at int64) {
+	b.Helper()
+	if err := c.QueryRow(b.Context(), `SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint`).Scan(&at); err != nil {
+		b.Fatal(err)
+	}
+	return at
+}
+
 func benchmarkRecord(b *testing.B, size int, erased bool) {
 	cfg := configure(b)
 	cfg.Eraser = eraser
 	record := open(b, cfg)
-	const partitions = 12
 	if erased {
 		exec(b, connect(b, cfg), `INSERT INTO erasures (partition, log_epoch, "offset", at, done_at, whole, request_id)
 			SELECT p, 0, 0, now(), now(), true, gen_random_uuid() FROM generate_series(0, $1::int - 1) p`, partitions)
 	}
-	standings := make([]processor.Standing, partitions)
-	for p := range standings {
-		var err error
-		if standings[p], err = record.Acquire(b.Context(), int32(p), uuid.New()); err != nil {
-			b.Fatal(err)
-		}
-	}
-	load := newLoad()
+	lanes := newLanes(b, record)
 	decided := 0
 	var looking, committing time.Duration
 	for b.Loop() {
-		batches, refs, requests := load.batches(standings, size)
-		fences := make([]processor.Fence, len(batches))
-		for i := range batches {
-			fences[i] = batches[i].Fence
-		}
-		began := time.Now()
-		known, err := record.Look(b.Context(), fences, refs, requests)
-		if err != nil {
-			b.Fatal(err)
-		}
-		looked := time.Now()
-		load.decide(batches, known)
-		began2 := time.Now()
-		if err := record.Commit(b.Context(), batches); err != nil {
-			b.Fatal(err)
-		}
-		looking += looked.Sub(began)
-		committing += time.Since(began2)
-		for i := range batches {
-			standings[batches[i].Partition].NextOffset = batches[i].Next
-		}
+		l, c := lanes.batch(b, size)
+		looking, committing = looking+l, committing+c
 		decided += size
 	}
 	b.ReportMetric(float64(decided)/(looking+committing).Seconds(), "claims/s")
@@ -78,10 +142,58 @@ func benchmarkRecord(b *testing.B, size int, erased bool) {
 	b.ReportMetric(0, "ns/op")
 }
 
+const partitions = 12
+
+// lanes decide claims on all partitions of a record.
+type lanes struct {
+	record    *postgres.Record
+	standings []processor.Standing
+	load      *load
+}
+
+func newLanes(b *testing.B, record *postgres.Record) *lanes {
+	b.Helper()
+	l := &lanes{record: record, standings: make([]processor.Standing, partitions), load: newLoad()}
+	for p := range l.standings {
+		var err error
+		if l.standings[p], err = record.Acquire(b.Context(), int32(p), uuid.New()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return l
+}
+
+// batch decides one batch, and says how long looking up and committing took.
+func (l *lanes) batch(b *testing.B, size int) (looking, committing time.Duration) {
+	b.Helper()
+	batches, refs, requests := l.load.batches(l.standings, size)
+	fences := make([]processor.Fence, len(batches))
+	for i := range batches {
+		fences[i] = batches[i].Fence
+	}
+	began := time.Now()
+	known, err := l.record.Look(b.Context(), fences, refs, requests)
+	if err != nil {
+		b.Fatal(err)
+	}
+	looking = time.Since(began)
+	l.load.decide(batches, known)
+	began = time.Now()
+	if err := l.record.Commit(b.Context(), batches); err != nil {
+		b.Fatal(err)
+	}
+	committing = time.Since(began)
+	for i := range batches {
+		l.standings[batches[i].Partition].NextOffset = batches[i].Next
+	}
+	return looking, committing
+}
+
 // load makes up claims: of new names, and one in five of one that is taken.
 type load struct {
-	rand *rand.Rand
-	made int
+	rand  *rand.Rand
+	first int // number of the first
+	made  int
 }
 
 func newLoad() *load { return &load{rand: rand.New(rand.NewPCG(1, 2))} }
@@ -107,7 +219,7 @@ func (l *load) batches(standings []processor.Standing, size int) (batches []proc
 				id = l.rand.IntN(l.made)
 			}
 			l.made++
-			name := spell(id)
+			name := spell(l.first + id)
 			o := registrations.Outcome{
 				Type: registrations.Accepted, RequestID: uuid.New(), Ref: names.Ref{Space: "username", Key: names.Key(strings.ToLower(name))},
 				Name: name, Owner: fmt.Sprintf("u-%d", l.made), State: registrations.Registered, Version: 1, PolicyVersion: 1,

@@ -11,7 +11,7 @@ func Statements() map[string]string {
 	for _, s := range []*statement{
 		lookNames, lookEither, lookRequests, due, ownedNames, historyFirst, history, sequel, standing, decided, unpublished, ownStanding,
 		advance, changeNames, usualDecisions.insert, anyDecisions.insert, usualNames.insert, anyNames.insert, deadLetters.insert, publishedThrough,
-		verifyRows, verifyDecided, verifyOutcomes,
+		verifyRows, verifyDecided, verifyOutcomes, forgettable, oldestRows, repeated, forget, forgetLetters,
 	} {
 		all[s.name] = s.sql
 	}

@@ -41,6 +41,11 @@ var indexed = map[string]struct{ params, indexes string }{
 	"decided":     {`'{6f0c0000-0000-4000-8000-000000000000}'`, "decisions_request"},
 	"unpublished": {`0, 1, 0`, "decisions_pkey"},
 
+	"oldest_rows":    {`0, 1, 0, 1, 100, 1000`, "decisions_pkey"},
+	"repeated":       {`0, 1, 0`, "decisions_pkey decisions_request"},
+	"forget":         {`0, 1, 0, 1, 100`, "decisions_pkey"},
+	"forget_letters": {`0, 1, 0, 1, 100`, "dead_letters_pkey"},
+
 	"verify_rows":     {`0, 1, 0, 0, 4096`, "decisions_pkey dead_letters_pkey"},
 	"verify_decided":  {`'{0}', '{6f0c0000-0000-4000-8000-000000000000}', 1, 100`, "decisions_request"},
 	"verify_outcomes": {`0, '{1}', '{100}'`, "decisions_pkey"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -172,6 +173,8 @@ type snapshot struct {
 	standing  processor.Standing
 	there     bool
 	began     int64
+	forgotten verify.Position
+	forgot    *time.Time // log time of the last that is; nil for none
 	last      verify.Stored
 }
 
@@ -203,6 +206,11 @@ func (s *snapshot) open(ctx context.Context, r *Record) error {
 		return err
 	}
 	s.standing, s.there = found[0], true
+	err = c.QueryRow(ctx, `SELECT log_epoch, "offset", log_time FROM forgotten WHERE partition = $1`, s.partition).
+		Scan(&s.forgotten.LogEpoch, &s.forgotten.Offset, &s.forgot)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
 	return c.QueryRow(ctx, `
 		SELECT coalesce(max(to_offset), 0) FROM gaps WHERE topic = $1 AND partition = $2 AND to_epoch = $3 AND from_epoch <> to_epoch`,
 		r.cfg.Topic, s.partition, s.standing.LogEpoch).Scan(&s.began)
@@ -223,6 +231,14 @@ func (s *snapshot) Standing() (processor.Standing, bool) { return s.standing, s.
 
 // Began implements verify.Snapshot.
 func (s *snapshot) Began() int64 { return s.began }
+
+// Forgotten implements verify.Snapshot.
+func (s *snapshot) Forgotten() (verify.Position, time.Time, bool) {
+	if s.forgot == nil {
+		return verify.Position{}, time.Time{}, false
+	}
+	return s.forgotten, s.forgot.UTC(), true
+}
 
 // LastPolicy implements verify.Snapshot. It goes through the partition's rows from their end: they are read whole anyway.
 func (s *snapshot) LastPolicy(ctx context.Context) (at verify.Position, err error) {
@@ -441,6 +457,28 @@ func (s *snapshot) Names(ctx context.Context, each func(verify.StoredName) error
 		return fmt.Errorf("read names of partition %d: %w", s.partition, err)
 	}
 	return nil
+}
+
+// ofHolding are the places of what readHolding reads.
+var ofHolding = func() []int {
+	var places []int
+	for _, name := range []string{
+		"version", "since", "partition", "policy_version", "state", "claim_id", "name", "owner",
+		"expires_at", "settled", "previous", "replaces", "replaces_version", "erased", "signup", "ballot",
+	} {
+		places = append(places, placeOf(storedNameColumns, name))
+	}
+	return places
+}()
+
+// Holding implements verify.Snapshot.
+func (s *snapshot) Holding(stored verify.StoredName) (registrations.Holding, error) {
+	f := cutFields(stored.Bytes, len(storedNameColumns))
+	of := make(fields, len(ofHolding))
+	for i, place := range ofHolding {
+		of[i] = f[place]
+	}
+	return readHolding(of, string(stored.Ref.Key))
 }
 
 // AppendName implements verify.Snapshot.

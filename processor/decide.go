@@ -311,7 +311,7 @@ func (d *deciding) record(r *Received) {
 	if before, ok := d.seen(r.Request.ID); ok {
 		// What is unsigned is not what was signed: it is nobody's to have the answer repeated.
 		if !r.repeats(before.RequestHash, d.Rules.Policies) || d.unsigned(r) && before.Reason != registrations.NotAllowed {
-			d.dead(r, "ce_id was used before for a request with other content")
+			d.dead(r, UsedBefore)
 			return
 		}
 		d.rows = append(d.rows, Row{Offset: r.Offset, Kind: KindDuplicate, RequestID: r.Request.ID, Principal: r.Request.Principal, Outcome: before})
@@ -319,7 +319,7 @@ func (d *deciding) record(r *Received) {
 	}
 	if underWay, same := d.undecided(r); underWay {
 		if !same {
-			d.dead(r, "ce_id was used before for a request with other content")
+			d.dead(r, UsedBefore)
 			return
 		}
 		d.pending(r, 0)

@@ -9,8 +9,8 @@ import (
 // gauges say how each owned partition is doing. They are worked out when they are asked for: those of a lane that is stuck
 // go on growing, and a partition that is somebody else's by now has none.
 type gauges struct {
-	p                                    *Processor
-	lag, undecided, owned, halted, stuck *prometheus.Desc
+	p                                            *Processor
+	lag, undecided, owned, halted, stuck, beyond *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*gauges)(nil)
@@ -26,12 +26,13 @@ func newGauges(p *Processor) *gauges {
 		owned:     desc("dibs_partition_owned", "1 for each partition that this process owns."),
 		halted:    desc("dibs_partition_halted", "1 for each owned partition that is halted until an operator decides."),
 		stuck:     desc("dibs_partition_stuck_seconds", "For how long a partition has waited for one and the same call to a broker or the database, or every call has failed; 0 while it waits for records."),
+		beyond:    desc("dibs_decisions_overdue_seconds", "How much longer than processor.decisions_retention the oldest decision of a partition has been kept; 0 where forgetting keeps up."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{g.lag, g.undecided, g.owned, g.halted, g.stuck} {
+	for _, d := range []*prometheus.Desc{g.lag, g.undecided, g.owned, g.halted, g.stuck, g.beyond} {
 		out <- d
 	}
 }
@@ -60,6 +61,9 @@ func (g *gauges) collect(l *lane, out chan<- prometheus.Metric) {
 		put(g.lag, float64(t.lag()))
 		put(g.undecided, age(now, t.oldestUndecided()))
 		put(g.stuck, age(now, l.status(n).Since))
+		if keep := l.limits.Retention; keep > 0 {
+			put(g.beyond, age(t.LogTime.Add(-keep), t.oldestKept))
+		}
 	}
 	for n := range l.wanted {
 		if l.owned[n] == nil { // it is not taken over, for which there may be a reason

@@ -347,9 +347,9 @@ func TestInForceJSON(t *testing.T) {
 	if f.Equal(nil) || (*processor.InForce)(nil).Equal(f) || !(*processor.InForce)(nil).Equal(nil) {
 		t.Error("nothing is not something")
 	}
-	newer, err := processor.ReadInForce([]byte(`{"rules":3,"keys":["k1"],"signatures":"all","spaces":{"username":{"version":9,"policy":{"unicode":"precis"}}}}`))
+	newer, err := processor.ReadInForce([]byte(`{"rules":99,"keys":["k1"],"signatures":"all","spaces":{"username":{"version":9,"policy":{"unicode":"precis"}}}}`))
 	var lacking *processor.LackingError
-	if _, under := l.rules.Under(newer); err != nil || !errors.As(under, &lacking) || lacking.Rules != 3 {
+	if _, under := l.rules.Under(newer); err != nil || !errors.As(under, &lacking) || lacking.Rules != 99 {
 		t.Errorf("of a newer dibs: %v, %v", err, under)
 	}
 	for _, text := range []string{``, `{`, `{"rules":1,"spaces":{"username":{"version":2,"policy":{}}}}`, `{"rules":1,"spaces":{"username":{"version":2}}}`} {

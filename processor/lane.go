@@ -43,6 +43,8 @@ type lane struct {
 	probing atomic.Int32 // probes under way
 	wiping  atomic.Bool
 	wipedAt time.Time // of the decide stage
+	// forgetAt is when something may be forgotten again. Of the decide stage.
+	forgetAt time.Time
 
 	mu sync.Mutex
 	// What the generation gives this lane, and whether it still does. Written by assign, read by the decide stage.
@@ -79,6 +81,9 @@ type tenure struct {
 	haltSaved  bool
 	// erasures counts the reasons to look for what is to be wiped, and wiped is how many of them are seen to. Under lane.mu.
 	erasures, wiped int
+	// forgetAt is when to look again for what is to be forgotten; of the decide stage. oldestKept is the log time of the oldest
+	// decision, as of the last look; zero before, or where there is none. Under lane.mu.
+	forgetAt, oldestKept time.Time
 
 	// Under lane.mu.
 	queue []pending
@@ -187,6 +192,7 @@ func (l *lane) reconcile(ctx context.Context) {
 	l.lookAtRows(ctx)
 	l.sweep(ctx)
 	l.wipe(ctx)
+	l.forget(ctx)
 	l.setAside(ctx)
 	for _, p := range wanted {
 		if ctx.Err() != nil {

@@ -27,6 +27,7 @@ type metrics struct {
 	fenced         prometheus.Counter
 	troubles       *prometheus.CounterVec
 	refusedLetters prometheus.Counter
+	forgotten      prometheus.Counter
 }
 
 // buckets reach from 1 ms to 30 s.
@@ -58,6 +59,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		fenced:         counter("dibs_fenced_total", "Partitions lost because another writer had changed the row."),
 		troubles:       counters("dibs_troubles_total", "Calls that failed and are tried again, by what was called and the class of the error.", "of", "class"),
 		refusedLetters: counter("dibs_dead_letters_refused_total", "Dead letters that their topic refused; they are kept in Postgres only."),
+		forgotten:      counter("dibs_decisions_forgotten_total", "Rows of decisions that were deleted because they were older than processor.decisions_retention."),
 	}
 	for _, outcome := range []string{followedUp, notFollowedUp, deadFollowUp} { // from the start, so that the first one shows as a rise
 		m.followUps.WithLabelValues(outcome)

@@ -205,6 +205,15 @@ type Erase struct {
 	Whole bool
 }
 
+// Forgotten is what Forget has done.
+type Forgotten struct {
+	Rows int
+	// Oldest is the log time of the oldest row that is left and says it; zero where none does.
+	Oldest time.Time
+	// More: there is more to forget.
+	More bool
+}
+
 // Mark says that a claim of an owner was withdrawn before it came to the partition.
 type Mark struct {
 	Partition int32
@@ -290,6 +299,11 @@ type Record interface {
 	// Wipe does what is to be erased of rows of these partitions, as far as their outputs are acknowledged (see Row.Erase), and
 	// returns how many erasures are left. It may take long, and may be done by anybody and more than once.
 	Wipe(ctx context.Context, partitions []int32) (left int, err error)
+	// Forget deletes, of the fenced partition, about so many rows at most whose log time lies further before the partition's than keep,
+	// oldest first, and what is kept of their records. It keeps what is not acknowledged, what a duplicate that is not
+	// acknowledged repeats, everything while there is something to wipe, and policies. What was forgotten nobody was asked before. No batch of the partition may
+	// be between Look and Commit meanwhile: it could repeat what is gone.
+	Forget(ctx context.Context, at Fence, keep time.Duration, most int) (Forgotten, error)
 	// Halt marks the fenced partition as halted.
 	Halt(ctx context.Context, at Fence, reason string) error
 }

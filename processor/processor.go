@@ -42,6 +42,8 @@ type Limits struct {
 	// SweepRate is how many of them are asked about in a second, over all lanes, once there are more than a few. Defaults
 	// to 2,700.
 	SweepRate int
+	// Retention is how long decisions are kept, by the log time of their partition; 0 is for ever.
+	Retention time.Duration
 	// Drain is how long a stopping processor may take to publish what it has committed. Defaults to 1 s.
 	Drain time.Duration
 }

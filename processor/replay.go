@@ -10,6 +10,9 @@ import (
 // deciding.record.
 const refusedPrefix = "the database refuses it: "
 
+// UsedBefore is the detail of a dead row whose request id another request has.
+const UsedBefore = "ce_id was used before for a request with other content"
+
 // RefusedBecause reads the detail of a dead row: what the database said, if that is why the record is dead. A replay
 // cannot know: it is what Ledger.Refused has to say.
 func RefusedBecause(detail string) (why string, refused bool) {

@@ -499,6 +499,10 @@ func (c *dbConn) Wipe(ctx context.Context, partitions []int32) (int, error) {
 	return c.mem.Wipe(ctx, partitions)
 }
 
+func (c *dbConn) Forget(ctx context.Context, at processor.Fence, keep time.Duration, most int) (processor.Forgotten, error) {
+	return c.mem.Forget(ctx, at, keep, most)
+}
+
 func (c *dbConn) Halt(ctx context.Context, at processor.Fence, reason string) error {
 	if c.trapped || c.w.chance(30*c.w.rates.failOverAt) {
 		c.trapped = false

@@ -27,6 +27,7 @@ type world struct {
 	names         map[names.Ref]registrations.Holding
 	claims        []memoryLog
 	registrations []memoryLog
+	forgotten     map[int32]forgotten
 	// meanwhile, if set, is called when a snapshot has been taken.
 	meanwhile func(partition int32)
 	workers   int
@@ -38,7 +39,7 @@ func (g *rig) left() *world {
 	defer g.mu.Unlock()
 	w := &world{
 		rules: g.rules, standings: make(map[int32]processor.Standing), began: make(map[int32]int64), rows: make(map[int32][]memory.Row),
-		workers: 2, names: g.mem.Names(), claims: slices.Clone(g.claims), registrations: slices.Clone(g.registrations),
+		forgotten: make(map[int32]forgotten), workers: 2, names: g.mem.Names(), claims: slices.Clone(g.claims), registrations: slices.Clone(g.registrations),
 	}
 	for _, s := range g.mem.All() {
 		w.standings[s.Partition] = s
@@ -50,6 +51,7 @@ func (g *rig) left() *world {
 func (w *world) copy() *world {
 	c := *w
 	c.standings, c.began, c.names = maps.Clone(w.standings), maps.Clone(w.began), maps.Clone(w.names)
+	c.forgotten = maps.Clone(w.forgotten)
 	c.rows = make(map[int32][]memory.Row)
 	for p, rows := range w.rows {
 		c.rows[p] = slices.Clone(rows)
@@ -146,6 +148,15 @@ func (s *fakeSnapshot) Standing() (processor.Standing, bool) {
 }
 
 func (s *fakeSnapshot) Began() int64 { return s.began[s.partition] }
+
+func (s *fakeSnapshot) Forgotten() (verify.Position, time.Time, bool) {
+	f, is := s.forgotten[s.partition]
+	return f.before, f.logTime, is
+}
+
+func (s *fakeSnapshot) Holding(stored verify.StoredName) (registrations.Holding, error) {
+	return s.names[stored.Ref], nil
+}
 
 func (s *fakeSnapshot) Rows(_ context.Context, most int) (all []verify.Stored, err error) {
 	n := min(most, len(s.left), 50)

@@ -16,6 +16,9 @@ func (c *checking) names(ctx context.Context) error {
 	}
 	err := c.snapshot.Names(ctx, func(stored StoredName) error {
 		c.counts.Names++
+		if c.state.isOlder(stored.Ref) {
+			return nil
+		}
 		h, there := c.state.holdings[stored.Ref]
 		if eraser := c.state.base.Eraser; !there && eraser != nil && !stored.Ref.Key.Erased() { // its rows may be wiped already
 			c.state.known(eraser.Ref(stored.Ref), stored.Ref)

@@ -29,6 +29,11 @@ type checking struct {
 	outputs *outputs
 	wire    []byte
 	strange int64 // requests signed with a key that we do not have
+
+	// forgotten is before which position rows are deleted; nil where none is. trusted has the offsets behind it that were not
+	// decided again.
+	forgotten *Position
+	trusted   map[int64]struct{}
 }
 
 const (
@@ -39,6 +44,9 @@ const (
 
 func (c *checking) run(ctx context.Context) error {
 	if err := c.fix(ctx); err != nil {
+		return err
+	}
+	if err := c.begin(ctx); err != nil {
 		return err
 	}
 	if err := c.trust(ctx); err != nil {

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"time"
 
 	"github.com/dibs-hq/dibs/cloudevents"
 	"github.com/dibs-hq/dibs/names"
@@ -39,6 +40,9 @@ type Snapshot interface {
 	Standing() (processor.Standing, bool)
 	// Began is where the partition's present log epoch began in its log: 0, or what an operator has accepted.
 	Began() int64
+	// Forgotten is the position before which rows of decisions were deleted for their age, but for those of policies, and the log
+	// time of the last of them; false where none was.
+	Forgotten() (before Position, logTime time.Time, is bool)
 
 	// Rows returns the next rows of decisions, by position and seq, in runs of at most so many; none at the end.
 	Rows(ctx context.Context, most int) ([]Stored, error)
@@ -60,6 +64,8 @@ type Snapshot interface {
 
 	// Names hands out the names whose row says that they are this partition's, in no order.
 	Names(ctx context.Context, each func(StoredName) error) error
+	// Holding reads a stored name.
+	Holding(StoredName) (registrations.Holding, error)
 	// AppendName appends what would be stored of a name whose first claim, if another one than it has now, is first.
 	AppendName(b []byte, ref names.Ref, h registrations.Holding, first uuid.UUID) ([]byte, error)
 	// NameDiff says in which columns two stored names differ.

@@ -108,11 +108,9 @@ func (c *checking) batch(ctx context.Context, records []processor.Message, next 
 			return err
 		}
 		c.learnOwners(received, stored)
-		outcomes, err := c.decided(ctx, received, stored)
-		if err != nil {
+		if rows, stored, err = c.decide(ctx, received, stored, refused); err != nil {
 			return err
 		}
-		rows = c.state.decide(received, outcomes, refused)
 	}
 	for i := range rows {
 		c.outputs.expect(&rows[i])

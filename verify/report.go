@@ -66,6 +66,8 @@ type Counts struct {
 	// Later records on registrations were published after the moment that is compared.
 	Later  int64 `json:"later"`
 	Erased int64 `json:"erased"`
+	// Forgotten records on registrations are of decisions that are not kept any more.
+	Forgotten int64 `json:"forgotten"`
 }
 
 func (c *Counts) add(o Counts) {
@@ -80,6 +82,7 @@ func (c *Counts) add(o Counts) {
 	c.Unpublished += o.Unpublished
 	c.Later += o.Later
 	c.Erased += o.Erased
+	c.Forgotten += o.Forgotten
 }
 
 // Report is what a run has found.

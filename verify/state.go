@@ -38,6 +38,8 @@ type state struct {
 	// plain has the names that forms stand for, as far as they are known. formsFolded: there are rows of which only the form is.
 	plain       map[names.Ref]names.Ref
 	formsFolded bool
+	// older are names of which nobody knows what they are by now: they were there before what is kept, and have changed since.
+	older map[names.Ref]struct{}
 }
 
 func newState(partition int32, base processor.Rules) state {
@@ -167,6 +169,9 @@ func (s *state) fold(row *processor.Row) {
 		if plain, known := s.plain[form]; known {
 			ref = plain
 		}
+	}
+	if s.isOlder(ref) && !s.says(ref, row) {
+		return
 	}
 	was := s.holdings[ref]
 	if o.State == "" || o.Version <= was.Version {

@@ -40,6 +40,8 @@ func (c *checking) topic(ctx context.Context) error {
 					front = max(front, at.Offset)
 				}
 				switch {
+				case c.forgotten != nil && at.before(*c.forgotten):
+					c.counts.Forgotten++
 				case !at.before(Position{c.standing.LogEpoch, c.standing.NextOffset}):
 					if m.Offset < c.published {
 						c.differ(at, 0, requestOf(m.Value), inRegistrations, Field{"record", "nothing: no decision is committed there", c.tell(m)})
@@ -80,7 +82,12 @@ func (c *checking) topic(ctx context.Context) error {
 }
 
 // replayed reports whether the replay says what a position publishes.
-func (c *checking) replayed(at Position) bool { return c.outputs.covers(at) && at.Offset < c.end }
+func (c *checking) replayed(at Position) bool {
+	if _, trusted := c.trusted[at.Offset]; trusted && at.LogEpoch == c.standing.LogEpoch {
+		return false
+	}
+	return c.outputs.covers(at) && at.Offset < c.end
+}
 
 // tell says what a record on registrations is.
 func (c *checking) tell(m *processor.Message) string {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dibs-hq/dibs/bench"
+	"github.com/dibs-hq/dibs/bench/peers"
 	"github.com/dibs-hq/dibs/importer"
 	"github.com/dibs-hq/dibs/names"
 	"github.com/spf13/cobra"
@@ -27,6 +28,9 @@ and ratios to --base, round by round. The first run of each is not counted.
 In a closed loop (the default) --waiting claims wait at once. With --rate claims are due at that rate, whatever becomes of
 those before them, and each waits from when it was due. With --backlog that many claims are worked off.
 
+With --grow N it compares dibs on tables that have N names and their decisions already with dibs on empty ones. --grow-schema
+keeps the filled schema under that name for the next time, for filling takes long.
+
 It makes topics and schemas of its own on the servers of the settings, bench-…, and removes them at the end. Ctrl-C ends it
 the same way, and the runs that had ended are reported.`,
 		Example: `  dibs bench --waiting 1,16,64,256,1024,4096 --plot bench.svg
@@ -34,7 +38,8 @@ the same way, and the runs that had ended are reported.`,
   dibs bench --rate 5000 --waiting 4096 --run 60s
   dibs bench --names signups.csv --peers -o json
   dibs bench --names zipf --exponent 1.2 --universe 1000000
-  dibs bench --backlog 1000000 --runs 5`,
+  dibs bench --backlog 1000000 --runs 5
+  dibs bench --grow 50000000 --grow-schema big --fill-only; dibs bench --grow 50000000 --grow-schema big`,
 		Args: exactArgs(0, "no arguments"),
 	}, "kafka", "postgres", "processor"))
 	b := newBenching(cmd)
@@ -57,7 +62,11 @@ the same way, and the runs that had ended are reported.`,
 			return err
 		}
 		defer func() { err = errors.Join(err, stop()) }()
-		report, err := b.run(cmd.Context())
+		run := b.run
+		if b.grown.names > 0 {
+			run = b.runGrown
+		}
+		report, err := run(cmd.Context())
 		if report == nil || len(report.Tables) == 0 {
 			return brokenBench(cmd.Context(), err)
 		}
@@ -87,6 +96,9 @@ func newBenching(cmd *cobra.Command) *benching {
 	f.BoolVar(&b.peers, "peers", false, "measure other ways to do it, too: those that can run here")
 	f.StringArrayVar(&b.only, "only", nil, "measure those only whose name has this in it; may be given several times")
 	f.StringVar(&b.cfg.Base, "base", "", "whom to compare the others with, by its name or a part of it (default the direct INSERT)")
+	f.Int64Var(&b.grown.names, "grow", 0, "compare tables that have so many names with empty ones, in place of dibs with others")
+	f.StringVar(&b.grown.schema, "grow-schema", "", "the schema that is filled, and kept; one that is filled already is used as it is")
+	f.BoolVar(&b.grown.only, "fill-only", false, "fill --grow-schema and measure nothing")
 	f.StringVar(&b.plot, "plot", "", "draw the results into this file, .svg")
 	return b
 }
@@ -109,6 +121,16 @@ func (b *benching) check() error {
 				return usage("--%s does not go with --backlog: a backlog is worked off as fast as it can be", flag)
 			}
 		}
+	}
+	if b.grown.names > 0 {
+		for _, flag := range []string{"backlog", "through", "peers"} {
+			if changed(flag) {
+				return usage("--%s does not go with --grow: dibs is compared with itself, in process", flag)
+			}
+		}
+	}
+	if err := b.grown.validate(); err != nil {
+		return err
 	}
 	switch {
 	case len(cfg.Waiting) == 0 || slices.Min(cfg.Waiting) < 1 || slices.Max(cfg.Waiting) > maxBenchWaiting:
@@ -220,36 +242,36 @@ func (b *benching) readNames() error {
 }
 
 // choose keeps those that --only names, and finds the base.
-func (b *benching) choose(peers []bench.Peer) ([]bench.Peer, error) {
+func (b *benching) choose(able []bench.Peer) ([]bench.Peer, error) {
 	has := func(p bench.Peer, part string) bool { return contains(p.Name(), part) }
-	all := make([]string, len(peers))
-	for i, p := range peers {
+	all := make([]string, len(able))
+	for i, p := range able {
 		all[i] = fmt.Sprintf("%q", p.Name())
 	}
 	there := "there are " + strings.Join(all, ", ")
 	if len(b.only) > 0 {
 		for _, part := range b.only {
-			if !slices.ContainsFunc(peers, func(p bench.Peer) bool { return has(p, part) }) {
+			if !slices.ContainsFunc(able, func(p bench.Peer) bool { return has(p, part) }) {
 				return nil, usage("--only %q: nobody's name has that in it; %s", part, there)
 			}
 		}
-		peers = slices.DeleteFunc(slices.Clone(peers), func(p bench.Peer) bool {
+		able = slices.DeleteFunc(slices.Clone(able), func(p bench.Peer) bool {
 			return !slices.ContainsFunc(b.only, func(part string) bool { return has(p, part) })
 		})
 	}
 	if b.cfg.Base == "" {
-		b.cfg.Base = peers[len(peers)-1].Name()
-		for _, p := range peers {
-			if p.Name() == insertName {
-				b.cfg.Base = insertName
+		b.cfg.Base = able[len(able)-1].Name()
+		for _, p := range able {
+			if p.Name() == peers.InsertName {
+				b.cfg.Base = peers.InsertName
 			}
 		}
-		return peers, nil
+		return able, nil
 	}
 	var found []string
-	for _, p := range peers {
+	for _, p := range able {
 		if p.Name() == b.cfg.Base {
-			return peers, nil
+			return able, nil
 		}
 		if has(p, b.cfg.Base) {
 			found = append(found, p.Name())
@@ -259,7 +281,7 @@ func (b *benching) choose(peers []bench.Peer) ([]bench.Peer, error) {
 		return nil, usage("--base %q is the name, or a part of the name, of %d that are measured; %s", b.cfg.Base, len(found), there)
 	}
 	b.cfg.Base = found[0]
-	return peers, nil
+	return able, nil
 }
 
 // write writes the report where it was asked for.

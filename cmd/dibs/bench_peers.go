@@ -12,7 +12,8 @@ import (
 	"github.com/dibs-hq/dibs/config"
 )
 
-// others opens the peers that --peers asks for. What cannot run here is left out, with the reason in left.
+// others opens the direct INSERT, and the peers that --peers asks for. What cannot run here is left out, with the reason in
+// left.
 func (b *benching) others(ctx context.Context, own config.Config, log *slog.Logger, left map[string]string) ([]bench.Peer, func(context.Context) error, error) {
 	wanted := b.wanted()
 	if len(wanted) == 0 {
@@ -30,10 +31,10 @@ func (b *benching) others(ctx context.Context, own config.Config, log *slog.Logg
 
 // wanted are the peers that --peers and --only ask for: one that nobody asks for need not be built and started.
 func (b *benching) wanted() []string {
-	if !b.peers {
-		return nil
+	all := []string{peers.InsertName}
+	if b.peers {
+		all = peers.Names()
 	}
-	all := peers.Names()
 	if len(b.only) == 0 {
 		return all
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/app"
 	"github.com/dibs-hq/dibs/bench"
-	"github.com/dibs-hq/dibs/bench/peers"
+	"github.com/dibs-hq/dibs/bench/grow"
 	"github.com/dibs-hq/dibs/config"
 	"github.com/dibs-hq/dibs/kafka"
 	"github.com/dibs-hq/dibs/postgres"
@@ -31,68 +31,53 @@ type benching struct {
 	peers      bool
 	only       []string
 	plot       string
+	grown      growing
 }
-
-// The direct INSERT: how many connections it has, and how it is called, here and among the peers.
-const (
-	poolSize   = 64
-	insertName = peers.InsertName
-)
 
 // run measures on topics and schemas of its own. With an error, the report is of the runs that had ended.
 func (b *benching) run(ctx context.Context) (report *bench.Report, err error) {
-	log := logger(b.cmd, b.settings.Log)
-	id := "bench-" + uuid.NewString()[:8]
-	own := b.settings
-	own.Kafka.TopicPrefix, own.Postgres.Schema, own.API.MaxWaiting = id+".", id, 2*maxBenchWaiting
-	own.API.Auth, own.Ops.Addr = "none", "127.0.0.1:0"
-
-	version, _ := build()
-	report = &bench.Report{At: time.Now().UTC().Truncate(time.Second), Version: version, Left: make(map[string]string)}
-	if report.Machine, err = bench.Look(ctx, own.Kafka.Brokers, own.Postgres.DSN); err != nil {
+	if report, err = b.report(ctx); err != nil {
 		return nil, err
 	}
 	defer report.Machine.Close()
-	b.cfg.Meter = report.Machine
-	b.cfg.Progress = (&benchProgress{b.cmd.ErrOrStderr(), isTerminal(b.cmd.ErrOrStderr())}).tell
-
-	insert, err := bench.NewInsert(ctx, own.Postgres.DSN, id+"-insert", poolSize)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		err = errors.Join(err, cleanly(ctx, func(ctx context.Context) error { return insert.Close(ctx, id+"-insert") }))
-	}()
-	d := &deployed{own, b.partitions, insert, log}
-	others, closeOthers, err := b.others(ctx, own, log, report.Left)
+	d := b.deployment("bench-" + uuid.NewString()[:8])
+	others, closeOthers, err := b.others(ctx, d.Config, d.log, report.Left)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, cleanly(ctx, closeOthers)) }()
-	others = withBase(others, insert)
-
 	if b.cfg.Backlog > 0 {
 		return report, b.measure(ctx, report, append([]bench.Peer{&backlog{deployed: d, quiet: b.quiet()}}, others...))
 	}
 	return report, d.run(ctx, func(ctx context.Context) error {
-		return app.WithClaimer(ctx, own, log, func(ctx context.Context, c *api.Claimer) error {
+		return app.WithClaimer(ctx, d.Config, d.log, func(ctx context.Context, c *api.Claimer) error {
 			var all []bench.Peer
 			for _, way := range b.through {
-				all = append(all, ways[way](entrance{c, own, b.quiet()}))
+				all = append(all, ways[way](entrance{c, d.Config, b.quiet()}))
 			}
 			return b.measure(ctx, report, append(all, others...))
 		})
 	})
 }
 
-// withBase puts the direct INSERT last, unless one of that name is there.
-func withBase(others []bench.Peer, insert *bench.Insert) []bench.Peer {
-	for _, p := range others {
-		if p.Name() == insertName {
-			return others
-		}
+// report begins a report, and the benchmark tells of itself from now on.
+func (b *benching) report(ctx context.Context) (report *bench.Report, err error) {
+	version, _ := build()
+	report = &bench.Report{At: time.Now().UTC().Truncate(time.Second), Version: version, Left: make(map[string]string)}
+	if report.Machine, err = bench.Look(ctx, b.settings.Kafka.Brokers, b.settings.Postgres.DSN); err != nil {
+		return nil, err
 	}
-	return append(others, insert)
+	b.cfg.Meter = report.Machine
+	b.cfg.Progress = (&benchProgress{b.cmd.ErrOrStderr(), isTerminal(b.cmd.ErrOrStderr())}).tell
+	return report, nil
+}
+
+// deployment is one of the benchmark's own.
+func (b *benching) deployment(id string) *deployed {
+	own := b.settings
+	own.Kafka.TopicPrefix, own.Postgres.Schema, own.API.MaxWaiting = id+".", id, 2*maxBenchWaiting
+	own.API.Auth, own.Ops.Addr = "none", "127.0.0.1:0"
+	return &deployed{Config: own, partitions: b.partitions, log: logger(b.cmd, b.settings.Log)}
 }
 
 func (b *benching) measure(ctx context.Context, report *bench.Report, all []bench.Peer) error {
@@ -132,14 +117,16 @@ func cleanly(ctx context.Context, undo func(context.Context) error) error {
 type deployed struct {
 	config.Config
 	partitions int
-	insert     *bench.Insert
+	kept       bool // its schema
 	log        *slog.Logger
 }
 
 // run calls f while there are topics and a schema.
 func (d *deployed) run(ctx context.Context, f func(context.Context) error) (err error) {
 	defer func() {
-		err = errors.Join(err, cleanly(ctx, func(ctx context.Context) error { return d.insert.Drop(ctx, d.Postgres.Schema) }))
+		if !d.kept {
+			err = errors.Join(err, cleanly(ctx, func(ctx context.Context) error { return grow.Drop(ctx, d.Postgres.DSN, d.Postgres.Schema) }))
+		}
 	}()
 	if _, err := postgres.Migrate(ctx, app.PostgresConfig(d.Config, d.log)); err != nil {
 		return err

@@ -109,7 +109,7 @@ func TestBenchReadsNames(t *testing.T) {
 }
 
 func TestBenchChooses(t *testing.T) {
-	all := []bench.Peer{named{name: "dibs, in process"}, named{name: "dibs, over HTTP"}, named{name: insertName}, named{name: "direct INSERT over HTTP"}, named{name: "raw Kafka echo"}}
+	all := []bench.Peer{named{name: "dibs, in process"}, named{name: "dibs, over HTTP"}, named{name: peers.InsertName}, named{name: "direct INSERT over HTTP"}, named{name: "raw Kafka echo"}}
 	for _, c := range []struct {
 		args []string
 		want string // names, then the base, or a part of the error
@@ -173,7 +173,7 @@ func TestBenchWants(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, ""},
+		{nil, "direct INSERT"},
 		{[]string{"--only=echo"}, ""},
 		{[]string{"--peers", "--only=Echo", "--only=dibs"}, "raw Kafka echo"},
 		{[]string{"--peers", "--only=dibs"}, ""},

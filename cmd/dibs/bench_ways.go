@@ -32,7 +32,7 @@ type entrance struct {
 
 // ways are the ways in that --through names.
 var ways = map[string]func(entrance) bench.Peer{
-	"process": func(e entrance) bench.Peer { return inProcess{e.claimer} },
+	"process": func(e entrance) bench.Peer { return inProcess{e.claimer, "dibs, in process"} },
 	"kafka":   func(e entrance) bench.Peer { return &overKafka{entrance: e} },
 	"http":    func(e entrance) bench.Peer { return &overHTTP{entrance: e} },
 }
@@ -43,9 +43,12 @@ const benchWait = 30 * time.Second
 var errUndecided = fmt.Errorf("a claim was not decided within %s", benchWait)
 
 // inProcess is dibs as a peer of the benchmark.
-type inProcess struct{ claimer *api.Claimer }
+type inProcess struct {
+	claimer *api.Claimer
+	name    string
+}
 
-func (inProcess) Name() string { return "dibs, in process" }
+func (p inProcess) Name() string { return p.name }
 
 func (p inProcess) Claim(ctx context.Context, name, owner string) (bool, error) {
 	r, err := p.claimer.Claim(ctx, "bench", api.Request{Space: names.Username, Name: name, Owner: owner, Mode: claims.ModeRegister}, benchWait)

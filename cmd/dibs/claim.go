@@ -27,11 +27,14 @@ func newClaim() *cobra.Command {
 		long: "Claim a name over HTTP, and wait for the outcome. What fails on the way is tried again, as the same claim. With\n" +
 			"--reserve the name is held for a while, until it is confirmed: see dibs confirm. In a space of several fields, --field\n" +
 			"gives each of them in place of a name.",
-		args: cobra.ArbitraryArgs, claims: true, space: true, who: "who is to have the name",
-		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
-			if (fields == nil) == (len(a.args) == 0) || len(a.args) > 1 {
-				return client.Result{}, usage("%s takes a name, or --field; see %[1]s --help", a.cmd.CommandPath())
+		args: func(cmd *cobra.Command, args []string) error {
+			if (fields == nil) == (len(args) == 0) || len(args) > 1 {
+				return usage("%s takes a name, or --field; see %[1]s --help", cmd.CommandPath())
 			}
+			return nil
+		},
+		claims: true, space: true, who: "who is to have the name",
+		do: func(ctx context.Context, c *client.Client, a *asked) (client.Result, error) {
 			claim.Space, claim.Fields, claim.Owner, claim.IdempotencyKey = a.space, fields, a.owner, a.key
 			if len(a.args) > 0 {
 				claim.Name = a.args[0]

@@ -149,6 +149,7 @@ func printVerify(w io.Writer, r *verify.Report, took time.Duration, asJSON bool)
 		{"outcomes that retention has taken", r.Expired, false},
 		{"outcomes still to be published", r.Unpublished, false},
 		{"outcomes published meanwhile", r.Later, false},
+		{"outcomes of what is not kept", r.Forgotten, false},
 		{"erased rows", r.Erased, true},
 		{"differences", r.Found, true},
 	} {

@@ -1,7 +1,7 @@
 // Package allocs holds what a claim costs in memory to a baseline that is committed: allocations and bytes, which are the
 // same on every machine, as times are not.
 //
-// A package's baseline is its testdata/allocs.txt. `make allocs` compares, `make allocs-update` writes the files anew. The
+// A package's baseline is its testdata/allocs.baseline. `make allocs` compares, `make allocs-update` writes the files anew. The
 // race detector allocates for itself: the tests that use this package are built without it only.
 package allocs
 
@@ -19,7 +19,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("allocs.update", false, "write testdata/allocs.txt anew")
+var update = flag.Bool("allocs.update", false, "write testdata/allocs.baseline anew")
 
 // Case is one part of a claim's way.
 type Case struct {
@@ -44,7 +44,7 @@ const (
 	moreShare  = 0.05 // of the bytes
 )
 
-const file = "allocs.txt"
+const file = "allocs.baseline"
 
 // Check measures the cases and compares them with the baseline of the package that is tested.
 func Check(t *testing.T, cases ...Case) {

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -304,6 +305,74 @@ func (r *Record) Published(_ context.Context, cursors []processor.Cursor) error 
 // Wipe implements processor.Record. Nothing is kept here for longer than a test, and the judges of a simulation want to see all
 // of it.
 func (r *Record) Wipe(context.Context, []int32) (left int, err error) { return 0, nil }
+
+// Forget implements processor.Record. There is never anything to wipe.
+func (r *Record) Forget(_ context.Context, at processor.Fence, keep time.Duration, most int) (f processor.Forgotten, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.standing[at.Partition]
+	if s.Fence != at {
+		return f, fmt.Errorf("partition %d: %w", at.Partition, processor.ErrFenced)
+	}
+	rows := r.rows[at.Partition]
+	published := func(row Row) bool { return row.LogEpoch < at.LogEpoch || row.Offset < s.PublishedThrough }
+	repeated := make(map[uuid.UUID]bool)
+	for _, row := range rows {
+		if row.Kind == processor.KindDuplicate && !published(row) {
+			repeated[row.RequestID] = true
+		}
+	}
+	end, stopped := 0, false // rows before end go, but for policies
+	for i, row := range rows {
+		last := i+1 == len(rows) || rows[i+1].Offset != row.Offset || rows[i+1].LogEpoch != row.LogEpoch
+		timed := row.Kind == processor.KindOutcome || row.Kind == processor.KindFact
+		old := s.LogTime.Sub(row.Outcome.LogTime) > keep
+		switch {
+		case !published(row):
+			stopped = true
+		case timed && !old:
+			f.Oldest, stopped = row.Outcome.LogTime, true
+		case row.Kind == processor.KindOutcome && repeated[row.RequestID]:
+			end, stopped = i, true
+		case timed && last:
+			if f.More = end >= most; !f.More {
+				end = i + 1
+			}
+		}
+		if stopped || f.More {
+			break
+		}
+	}
+	var kept []Row
+	forgotten, marks := make(map[processor.Request]registrations.Outcome), make(map[processor.Request][]processor.Mark)
+	for _, row := range rows[:end] {
+		q := processor.Request{Partition: at.Partition, ID: row.RequestID}
+		switch row.Kind {
+		case processor.KindPolicy:
+			kept = append(kept, row)
+			continue
+		case processor.KindOutcome:
+			forgotten[q] = r.outcomes[q]
+			delete(r.outcomes, q)
+		case processor.KindMark:
+			if had, there := r.marks[q]; there {
+				marks[q] = had
+				r.marks[q] = slices.DeleteFunc(slices.Clone(had), func(m processor.Mark) bool { return m.Owner == row.Outcome.Owner })
+			}
+		}
+		f.Rows++
+	}
+	if f.Rows == 0 {
+		return f, nil
+	}
+	r.rows[at.Partition] = append(kept, rows[end:]...)
+	r.wrote(func() {
+		r.rows[at.Partition] = rows
+		maps.Copy(r.outcomes, forgotten)
+		maps.Copy(r.marks, marks)
+	})
+	return f, nil
+}
 
 // Halt implements processor.Record.
 func (r *Record) Halt(_ context.Context, at processor.Fence, reason string) error {

@@ -52,6 +52,8 @@ func Exercise(t *testing.T, open func(t *testing.T) processor.Record) {
 		{"Due", due},
 		{"DueInOrder", dueInOrder},
 		{"Published", published},
+		{"Forget", forget},
+		{"ForgetSome", forgetSome},
 		{"Halt", halt},
 		{"Policies", policies},
 		{"Sizes", sizes},

@@ -1,0 +1,80 @@
+package grow_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/dibs-hq/dibs/bench/grow"
+	"github.com/dibs-hq/dibs/dibstest"
+	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/postgres"
+	"github.com/dibs-hq/dibs/processor"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+func TestMain(m *testing.M) { dibstest.Main(m) }
+
+func query(t *testing.T, c *pgx.Conn, sql string) (answer string) {
+	t.Helper()
+	if err := c.QueryRow(t.Context(), sql).Scan(&answer); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return answer
+}
+
+// TestFill: what is filled is what claims leave, for whoever reads it, and has the indexes that it had before.
+func TestFill(t *testing.T) {
+	t.Parallel()
+	db := dibstest.Postgres(t)
+	cfg := postgres.Config{DSN: db.DSN, Schema: db.Schema}
+	if _, err := postgres.Migrate(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	c, err := pgx.Connect(t.Context(), db.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.WithoutCancel(t.Context())) }()
+	before := query(t, c, `SELECT string_agg(indexdef, E'\n' ORDER BY indexdef) FROM pg_indexes WHERE schemaname = '`+db.Schema+`'`)
+	fill := grow.Config{DSN: db.DSN, Schema: db.Schema, Names: 1000, Partitions: 3}
+	if err := grow.Fill(t.Context(), fill); err != nil {
+		t.Fatal(err)
+	}
+	if after := query(t, c, `SELECT string_agg(indexdef, E'\n' ORDER BY indexdef) FROM pg_indexes WHERE schemaname = '`+db.Schema+`'`); after != before {
+		t.Errorf("the indexes are\n%s\nwant\n%s", after, before)
+	}
+	if err := grow.Fill(t.Context(), fill); !errors.Is(err, grow.ErrFilled) {
+		t.Errorf("filled twice: %v", err)
+	}
+	for range 2 {
+		if err := grow.Begin(t.Context(), db.DSN, db.Schema); err != nil {
+			t.Fatal(err)
+		}
+		r, err := postgres.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := r.Acquire(t.Context(), 0, uuid.New())
+		if err != nil || s.NextOffset != 0 {
+			t.Fatalf("the standing is %+v, %v", s, err)
+		}
+		var ref names.Ref
+		ref.Space = names.Username
+		ref.Key = names.Key(query(t, c, `SELECT key FROM `+db.Schema+`.names WHERE partition = 1 ORDER BY key LIMIT 1`))
+		h, err := r.Name(t.Context(), ref)
+		if err != nil || h.Version != 1 || h.Owner == "" {
+			t.Fatalf("%s is %+v, %v", ref, h, err)
+		}
+		entries, err := r.History(t.Context(), ref, 1, 5)
+		if err != nil || len(entries) != 1 || entries[0].RequestID != h.ClaimID || entries[0].Owner != h.Owner {
+			t.Errorf("the history of %s is %+v, %v", ref, entries, err)
+		}
+		b := processor.Batch{Fence: s.Fence, Next: 1, LogTime: h.Since, LastHash: 1, Rows: []processor.Row{{Kind: processor.KindDuplicate, RequestID: h.ClaimID}}}
+		if err := r.Commit(t.Context(), []processor.Batch{b}); err != nil { // it lies behind what is filled, and is gone with the next Begin
+			t.Error(err)
+		}
+		r.Close()
+	}
+}
