@@ -374,7 +374,7 @@ func TestBadOrders(t *testing.T) {
 			{bob + "/rename", `{"owner":"u-18","to":"bobby"}`, 403, "not_owner", "name"},
 			{bob + "/rename", `{"owner":"u-17","to":"bobby","expected_version":2}`, 412, "version_conflict", "expected_version"},
 			{"/v1/names/username/carol/rename", `{"owner":"u-17","to":"bobby"}`, 403, "not_owner", "name"},
-			{"/v1/names/username/x/rename", `{"owner":"u-17","to":"bobby"}`, 422, "invalid_request", "name"},
+			{"/v1/names/username/x/rename", `{"owner":"u-17","to":"bobby"}`, 422, "invalid_name", "name"},
 		} {
 			a := w.post(test.path, test.body)
 			if a.status != test.status || a.body["reason"] != test.reason || a.body["claim_id"] != nil {

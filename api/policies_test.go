@@ -80,7 +80,7 @@ func TestNameOfAnEarlierPolicy(t *testing.T) {
 		w.post("/v1/claims/"+id+"/confirm", `{"owner":"u-19"}`).is(200, "")
 		w.post("/v1/names/username/alice/release", `{"owner":"u-18"}`).is(403, "not_owner")
 		w.post("/v1/names/username/ALICE/release", `{"owner":"u-17"}`).is(200, "")
-		w.post("/v1/names/username/nobody/rename", `{"owner":"u-18","to":"robert.the.bold"}`).is(422, "invalid_request").names("name")
+		w.post("/v1/names/username/nobody/rename", `{"owner":"u-18","to":"robert.the.bold"}`).is(422, "invalid_name").names("name")
 		w.post("/v1/names/username/bobby/rename", `{"owner":"u-18","to":"bob"}`).is(422, "invalid_name").names("to")
 		w.post("/v1/names/username/bobby/rename", `{"owner":"u-18","to":"robert.the.bold"}`).is(200, "")
 		w.get("/v1/names/username/bobby").is(200, "").has("state", "free")

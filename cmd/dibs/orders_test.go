@@ -168,7 +168,7 @@ func TestOrdersTellTheOutcome(t *testing.T) {
 }
 
 func TestOrdersOutOfReach(t *testing.T) {
-	code, _, stderr := dibs(t, "release", "alice", "--owner=u-1", "--url=http://"+nowhere(t), "--wait=300ms")
+	code, _, stderr := dibs(t, "release", "alice", "--owner=u-1", "--url=http://"+nowhere(t), "--wait=10s")
 	if code != exitUnreachable {
 		t.Errorf("exit %d, %q", code, stderr)
 	}
