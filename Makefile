@@ -31,7 +31,7 @@ build: ## build the static binary bin/dibs
 .PHONY: test
 test: ## run all tests with one Kafka and one Postgres, the best there are (see dibstest)
 	@[ -n "$(RACE)" ] || echo "make test: no cgo or C compiler here, so WITHOUT the race detector" >&2
-	$(GO) run ./dibstest/cmd/with-servers -- $(GO) test $(RACE) $(TEST_ARGS)
+	$(GO) run ./dibstest/cmd/with-servers -- $(GO) test $(RACE) -timeout 20m $(TEST_ARGS)
 
 .PHONY: test-short
 test-short: ## run the quick tests, on the embedded Kafka and Postgres, without the race detector
