@@ -191,19 +191,16 @@ func (c *Claimer) readSignup(ctx context.Context, id uuid.UUID) (SignupResult, b
 	r := SignupResult{Result: Result{RequestID: id, Type: claims.TypeSignupRequested, ClaimID: id, Ref: claims.SignupRef(id)}}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	outcomes, err := c.lookup.Decided(ctx, []uuid.UUID{id})
-	if err != nil {
-		return r, false, unavailable(err)
+	if err := c.decidedSignup(ctx, &r); err != nil {
+		return r, false, err
 	}
 	h, err := c.lookup.Name(ctx, r.Ref)
 	if err != nil {
 		return r, false, unavailable(err)
 	}
-	for i := range outcomes {
-		o := &outcomes[i]
-		its := o.Ref == r.Ref || o.Erased && o.Ref.Space == claims.Signup
-		if its && typeOf(o) == claims.TypeSignupRequested {
-			r.Result = resultOf(o)
+	if r.Outcome == nil && h.Ballot != "" && h.State != registrations.Reserved { // it was decided between the two looks
+		if err := c.decidedSignup(ctx, &r); err != nil {
+			return r, false, err
 		}
 	}
 	if h.Ballot != "" {
@@ -216,6 +213,22 @@ func (c *Claimer) readSignup(ctx context.Context, id uuid.UUID) (SignupResult, b
 		}
 	}
 	return r, r.Outcome != nil || h.Ballot != "", nil
+}
+
+// decidedSignup reads the outcome of a sign-up, if it has one.
+func (c *Claimer) decidedSignup(ctx context.Context, r *SignupResult) error {
+	outcomes, err := c.lookup.Decided(ctx, []uuid.UUID{r.RequestID})
+	if err != nil {
+		return unavailable(err)
+	}
+	for i := range outcomes {
+		o := &outcomes[i]
+		its := o.Ref == r.Ref || o.Erased && o.Ref.Space == claims.Signup
+		if its && typeOf(o) == claims.TypeSignupRequested {
+			r.Result = resultOf(o)
+		}
+	}
+	return nil
 }
 
 // CreateSignup is POST /v1/signups.

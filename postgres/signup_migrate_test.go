@@ -94,6 +94,7 @@ func TestMigrateFromVersion3(t *testing.T) {
 	for _, to := range []int64{4, 3, 0} {
 		down(to, "names were erased, which the schema before version 5 cannot keep")
 	}
+	up() // what came later than version 5 had a way back
 	if is := schema(t, c); !slices.Equal(is, full) {
 		t.Errorf("a refused step has left\n%s\nwant\n%s", strings.Join(is, "\n"), strings.Join(full, "\n"))
 	}

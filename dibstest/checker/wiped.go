@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"slices"
 	"strings"
 )
@@ -160,7 +161,7 @@ func (j *judge) erasures() {
 	for _, x := range j.rawWiped {
 		if !j.erasedIn(x.request.record) {
 			r := x.request.record
-			j.broken(3, "the record at %d-%d-%d is wiped where it is kept, and says nothing of anybody who was erased", r.Partition, r.epoch(), r.Offset)
+			j.broken(3, "the record at %d-%d-%d (%q: %.300q) is wiped where it is kept, and says nothing of anybody who was erased", r.Partition, r.epoch(), r.Offset, r.Key, r.Value)
 		}
 	}
 }
@@ -178,14 +179,33 @@ func (j *judge) below(at place) bool {
 // erasedIn reports whether a record says anything of an owner who was erased anywhere; or what cannot be read, of a name.
 func (j *judge) erasedIn(r *Record) bool {
 	principal, _ := r.header("ce_dibsprincipal")
+	var value any
+	_ = json.Unmarshal(r.Value, &value) // what cannot be read says what its bytes say
 	for _, y := range j.replays {
 		for owner := range y.owners {
-			if principal == owner || strings.Contains(string(r.Value), owner) {
+			if principal == owner || strings.Contains(string(r.Value), owner) || says(value, owner) {
 				return true
 			}
 		}
 		for ref, all := range y.erasures {
 			if string(r.Key) == ref[0]+"/"+ref[1] && slices.ContainsFunc(all, func(e erasure) bool { return e.whole }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// says reports whether a value of JSON has a text in it, however that is written there.
+func says(value any, text string) bool {
+	switch v := value.(type) {
+	case string:
+		return v == text
+	case []any:
+		return slices.ContainsFunc(v, func(one any) bool { return says(one, text) })
+	case map[string]any:
+		for _, one := range v {
+			if says(one, text) {
 				return true
 			}
 		}
