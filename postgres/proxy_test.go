@@ -19,6 +19,7 @@ type proxy struct {
 	thaw    *sync.Cond
 	frozen  bool
 	cutAt   int // the server's n-th next message packet is lost, and its connection with it; 0 for never
+	cutIn   int // so many bytes of the clients go on, and then none and their connection is lost; 0 for never
 	conns   map[net.Conn]struct{}
 	closing bool
 	said    int // bytes of the server
@@ -82,6 +83,13 @@ func (p *proxy) pass(to, from net.Conn, fromServer bool) {
 		if n > 0 && !p.let(fromServer, n) {
 			return
 		}
+		if !fromServer {
+			var cut bool
+			if n, cut = p.short(n); cut {
+				_, _ = to.Write(b[:n])
+				return
+			}
+		}
 		if n > 0 {
 			if _, err := to.Write(b[:n]); err != nil {
 				return
@@ -108,6 +116,37 @@ func (p *proxy) let(fromServer bool, n int) bool {
 		return p.cutAt > 0
 	}
 	return !p.closing
+}
+
+// short is how many of n bytes of a client go on, and whether its connection is lost behind them.
+func (p *proxy) short(n int) (int, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cutIn == 0 {
+		return n, false
+	}
+	if n < p.cutIn {
+		p.cutIn -= n
+		return n, false
+	}
+	n, p.cutIn = p.cutIn, 0
+	return n, true
+}
+
+// cutSaying loses what the clients say from the n-th byte from now on, and the connection.
+func (p *proxy) cutSaying(n int) {
+	p.mu.Lock()
+	p.cutIn = n
+	p.mu.Unlock()
+}
+
+// unsaidYet is how many bytes the cut is still away, and calls it off.
+func (p *proxy) unsaidYet() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.cutIn
+	p.cutIn = 0
+	return n
 }
 
 // freeze stops everything until melt.

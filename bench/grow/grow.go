@@ -1,6 +1,7 @@
 package grow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,8 +25,47 @@ type Config struct {
 	Progress func(step string)
 }
 
-// ErrFilled says that a schema has names already.
-var ErrFilled = errors.New("it has names already")
+// ErrFilled says that a schema is filled already.
+var ErrFilled = errors.New("it is filled already")
+
+// ErrNotFilled says that a schema has names that no Fill made, or one that did not come to its end.
+var ErrNotFilled = errors.New("it has names, and dibs bench --grow has not filled it to its end: name another schema")
+
+// mark is the comment on the names of a schema that Fill has filled: what is in any other is not ours to delete.
+const mark = "filled by dibs bench --grow"
+
+// Check refuses a schema that has names and was not filled: with ErrNotFilled.
+func Check(ctx context.Context, dsn, schema string) error {
+	c, err := connect(ctx, dsn, schema)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
+	_, err = filled(ctx, c)
+	if err != nil {
+		return fmt.Errorf("schema %s: %w", schema, err)
+	}
+	return nil
+}
+
+// filled reports whether the schema is; a schema without names or without tables may become so.
+func filled(ctx context.Context, c *pgx.Conn) (bool, error) {
+	var tables, marked, used bool
+	if err := c.QueryRow(ctx, `SELECT to_regclass('names') IS NOT NULL AND to_regclass('decisions') IS NOT NULL,
+		coalesce(obj_description(to_regclass('names'), 'pg_class') = $1, false)`, mark).Scan(&tables, &marked); err != nil {
+		return false, err
+	}
+	if !tables || marked {
+		return marked, nil
+	}
+	if err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM names) OR EXISTS (SELECT FROM decisions)`).Scan(&used); err != nil {
+		return false, err
+	}
+	if used {
+		return false, ErrNotFilled
+	}
+	return false, nil
+}
 
 // lot is how many names one statement makes.
 const lot = 500_000
@@ -81,12 +121,12 @@ func Fill(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
-	var there bool
-	if err := c.QueryRow(ctx, `SELECT EXISTS (SELECT FROM names) OR EXISTS (SELECT FROM decisions)`).Scan(&there); err != nil {
-		return fmt.Errorf("fill schema %s: %w", cfg.Schema, err)
-	}
+	there, err := filled(ctx, c)
 	if there {
-		return fmt.Errorf("fill schema %s: %w", cfg.Schema, ErrFilled)
+		err = ErrFilled
+	}
+	if err != nil {
+		return fmt.Errorf("fill schema %s: %w", cfg.Schema, err)
 	}
 	indexes, err := takeOff(ctx, c)
 	if err != nil {
@@ -110,6 +150,9 @@ func Fill(ctx context.Context, cfg Config) error {
 	cfg.Progress("vacuum")
 	if _, err := c.Exec(ctx, `VACUUM (ANALYZE) names, decisions`); err != nil {
 		return fmt.Errorf("vacuum: %w", err)
+	}
+	if _, err := c.Exec(ctx, `COMMENT ON TABLE names IS '`+mark+`'`); err != nil {
+		return fmt.Errorf("mark what is filled: %w", err)
 	}
 	return nil
 }
@@ -188,7 +231,7 @@ func connect(ctx context.Context, dsn, schema string) (*pgx.Conn, error) {
 	return c, nil
 }
 
-// Begin makes a filled schema ready for a deployment of its own, as often as asked: of what was claimed there since it was filled
+// Begin makes a filled schema, and no other, ready for a deployment of its own, as often as asked: of what was claimed there since it was filled
 // nothing is left, and the partitions of the topic have decided nothing yet.
 func Begin(ctx context.Context, dsn, schema string) error {
 	c, err := connect(ctx, dsn, schema)
@@ -196,6 +239,9 @@ func Begin(ctx context.Context, dsn, schema string) error {
 		return err
 	}
 	defer func() { _ = c.Close(context.WithoutCancel(ctx)) }()
+	if there, err := filled(ctx, c); err != nil || !there {
+		return fmt.Errorf("begin anew in schema %s: %w", schema, cmp.Or(err, ErrNotFilled))
+	}
 	for _, sql := range []string{
 		`DELETE FROM decisions d USING (SELECT DISTINCT partition FROM partitions) p WHERE d.partition = p.partition AND d.log_epoch > ` + strconv.Itoa(logEpoch),
 		`DELETE FROM names WHERE key < 'grown.' OR key >= 'grown/'`,

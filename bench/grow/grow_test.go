@@ -78,3 +78,43 @@ func TestFill(t *testing.T) {
 		r.Close()
 	}
 }
+
+// TestNotOurs: a schema with names that were not filled is left as it is, and one that was not filled to its end.
+func TestNotOurs(t *testing.T) {
+	t.Parallel()
+	db := dibstest.Postgres(t)
+	if err := grow.Check(t.Context(), db.DSN, db.Schema); err != nil {
+		t.Errorf("a schema that is not there yet: %v", err)
+	}
+	if _, err := postgres.Migrate(t.Context(), postgres.Config{DSN: db.DSN, Schema: db.Schema}); err != nil {
+		t.Fatal(err)
+	}
+	if err := grow.Begin(t.Context(), db.DSN, db.Schema); !errors.Is(err, grow.ErrNotFilled) {
+		t.Errorf("an empty schema: %v", err)
+	}
+	fill := grow.Config{DSN: db.DSN, Schema: db.Schema, Names: 10, Partitions: 3}
+	if err := grow.Fill(t.Context(), fill); err != nil {
+		t.Fatal(err)
+	}
+	if err := grow.Check(t.Context(), db.DSN, db.Schema); err != nil {
+		t.Errorf("filled: %v", err)
+	}
+	c, err := pgx.Connect(t.Context(), db.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.WithoutCancel(t.Context())) }()
+	if _, err := c.Exec(t.Context(), `COMMENT ON TABLE `+db.Schema+`.names IS NULL; UPDATE `+db.Schema+`.names SET key = 'x' || key, name = 'x' || name`); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{
+		"Check": grow.Check(t.Context(), db.DSN, db.Schema), "Fill": grow.Fill(t.Context(), fill), "Begin": grow.Begin(t.Context(), db.DSN, db.Schema),
+	} {
+		if !errors.Is(err, grow.ErrNotFilled) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if n := query(t, c, `SELECT count(*)::text FROM `+db.Schema+`.names`); n != "10" {
+		t.Errorf("%s of 10 names are left", n)
+	}
+}

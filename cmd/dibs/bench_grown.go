@@ -34,6 +34,9 @@ func (b *benching) runGrown(ctx context.Context) (report *bench.Report, err erro
 	empty.Processor.Group, grown.Processor.Group = empty.Processor.Group+"-empty", grown.Processor.Group+"-grown"
 	if b.grown.schema != "" {
 		grown.Postgres.Schema, grown.kept = b.grown.schema, true
+		if err := grow.Check(ctx, grown.Postgres.DSN, b.grown.schema); err != nil { // before it is migrated: it may be somebody's
+			return nil, err
+		}
 	}
 	if b.grown.only {
 		return nil, b.fill(ctx, grown)
