@@ -40,6 +40,10 @@ type found struct {
 func (d *deployment) verify(want int, args ...string) (v verdict) {
 	d.t.Helper()
 	p, code := d.run(append([]string{"verify", "-o", "json"}, args...)...)
+	for try := 1; code == 5 && want != 5 && try < 3; try++ { // a busy machine: what it would have found is not known
+		d.t.Logf("dibs verify is asked again: a server did not answer\n%s", p.errors())
+		p, code = d.run(append([]string{"verify", "-o", "json"}, args...)...)
+	}
 	if code != want {
 		d.t.Fatalf("dibs verify: exit code %d, want %d\n%s%s", code, want, p.output(), p.errors())
 	}
@@ -195,7 +199,7 @@ func TestVerify(t *testing.T) {
 	if code := bare.wait(time.Minute); code != 2 || !strings.Contains(bare.errors(), "set security.request_keys_file") {
 		t.Errorf("without keys: exit code %d\n%s", code, bare.errors())
 	}
-	t.Run("broken", func(t *testing.T) { d.breaks(t) })
+	d.breaks()
 	d.verify(0)
 
 	// Beside a deployment at work.
@@ -243,7 +247,8 @@ func TestVerify(t *testing.T) {
 }
 
 // breaks changes one thing at a time in the tables, and puts it back.
-func (d *deployment) breaks(t *testing.T) {
+func (d *deployment) breaks() {
+	t := d.t
 	for _, b := range []struct{ table, change, where, field string }{
 		{"decisions", `owner = 'u-x'`, `kind = 'o' AND outcome = 'A'`, "owner"},
 		{"decisions", `version = version + 1`, `kind = 'o' AND outcome = 'C'`, "version"},

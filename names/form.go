@@ -41,7 +41,7 @@ type ReservedBy string
 // The ways to compare with reserved words.
 const (
 	ReservedByForm ReservedBy = ""     // by their canonical form: so did policies that were applied by rules 2
-	ReservedByLook ReservedBy = "look" // by what they look like as they are typed: nobody gets Adm1n beside a reserved admin
+	ReservedByLook ReservedBy = "look" // by what that looks like: nobody gets Adm1n beside a reserved admin
 )
 
 // AnyScript is the one entry of Precis.Scripts that asks for nothing.

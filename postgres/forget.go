@@ -64,8 +64,9 @@ func (p place) before(o place) bool {
 	return p.logEpoch < o.logEpoch || p.logEpoch == o.logEpoch && p.offset < o.offset
 }
 
-// mostUntimed is in how many rows one is looked for that says its log time: of those that say none, there may be many.
-const mostUntimed = 100_000
+// farUntimed is how many rows are looked through at once for one that says its log time, behind those that may go now: of those
+// that say none there may be many, as where a file was imported twice.
+const farUntimed = 10_000
 
 // Forget implements processor.Record.
 func (r *Record) Forget(ctx context.Context, at processor.Fence, keep time.Duration, most int) (processor.Forgotten, error) {
@@ -97,19 +98,20 @@ func (r *Record) forgetIn(ctx context.Context, tx pgx.Tx, at processor.Fence, ke
 	if err != nil {
 		return f, err
 	}
-	end := place{int32(at.LogEpoch), published}
-	if erasing {
-		end = from
-	}
-	cut, err := cutAt(ctx, tx, at.Partition, from, end, logTime.Add(-keep), most, &f)
+	cut, err := r.cutAt(ctx, tx, at.Partition, from, place{int32(at.LogEpoch), published}, logTime.Add(-keep), most, &f)
 	if err != nil || !from.before(cut.place) {
 		return f, err
+	}
+	if erasing {
+		f.More, f.Oldest = false, cut.oldest.UTC()
+		return f, nil
 	}
 	var again cutting
 	err = tx.QueryRow(ctx, repeated.sql, at.Partition, int32(at.LogEpoch), published).Scan(&again.logEpoch, &again.offset, &again.logTime)
 	switch {
 	case err == nil && again.before(cut.place):
-		if cut, f.More = again, false; !from.before(cut.place) { // until that is published
+		f.More, f.Oldest = false, again.logTime.UTC()
+		if cut = again; !from.before(cut.place) { // until that is published
 			return f, nil
 		}
 	case err != nil && !errors.Is(err, pgx.ErrNoRows):
@@ -140,40 +142,80 @@ func (r *Record) forgotten(ctx context.Context, tx pgx.Tx, partition int32) (p p
 	return p, err
 }
 
-// cutting is where to cut, and the log time of the last that is cut off, or of what lies there.
+// cutting is where to cut, and the log time of the last that is cut off, or of what lies there or behind it.
 type cutting struct {
 	place
 	logTime time.Time
+	oldest  time.Time // of what is cut off
 }
 
-// cutAt finds the place behind the last record that is too old, looking at so many rows. Log time never goes back from one
-// position to the next, so that what says none is older than the first that comes behind it.
-func cutAt(ctx context.Context, tx pgx.Tx, partition int32, from, end place, before time.Time, most int, f *processor.Forgotten) (cutting, error) {
+// cutAt finds the place behind the last of so many rows that is too old. Log time never goes back from one position to the next, so
+// that what says none is no younger than the first that comes behind it.
+func (r *Record) cutAt(ctx context.Context, tx pgx.Tx, partition int32, from, end place, before time.Time, most int, f *processor.Forgotten) (cutting, error) {
 	cut := cutting{place: from}
-	for limit := most; ; limit *= 10 {
-		rows, _ := tx.Query(ctx, oldestRows.sql, partition, from.logEpoch, from.offset, end.logEpoch, end.offset, int64(limit))
-		var p place
-		var at *time.Time
-		seen, timed := 0, false
-		f.Oldest = time.Time{}
-		_, err := pgx.ForEachRow(rows, []any{&p.logEpoch, &p.offset, &at}, func() error {
-			seen++
-			if at == nil || !f.Oldest.IsZero() {
-				return nil
-			}
-			if timed = true; at.Before(before) {
-				cut = cutting{place{p.logEpoch, p.offset + 1}, *at}
-			} else {
-				f.Oldest = at.UTC()
-			}
-			return nil
-		})
-		if err != nil || timed || seen < limit || limit >= mostUntimed {
-			f.More = timed && seen == limit && f.Oldest.IsZero()
-			if f.More {
-				f.Oldest = cut.logTime.UTC()
-			}
+	last, seen, err := oldestOf(ctx, tx, partition, from, end, most, func(p place, at time.Time) (enough bool) {
+		if !at.Before(before) {
+			f.Oldest = at.UTC()
+			return true
+		}
+		if cut.oldest.IsZero() {
+			cut.oldest = at
+		}
+		cut.place, cut.logTime = p, at
+		return false
+	})
+	switch {
+	case err != nil || seen < most || !f.Oldest.IsZero():
+		return cut, err
+	case !cut.oldest.IsZero():
+		f.More, f.Oldest = true, cut.logTime.UTC()
+		return cut, nil
+	}
+	// None of them says when it was. What is found out about those behind them is kept: to look there again for every few that
+	// go would take the square of the time.
+	var known cutting
+	if k, ok := r.untimed.Load(partition); ok {
+		known = k.(cutting)
+	}
+	if known.before(last) {
+		known = cutting{place: last}
+	}
+	if known.logTime.IsZero() {
+		if known.place, seen, err = oldestOf(ctx, tx, partition, known.place, end, farUntimed, func(_ place, at time.Time) bool {
+			known.logTime = at
+			return true
+		}); err != nil {
 			return cut, err
 		}
+		f.More = seen == farUntimed
+		r.untimed.Store(partition, known)
 	}
+	switch {
+	case known.logTime.IsZero():
+		return cut, nil
+	case known.logTime.Before(before):
+		f.More, f.Oldest = true, known.logTime.UTC()
+		return cutting{last, known.logTime, known.logTime}, nil
+	}
+	f.More, f.Oldest = false, known.logTime.UTC()
+	return cut, nil
+}
+
+// oldestOf reads so many rows. It hands out the log times of those that say one, with the places behind them, until it is enough;
+// and returns the place behind the last row, or that it was enough at.
+func oldestOf(ctx context.Context, tx pgx.Tx, partition int32, from, end place, most int, timed func(behind place, at time.Time) (enough bool)) (last place, seen int, err error) {
+	rows, _ := tx.Query(ctx, oldestRows.sql, partition, from.logEpoch, from.offset, end.logEpoch, end.offset, int64(most))
+	last = from
+	var p place
+	var at *time.Time
+	enough := false
+	_, err = pgx.ForEachRow(rows, []any{&p.logEpoch, &p.offset, &at}, func() error {
+		if seen++; enough {
+			return nil
+		}
+		last = place{p.logEpoch, p.offset + 1}
+		enough = at != nil && timed(last, *at)
+		return nil
+	})
+	return last, seen, err
 }

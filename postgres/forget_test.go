@@ -88,7 +88,9 @@ func TestForget(t *testing.T) {
 	}
 
 	exec(t, c, `INSERT INTO erasures (partition, log_epoch, "offset", at, whole, request_id, space, key, owner) VALUES (0, 1, 2, now(), true, gen_random_uuid(), 'username', 'nobody', 'u-0')`)
-	forgets(t, r, 0, 0)
+	if f := forgets(t, r, 0, 0); !f.Oldest.Equal(first.LogTime) || f.More {
+		t.Errorf("while something is to be erased, %+v: how old it gets is to be seen", f)
+	}
 	if left, err := r.Wipe(t.Context(), []int32{0}); err != nil || left != 0 {
 		t.Fatalf("%d erasures are left, %v", left, err)
 	}
@@ -142,5 +144,41 @@ func TestForget(t *testing.T) {
 	}
 	if n := count("decisions"); n != 3 { // two, and that of the other partition
 		t.Errorf("%d decisions are left", n)
+	}
+}
+
+// TestForgetUntimed: of rows that say no log time, as of a file that was imported twice, no more go at once than of others, however
+// many there are; and nothing goes before it is known to be too old.
+func TestForgetUntimed(t *testing.T) {
+	t.Parallel()
+	const rows, most = 11_000, 400
+	cfg := configure(t)
+	r, c := open(t, cfg), connect(t, cfg)
+	s := acquire(t, r, 0)
+	exec(t, c, `INSERT INTO decisions (partition, log_epoch, "offset", seq, kind, request_id)
+		SELECT 0, $1::bigint, i, 0, 'd', gen_random_uuid() FROM generate_series(0, $2::int - 1) i`, s.LogEpoch, rows)
+	commit(t, r, processor.Batch{Fence: s.Fence, Next: rows, LogTime: logTime.Add(-500 * day), LastOffset: rows - 1, LastHash: 1})
+	publishAll(t, r, 0)
+	all := func() (sum int) {
+		t.Helper()
+		for more, calls := true, 0; more; calls++ {
+			f, err := r.Forget(t.Context(), standing(t, r, 0).Fence, 400*day, most)
+			if err != nil || f.Rows > most || calls > 2*rows/most {
+				t.Fatalf("call %d: forgotten are %+v, %v", calls, f, err)
+			}
+			sum, more = sum+f.Rows, f.More
+		}
+		return sum
+	}
+	if n := all(); n != 0 {
+		t.Fatalf("%d rows were forgotten of which nobody knows how old they are", n)
+	}
+	acceptAt(t, r, 0, logTime.Add(-450*day), 3*most, "behind-")
+	if n := all(); n != 0 {
+		t.Fatalf("by log time they are young, and %d were forgotten", n)
+	}
+	acceptAt(t, r, 0, logTime, 1, "young-")
+	if n := all(); n != rows+3*most {
+		t.Fatalf("%d rows were forgotten", n)
 	}
 }

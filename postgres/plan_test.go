@@ -167,9 +167,19 @@ func testNoTableIsReadWhole(t *testing.T, mode string, emptied, erased bool) {
 	}
 	r := open(t, cfg)
 	s := acquire(t, r, 0)
+	// An owner's names are read all, and those of versions before as well while somebody on the server still sees them: every round
+	// has an owner of its own, else that is most of what is read, and more beside other tests than alone.
 	round := func(n int, prefix string) {
 		t.Helper()
-		b := accepting(s, n, prefix)
+		owner := "owner-of-" + prefix
+		accepting := func() processor.Batch {
+			b := accepting(s, n, prefix)
+			for i := range b.Rows {
+				b.Rows[i].Outcome.Owner, b.Changes[i].Holding.Owner = owner, owner
+			}
+			return b
+		}
+		b := accepting()
 		var refs []names.Ref
 		var requests []processor.Request
 		for i := range b.Rows {
@@ -181,7 +191,7 @@ func testNoTableIsReadWhole(t *testing.T, mode string, emptied, erased bool) {
 		}
 		commit(t, r, b)
 		s = standing(t, r, 0)
-		again := accepting(s, n, prefix)
+		again := accepting()
 		for i := range again.Changes {
 			again.Changes[i].Version, again.Changes[i].Holding.Version = 1, 2
 		}
@@ -202,7 +212,7 @@ func testNoTableIsReadWhole(t *testing.T, mode string, emptied, erased bool) {
 		if _, err := r.Due(t.Context(), []int32{0, 1, 2}, logTime, 2000); err != nil {
 			t.Fatal(err)
 		}
-		if owned, err := r.ByOwner(t.Context(), "u-1", nil, 10, names.Ref{}); err != nil || len(owned) == 0 {
+		if owned, err := r.ByOwner(t.Context(), owner, nil, 10, names.Ref{}); err != nil || len(owned) == 0 {
 			t.Fatalf("owned are %v, %v", owned, err)
 		}
 		if entries, err := r.History(t.Context(), refs[0], 1, 10); err != nil || len(entries) != 1 {
@@ -246,6 +256,8 @@ func testNoTableIsReadWhole(t *testing.T, mode string, emptied, erased bool) {
 	// Without seq_scan the planner that finds no other way reads an index from one end to the other.
 	if entries, times := after["entries"]-grew["entries"], after["idx"]-grew["idx"]; entries > 10*times {
 		t.Errorf("%d entries of indexes were read in %d scans", entries, times)
+	} else {
+		t.Logf("%d entries of indexes were read in %d scans", entries, times)
 	}
 }
 

@@ -36,6 +36,7 @@ type Record struct {
 	matched  atomic.Bool // the schema was seen to be ours
 	inForce  inForceCache
 	erasedIn sync.Map // partitions of ours in which something was erased: int32 to struct{}
+	untimed  sync.Map // partitions up to where rows say no log time, and what the one there says, if one does: int32 to cutting
 }
 
 // New returns a record that connects when it is first used. Close it when it is no longer needed.

@@ -36,7 +36,10 @@ func (l *lane) forget(ctx context.Context) {
 		return
 	}
 	defer l.at("forgetting old decisions")()
-	f, err := l.record.Forget(ctx, t.Fence, l.limits.Retention, mostForgotten)
+	// A record that was stamped years ahead, where a broker does not hold producers to the clock, makes nothing old: what is deleted
+	// does not come back.
+	ahead := max(0, t.LogTime.Sub(now))
+	f, err := l.record.Forget(ctx, t.Fence, l.limits.Retention+ahead, mostForgotten)
 	took := max(0, l.clock.Now().Sub(now))
 	l.forgetAt = now.Add(forgetShare * took)
 	if err != nil {

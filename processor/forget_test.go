@@ -3,17 +3,23 @@ package processor_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/dibs-hq/dibs/claims"
+	"github.com/dibs-hq/dibs/cloudevents"
+	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/processor/memory"
+	"github.com/google/uuid"
 )
 
 // forgettingRecord says what is asked of Forget, and answers in its place.
 type forgettingRecord struct {
 	*memory.Record
 	asked []processor.Fence
+	keeps []time.Duration
 	at    []time.Time
 	say   func(at processor.Fence) (processor.Forgotten, error)
 	clock func() time.Time
@@ -21,10 +27,10 @@ type forgettingRecord struct {
 }
 
 func (r *forgettingRecord) Forget(_ context.Context, at processor.Fence, keep time.Duration, most int) (processor.Forgotten, error) {
-	if keep != 400*24*time.Hour || most < 1 {
+	if keep < 400*24*time.Hour || most < 1 {
 		return processor.Forgotten{}, errors.New("asked for something else than was set")
 	}
-	r.asked, r.at = append(r.asked, at), append(r.at, r.clock())
+	r.asked, r.keeps, r.at = append(r.asked, at), append(r.keeps, keep), append(r.at, r.clock())
 	r.takes()
 	return r.say(at)
 }
@@ -75,6 +81,11 @@ func TestLaneForgets(t *testing.T) {
 				t.Errorf("a call of 10 ms is followed by the next after %s", d)
 			}
 		}
+		for _, asked := range record.keeps {
+			if asked != keep {
+				t.Errorf("what is older than %s was forgotten, not than %s", asked, keep)
+			}
+		}
 		if record.asked[0].Partition == record.asked[1].Partition {
 			t.Error("the same partition twice, while another waits")
 		}
@@ -82,6 +93,19 @@ func TestLaneForgets(t *testing.T) {
 		s.step()
 		if len(record.asked) != 6 {
 			t.Errorf("asked %d times a minute later", len(record.asked))
+		}
+		// A record from years ahead, which no broker has refused, takes the partition's log time along, and makes nothing old.
+		const years = 3 * 365 * 24 * time.Hour
+		c := &claims.UsernameClaimed{Space: names.Username, Spelling: "frank", Owner: "u-1", Mode: claims.ModeRegister}
+		ahead := claims.NewRecord(c, cloudevents.Event{ID: uuid.New(), Source: "test"}, names.Ref{Space: names.Username, Key: "frank"})
+		ahead.Time = s.now.Add(years).Truncate(time.Millisecond)
+		s.write(ahead)
+		for range 4 {
+			s.step()
+			s.now = s.now.Add(time.Minute)
+		}
+		if longest := slices.Max(record.keeps); longest < keep+years-time.Hour {
+			t.Errorf("behind a record from years ahead what is older than %s by it was forgotten", longest)
 		}
 		record.say = func(processor.Fence) (processor.Forgotten, error) { return processor.Forgotten{}, processor.ErrFenced }
 		s.now = s.now.Add(time.Minute)
