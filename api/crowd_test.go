@@ -1,13 +1,16 @@
 package api_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -187,4 +190,39 @@ func TestFull(t *testing.T) {
 		w.published(many + 1)
 		w.waits(0)
 	}, func(s *setup) { s.waiters = many })
+}
+
+// Who is refused before its body is read keeps its connection: the next claim on it is not what was left unread.
+func TestFullKeepsConnections(t *testing.T) {
+	w := newWorld(t, func(s *setup) { s.waiters = 1 })
+	soon(t, w.claimer.Ready)
+	ticket, err := w.waiter.Expect(uuid.New(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(w.server)
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	in := bufio.NewReader(conn)
+	for i, want := range []int{503, 503, 201} {
+		if want == 201 {
+			ticket.Release()
+		}
+		body := fmt.Sprintf(`{"name":"name-%d","owner":"u"%s}`, i, strings.Repeat(" ", 3000))
+		if _, err := fmt.Fprintf(conn, "POST /v1/claims HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		if resp.StatusCode != want || resp.Close {
+			t.Errorf("claim %d: %d, closed %t; want %d", i, resp.StatusCode, resp.Close, want)
+		}
+	}
 }

@@ -38,8 +38,7 @@ func (r *Record) EncodeByCopy(batches []processor.Batch) error {
 	w, err := r.newWriting(batches)
 	if err == nil {
 		_ = r.advance(w)
-		b := appendCopy(make([]byte, 0, 256*len(w.decisions)), w.toDecisions.columns, w.decisions)
-		_ = appendCopy(b[:0], w.toNames.columns, w.added)
+		_, _ = w.toDecisions.copying(w.decisions), w.toNames.copying(w.added)
 	}
 	return err
 }

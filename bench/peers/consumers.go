@@ -152,6 +152,9 @@ func (c *consumers) Fill(ctx context.Context, n int, claim func(i int) (name, ow
 	if err := c.Stop(ctx); err != nil {
 		return err
 	}
+	if err := c.empty(ctx); err != nil {
+		return err
+	}
 	return c.fillBacklog(ctx, n, claim)
 }
 

@@ -40,12 +40,12 @@ func (in *insert) Claim(ctx context.Context, name, owner string) (bool, error) {
 }
 
 // Fill implements bench.Drainer: what is to be inserted lies in memory.
-func (in *insert) Fill(_ context.Context, n int, claim func(i int) (name, owner string)) error {
+func (in *insert) Fill(ctx context.Context, n int, claim func(i int) (name, owner string)) error {
 	in.backlog = make([]asked, n)
 	for i := range in.backlog {
 		in.backlog[i].name, in.backlog[i].owner = claim(i)
 	}
-	return nil
+	return in.empty(ctx)
 }
 
 // Drain implements bench.Drainer: every connection inserts one after the other.

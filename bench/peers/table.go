@@ -61,3 +61,11 @@ func openTable(ctx context.Context, o *opening, columns string) (*table, error) 
 	}
 	return t, nil
 }
+
+// empty takes out what is left of an earlier backlog: dibs begins each with tables of its own.
+func (t *table) empty(ctx context.Context) error {
+	if _, err := t.pool.Exec(ctx, "TRUNCATE "+t.name); err != nil {
+		return fmt.Errorf("empty the table of names: %w", err)
+	}
+	return nil
+}
