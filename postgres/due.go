@@ -31,7 +31,7 @@ func (r *Record) Due(ctx context.Context, partitions []int32, at time.Time, most
 	}
 	var all []processor.Due
 	params := append(arrays(partitionColumns, partitions), appendTime(nil, at)[4:], appendInt8(nil, int64(most))[4:])
-	err := r.do(ctx, "look for what has expired", func(ctx context.Context, c *pgx.Conn) error {
+	err := r.read(ctx, "look for what has expired", func(ctx context.Context, c *pgx.Conn) error {
 		all = nil
 		return pipeline(ctx, c, step{due, params, func(f fields) error {
 			if err := f.must(5); err != nil {
