@@ -188,7 +188,8 @@ func (j *judge) erasedIn(r *Record) bool {
 			}
 		}
 		for ref, all := range y.erasures {
-			if string(r.Key) == ref[0]+"/"+ref[1] && slices.ContainsFunc(all, func(e erasure) bool { return e.whole }) {
+			about := &Outcome{Space: ref[0], Key: ref[1]} // of a record whose name cannot be read there is its key
+			if string(r.Key) == about.recordKey() && slices.ContainsFunc(all, func(e erasure) bool { return e.whole }) {
 				return true
 			}
 		}
