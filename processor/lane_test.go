@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,16 +78,22 @@ func TestFailingCommitIsStuck(t *testing.T) {
 // it, with the time of the first such answer; of a take-over, for its partition alone. It is forgotten when it is over.
 func TestTroubleOfTheDatabase(t *testing.T) {
 	t.Parallel()
-	var why, away error
+	var why, away atomic.Pointer[error]
+	now := func(p *atomic.Pointer[error]) error {
+		if err := p.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}
 	withRig(t, func(r *rig) {
-		r.record.commit = func(context.Context, []processor.Batch) error { return why }
+		r.record.commit = func(context.Context, []processor.Batch) error { return now(&why) }
 		r.record.unpublished = func(p int32) error {
 			if p == 1 {
-				return away
+				return now(&away)
 			}
 			return nil
 		}
-		away = errors.New("no such table")
+		away.Store(new(errors.New("no such table")))
 	}, func(r *rig) {
 		began := time.Now()
 		r.pass(20 * time.Second)
@@ -99,17 +106,17 @@ func TestTroubleOfTheDatabase(t *testing.T) {
 		if stuck := r.metric("dibs_partition_stuck_seconds", 1); stuck < 19 || stuck > 20 {
 			t.Errorf("it is stuck for %v s", stuck)
 		}
-		away = nil
+		away.Store(nil)
 		r.pass(10 * time.Second)
 		if s := r.status(1); s.State != "running" || s.Trouble != "" || !s.Since.IsZero() {
 			t.Errorf("it is taken over, and says %+v", s)
 		}
 
 		sent := time.Now()
-		why = errors.New("no such function")
+		why.Store(new(errors.New("no such function")))
 		r.logs.send(0, "A")
 		r.pass(time.Second)
-		why = errors.New("no such column")
+		why.Store(new(errors.New("no such column")))
 		r.pass(19 * time.Second)
 		for p := range int32(3) { // they are all in one lane
 			if s := r.status(p); s.Trouble != "no such column" || s.Since.Sub(sent) > 500*time.Millisecond {
@@ -119,7 +126,7 @@ func TestTroubleOfTheDatabase(t *testing.T) {
 		if stuck := r.metric("dibs_partition_stuck_seconds", 0); stuck < 19 {
 			t.Errorf("20 s later it is stuck for %v s", stuck)
 		}
-		why = nil
+		why.Store(nil)
 		r.pass(10 * time.Second)
 		r.decided(0, 1)
 		if s := r.status(0); s.Trouble != "" || !s.Since.IsZero() {
