@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,14 +33,19 @@ func partitionStatus(status []processor.Status, now time.Time) []PartitionStatus
 	all := make([]PartitionStatus, len(status))
 	for i, s := range status {
 		all[i] = PartitionStatus{Partition: s.Partition, State: s.State}
-		if s.Since.IsZero() || now.Sub(s.Since) < stuckAfter {
-			continue
-		}
-		if all[i].StuckSince, all[i].StuckBecause = s.Since.UTC(), s.Doing; s.Trouble != "" {
-			all[i].StuckBecause = s.Trouble
+		if why := stuck(&s, now); why != "" {
+			all[i].StuckSince, all[i].StuckBecause = s.Since.UTC(), why
 		}
 	}
 	return all
+}
+
+// stuck says why a partition has got nowhere for a while; empty where it has.
+func stuck(s *processor.Status, now time.Time) string {
+	if s.Since.IsZero() || now.Sub(s.Since) < stuckAfter {
+		return ""
+	}
+	return cmp.Or(s.Trouble, s.Doing)
 }
 
 // AskPartitions asks the process at an ops address how its partitions are doing.
@@ -76,7 +82,7 @@ func databaseFault(status []processor.Status, now time.Time) error {
 	var partitions, troubles []string // partitions by trouble: a lane's are all in the same
 	since := now
 	for _, s := range status {
-		if s.Trouble == "" || now.Sub(s.Since) < stuckAfter {
+		if s.Trouble == "" || stuck(&s, now) == "" {
 			continue
 		}
 		if s.Since.Before(since) {
@@ -97,22 +103,19 @@ func databaseFault(status []processor.Status, now time.Time) error {
 func partitionFault(status []processor.Status, now time.Time) error {
 	var faults []error
 	for _, s := range status {
-		stuck := ""
-		if d := now.Sub(s.Since); s.Doing != "" && d >= stuckAfter {
-			stuck = fmt.Sprintf("stuck for %s: %s", d.Truncate(time.Second), s.Doing)
-		}
-		if s.Trouble != "" && now.Sub(s.Since) >= stuckAfter {
-			stuck = fmt.Sprintf("stuck for %s: %s", now.Sub(s.Since).Truncate(time.Second), s.Trouble)
-		}
-		switch {
-		case s.State == "halted":
+		if s.State == "halted" {
 			faults = append(faults, fmt.Errorf("partition %d is halted: %s", s.Partition, s.Reason))
-		case s.State != "running" && stuck != "":
-			faults = append(faults, fmt.Errorf("partition %d: %s, %s", s.Partition, s.State, stuck))
-		case s.State != "running":
-			faults = append(faults, fmt.Errorf("partition %d: %s", s.Partition, s.State))
-		case stuck != "":
-			faults = append(faults, fmt.Errorf("partition %d: %s", s.Partition, stuck))
+			continue
+		}
+		var parts []string
+		if s.State != "running" {
+			parts = append(parts, s.State)
+		}
+		if why := stuck(&s, now); why != "" {
+			parts = append(parts, fmt.Sprintf("stuck for %s: %s", now.Sub(s.Since).Truncate(time.Second), why))
+		}
+		if len(parts) > 0 {
+			faults = append(faults, fmt.Errorf("partition %d: %s", s.Partition, strings.Join(parts, ", ")))
 		}
 	}
 	return errors.Join(faults...)

@@ -30,8 +30,9 @@ type Hosted interface {
 	Host(ctx context.Context, f func(context.Context) error) error
 }
 
-// starter is a peer that can be stopped for the same reason. A backlog is made while it is stopped, and draining starts it.
-type starter interface {
+// Starter is a peer that can be stopped for the same reason: it is a process, or threads that poll. Claim starts it where that
+// has not happened. A backlog is made while it is stopped, and draining starts it.
+type Starter interface {
 	Peer
 	Start(ctx context.Context) error
 	Stop(ctx context.Context) error
@@ -42,7 +43,7 @@ func host(ctx context.Context, p Peer, backlog bool, f func(context.Context) err
 	if h, ok := p.(Hosted); ok {
 		return h.Host(ctx, f)
 	}
-	if s, ok := p.(starter); ok {
+	if s, ok := p.(Starter); ok {
 		defer func() { err = errors.Join(err, s.Stop(context.WithoutCancel(ctx))) }()
 		if !backlog {
 			if err := s.Start(ctx); err != nil {

@@ -83,7 +83,7 @@ func (c *consumers) Claim(ctx context.Context, name, owner string) (bool, error)
 	return c.claim(ctx, name, owner)
 }
 
-// Start implements Starter. It returns when somebody answers on every partition.
+// Start implements bench.Starter. It returns when somebody answers on every partition.
 func (c *consumers) Start(ctx context.Context) error {
 	if c.runs.Load() {
 		return nil
@@ -135,7 +135,7 @@ func (c *consumers) start() {
 	c.runs.Store(true)
 }
 
-// Stop implements Starter.
+// Stop implements bench.Starter.
 func (c *consumers) Stop(context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

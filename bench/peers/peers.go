@@ -45,14 +45,6 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Starter is a peer that runs something which costs even where nobody asks it: a process, threads that poll. Claim starts
-// it where that has not happened. Whoever measures several in turn stops it while another one is measured.
-type Starter interface {
-	bench.Peer
-	Start(ctx context.Context) error
-	Stop(ctx context.Context) error
-}
-
 // Set is the peers that can run here. Close it.
 type Set struct {
 	peers []bench.Peer

@@ -51,7 +51,7 @@ func TestEcho(t *testing.T) {
 // check fails the test unless the peer gives a name to one of those who ask at once, and to nobody after that.
 func check(t *testing.T, p bench.Peer) {
 	t.Helper()
-	if s, ok := p.(peers.Starter); ok {
+	if s, ok := p.(bench.Starter); ok {
 		if err := s.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -113,7 +113,7 @@ func (s *streams) Claim(ctx context.Context, name, owner string) (bool, error) {
 	return s.claim(ctx, name, owner)
 }
 
-// Start implements Starter. It returns when the application runs.
+// Start implements bench.Starter. It returns when the application runs.
 func (s *streams) Start(ctx context.Context) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +132,7 @@ func (s *streams) Start(ctx context.Context) (err error) {
 	return err
 }
 
-// Stop implements Starter.
+// Stop implements bench.Starter.
 func (s *streams) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
