@@ -39,7 +39,7 @@ type spelling struct {
 
 func (s spelling) String() string { return fmt.Sprintf("%s: %.40q", s.space, s.name) }
 
-// spellings are random ones of all planes, for each space.
+// spellings are random ones of all planes, each in one of the spaces.
 func spellings(t *testing.T, seed uint64, n int) (all []spelling) {
 	t.Helper()
 	policies := names.Builtin()
@@ -51,21 +51,20 @@ func spellings(t *testing.T, seed uint64, n int) (all []spelling) {
 		policies = policies.With(p)
 	}
 	random := rand.New(rand.NewPCG(seed, seed))
+	spaces := sorted(policies)
 	keyed := make(map[string]int)
 	for range n {
-		name := randomSpelling(random)
-		for _, space := range sorted(policies) {
-			s := spelling{space: string(space), name: name}
-			if key, err := policies[space].Key(name); err == nil {
-				s.key = string(key)
-				keyed[s.space]++
-			}
-			all = append(all, s)
+		space := spaces[random.IntN(len(spaces))]
+		s := spelling{space: string(space), name: randomSpelling(random)}
+		if key, err := policies[space].Key(s.name); err == nil {
+			s.key = string(key)
+			keyed[s.space]++
 		}
+		all = append(all, s)
 	}
 	t.Logf("%d spellings; names of them: %v", n, keyed)
 	for space := range policies {
-		if keyed[string(space)] < n/20 {
+		if keyed[string(space)] < n/len(spaces)/20 {
 			t.Fatalf("%s: %d of %d are names, too few to say anything", space, keyed[string(space)], n)
 		}
 	}
@@ -145,13 +144,17 @@ func from(r *rand.Rand, table *unicode.RangeTable) rune {
 // a stranger put on the topic.
 func TestAgreement(t *testing.T) {
 	t.Parallel()
-	agree(t, 1, 500)
+	agree(t, 1, 2000)
 }
 
-// TestAgreementCampaign is the same over more.
+// TestAgreementCampaign is the same over a million, and other servers for each part of them.
 func TestAgreementCampaign(t *testing.T) {
 	campaign(t)
-	agree(t, uint64(time.Now().UnixNano()), 10_000)
+	const strings, at = 1_000_000, 50_000
+	seed := uint64(time.Now().UnixNano())
+	for i := range strings / at {
+		t.Run(fmt.Sprintf("from=%d", i*at), func(t *testing.T) { agree(t, seed+uint64(i), at) })
+	}
 }
 
 func agree(t *testing.T, seed uint64, n int) {
