@@ -69,7 +69,7 @@ vuln: ## look for known vulnerabilities in what the code calls, where govulnchec
 .PHONY: bench
 bench: ## measure claims per second beside a direct INSERT and others, on the servers of `make test` (BENCH_ARGS="--waiting 256 --peers")
 	$(GO) build -o $(BIN)/dibs ./cmd/dibs
-	$(GO) run ./dibstest/cmd/with-servers -- sh -c 'DIBS_KAFKA_BROKERS=$$DIBS_TEST_KAFKA DIBS_POSTGRES_DSN=$$DIBS_TEST_POSTGRES exec $(BIN)/dibs bench $(BENCH_ARGS)'
+	$(GO) run ./dibstest/cmd/with-servers -- sh -c 'DIBS_KAFKA_BROKERS=$$DIBS_TEST_KAFKA DIBS_POSTGRES_DSN=$$DIBS_TEST_POSTGRES exec "$$@"' sh $(BIN)/dibs bench $(BENCH_ARGS)
 
 .PHONY: simulate
 simulate: ## run 3,000 seeds of the simulation, without the race detector (make test runs 150 with it)

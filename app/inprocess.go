@@ -4,35 +4,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/auth"
 	"github.com/dibs-hq/dibs/claims"
-	"github.com/dibs-hq/dibs/config"
 	"github.com/google/uuid"
 )
 
-// WithClaimer runs f in a process that decides claims and awaits their outcomes, without HTTP: for measuring, and for
-// tests.
-func WithClaimer(ctx context.Context, cfg config.Config, log *slog.Logger, f func(context.Context, *api.Claimer) error) error {
+// WithClaimer runs f in a process that claims and awaits outcomes, without HTTP: for measuring, and for tests. Where o.Processor
+// is not set, others decide.
+func WithClaimer(ctx context.Context, o Options, f func(context.Context, *api.Claimer) error) error {
 	defer leaveGarbage()()
-	o := Options{Config: cfg, API: true, Processor: true, Log: log}
+	o.API = true
 	registry := newRegistry(o)
-	d, err := Open(cfg, log, registry)
+	d, err := Open(o.Config, o.Log, registry)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if len(d.Keys.All) == 0 { // nobody else signs for this deployment
+	if o.Processor && len(d.Keys.All) == 0 { // nobody else signs for this deployment
 		key := claims.SigningKey{ID: "in-process", Secret: []byte(uuid.NewString())}
 		d.Keys = auth.RequestKeys{Signing: key, All: claims.Keys{key.ID: key.Secret}, Order: []string{key.ID}}
 	}
 	if err := d.Prepare(ctx); err != nil {
 		return err
 	}
-	r := &running{Options: o, d: d, registry: registry, parts: newStages(log), prepared: make(chan struct{})}
+	r := &running{Options: o, d: d, registry: registry, parts: newStages(o.Log), prepared: make(chan struct{})}
 	if err := r.startInProcess(ctx); err != nil {
 		return errors.Join(err, r.parts.stopAll(ctx))
 	}
@@ -45,16 +43,21 @@ func WithClaimer(ctx context.Context, cfg config.Config, log *slog.Logger, f fun
 	return errors.Join(err, r.parts.stopAll(ctx))
 }
 
-// startInProcess returns when every partition is owned and claims can be taken.
+// startInProcess returns when claims can be taken, and every partition is owned by the processor in here.
 func (r *running) startInProcess(ctx context.Context) error {
 	if err := r.d.startOutcomes(ctx, r.parts, nil); err != nil {
 		return err
 	}
-	if err := r.startProcessor(ctx); err != nil {
-		return err
+	if r.Processor {
+		if err := r.startProcessor(ctx); err != nil {
+			return err
+		}
 	}
 	if err := r.startClaimer(ctx); err != nil {
 		return err
+	}
+	if !r.Processor {
+		return r.awaitClaimer(ctx)
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

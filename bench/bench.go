@@ -15,7 +15,7 @@ type Config struct {
 	Waiting []int `json:"waiting,omitempty"`
 	// Rate, if set, is how many claims are due in a second. Then Waiting is how many may wait at once.
 	Rate float64 `json:"rate,omitempty"`
-	// Backlog, if set, is how many claims are worked off, in place of all that.
+	// Backlog, if set, is how many claims are worked off, in place of all that. With a Rate, claims go on coming meanwhile.
 	Backlog int `json:"backlog,omitempty"`
 	// Runs is how often each peer is measured, behind one run of each that does not count.
 	Runs int `json:"runs"`
@@ -129,6 +129,9 @@ func (cfg *Config) check(peers []Peer) (base int, err error) {
 	for _, p := range peers {
 		if _, can := p.(Drainer); cfg.Backlog > 0 && !can {
 			return 0, fmt.Errorf("%s cannot be given a backlog", p.Name())
+		}
+		if _, can := p.(Recoverer); cfg.Backlog > 0 && cfg.Rate > 0 && !can {
+			return 0, fmt.Errorf("%s cannot be asked while it works off a backlog", p.Name())
 		}
 	}
 	return base, nil

@@ -28,8 +28,10 @@ type Figures struct {
 	CPU   map[string]time.Duration `json:"cpu_per_claim_ns,omitempty"`
 	Bytes map[string]float64       `json:"bytes_per_claim,omitempty"`
 
-	// Of a backlog: how long it took, how long until the first claims were decided, and the most memory that the process
-	// had meanwhile.
+	// Of a backlog: how long it took, how long until the first claims were decided, and the most memory that a process
+	// which decides had meanwhile. Coming are those of the claims that came while it was worked off, and the latencies are
+	// theirs.
+	Coming  int           `json:"coming,omitempty"`
 	Took    time.Duration `json:"took_ns,omitempty"`
 	First   time.Duration `json:"first_decided_after_ns,omitempty"`
 	PeakRSS int64         `json:"peak_rss_bytes,omitempty"`
@@ -117,6 +119,7 @@ func median(runs []Figures) Figures {
 	m := Figures{
 		Claims: int(of(runs, func(f Figures) float64 { return float64(f.Claims) }).Median), Accepted: int(of(runs, func(f Figures) float64 { return float64(f.Accepted) }).Median),
 		Unanswered: int(of(runs, func(f Figures) float64 { return float64(f.Unanswered) }).Median),
+		Coming:     int(of(runs, func(f Figures) float64 { return float64(f.Coming) }).Median),
 		PerSecond:  of(runs, func(f Figures) float64 { return f.PerSecond }).Median,
 	}
 	duration := func(get func(Figures) time.Duration) time.Duration {

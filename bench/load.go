@@ -49,6 +49,15 @@ func (cfg *Config) load(ctx context.Context, p Peer, deal *dealt, status Status)
 	if cfg.Progress != nil {
 		progress.Go(func() { l.report(ended, status) })
 	}
+	if struck, ok := p.(Struck); ok {
+		workers.Go(func() {
+			if wait(ctx, l.from.Add(cfg.Run/2)) {
+				if err := struck.Strike(); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
 	used := l.meter(ctx)
 	workers.Wait()
 	close(ended)

@@ -23,6 +23,28 @@ type Drainer interface {
 	Drain(ctx context.Context, progress func(decided int)) error
 }
 
+// Recoverer is a Drainer that can be asked from when it has its backlog: claims go on coming while it drains. Then Drain is
+// over when it has caught up: of what had come when it looked last but one, nothing is left.
+type Recoverer interface {
+	Drainer
+	// Recovers does nothing.
+	Recovers()
+}
+
+// Apart is a peer that decides in processes of its own: their memory is reported, and not this one's.
+type Apart interface {
+	Peer
+	// PIDs are those that run; none where it decides in this process.
+	PIDs() []int
+}
+
+// Struck is a peer to which something happens in the middle of each run.
+type Struck interface {
+	Peer
+	// Strike makes it happen. It returns at once.
+	Strike() error
+}
+
 // Hosted is a peer that runs only while it is measured, for what it costs while it is idle would be charged to the others.
 type Hosted interface {
 	Peer

@@ -21,8 +21,8 @@ func precisely(d time.Duration) {
 // forgetPeak makes peak begin anew; where that is not allowed it is the process's from its start.
 func forgetPeak() { _ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
 
-// peak is the most memory that this process has had.
-func peak() int64 { return kilobytes("/proc/self/status", "VmHWM:") }
+// peak is the most memory that a process has had: that of an id, or "self".
+func peak(process string) int64 { return kilobytes("/proc/"+process+"/status", "VmHWM:") }
 
 // kilobytes reads a line such as "VmHWM:   1234 kB".
 func kilobytes(file, label string) int64 {

@@ -71,6 +71,8 @@ func (m *Machine) line() string {
 func (cfg *Config) title(waiting int) string {
 	load := fmt.Sprintf("%d waiting", waiting)
 	switch {
+	case cfg.Backlog > 0 && cfg.Rate > 0:
+		load = fmt.Sprintf("a backlog of %d claims while %g a second go on coming", cfg.Backlog, cfg.Rate)
 	case cfg.Backlog > 0:
 		load = fmt.Sprintf("a backlog of %d claims", cfg.Backlog)
 	case cfg.Rate > 0:
@@ -127,11 +129,19 @@ func (r *Report) waits(t *Table) []column {
 		return column{name, func(p *Result) string { return round(get(&p.Median)).String() }}
 	}
 	if r.Config.Backlog > 0 {
-		return []column{
+		columns := []column{
 			duration("first after", func(f *Figures) time.Duration { return f.First }),
 			duration("all after", func(f *Figures) time.Duration { return f.Took }),
 			{"peak RSS", func(p *Result) string { return fmt.Sprintf("%.0f MB", float64(p.Median.PeakRSS)/1e6) }},
 		}
+		if r.Config.Rate > 0 {
+			columns = append(columns,
+				column{"coming", func(p *Result) string { return fmt.Sprint(p.Median.Coming) }},
+				duration("their p50", func(f *Figures) time.Duration { return f.P50 }),
+				duration("p99", func(f *Figures) time.Duration { return f.P99 }),
+				duration("max", func(f *Figures) time.Duration { return f.Max }))
+		}
+		return columns
 	}
 	columns := []column{
 		duration("p50", func(f *Figures) time.Duration { return f.P50 }),

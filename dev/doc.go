@@ -10,7 +10,11 @@
 // StartPostgres must call [ChildMain] first thing in main.
 package dev
 
-import "github.com/dibs-hq/dibs/dev/child"
+import (
+	"maps"
+
+	"github.com/dibs-hq/dibs/dev/child"
+)
 
 // The roles of our child processes.
 const (
@@ -24,11 +28,15 @@ const (
 
 // ChildMain runs one of this package's child processes and exits, where this process was started as one; otherwise it
 // returns at once. It must be called before anything else in main, and in TestMain of a test binary (dibstest.Main
-// does).
-func ChildMain() {
-	child.Main(map[string]child.Role{
+// does). A program may have roles of its own.
+func ChildMain(own ...map[string]child.Role) {
+	roles := map[string]child.Role{
 		rolePostgres: servePostgres,
 		RoleKafka:    serveKafka,
 		RoleCommand:  child.RunCommand,
-	})
+	}
+	for _, more := range own {
+		maps.Copy(roles, more)
+	}
+	child.Main(roles)
 }

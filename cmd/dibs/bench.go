@@ -26,7 +26,12 @@ Postgres and, with --peers, beside other ways to do it. All get the same names; 
 and ratios to --base, round by round. The first run of each is not counted.
 
 In a closed loop (the default) --waiting claims wait at once. With --rate claims are due at that rate, whatever becomes of
-those before them, and each waits from when it was due. With --backlog that many claims are worked off.
+those before them, and each waits from when it was due. With --backlog that many claims, which came while no processor ran,
+are worked off; with --rate, too, as many a second go on coming until it has caught up, as after an outage.
+
+With --processors N so many processes decide, and this one only claims; with --kill one of them is killed in the middle of
+each run. Several numbers of processors, or of --partitions, are compared with each other. Each run of these has topics
+and tables of its own.
 
 With --grow N it compares dibs on tables that have N names and their decisions already with dibs on empty ones. --grow-schema
 keeps the filled schema under that name for the next time, for filling takes long.
@@ -39,6 +44,9 @@ the same way, and the runs that had ended are reported.`,
   dibs bench --names signups.csv --peers -o json
   dibs bench --names zipf --exponent 1.2 --universe 1000000
   dibs bench --backlog 1000000 --runs 5
+  dibs bench --backlog 600000 --rate 1000
+  dibs bench --processors 1,2,4 --partitions 12,64 --only dibs
+  dibs bench --processors 2 --kill --rate 1000 --run 20s --only dibs
   dibs bench --grow 50000000 --grow-schema big --fill-only; dibs bench --grow 50000000 --grow-schema big`,
 		Args: exactArgs(0, "no arguments"),
 	}, "kafka", "postgres", "processor"))
@@ -83,7 +91,7 @@ func newBenching(cmd *cobra.Command) *benching {
 	b, f := &benching{cmd: cmd}, cmd.Flags()
 	f.IntSliceVar(&b.cfg.Waiting, "waiting", []int{1024}, "claims that wait at once; several: a table for each")
 	f.Float64Var(&b.cfg.Rate, "rate", 0, "claims due per second, in an open loop; --waiting bounds how many wait at once")
-	f.IntVar(&b.cfg.Backlog, "backlog", 0, "work off that many claims, in place of a load")
+	f.IntVar(&b.cfg.Backlog, "backlog", 0, "work off that many claims, in place of a load; with --rate, while others come")
 	f.StringSliceVar(&b.through, "through", []string{"process"}, "the ways into dibs: process (in this process), kafka (publish and read the outcomes), http")
 	f.IntVar(&b.cfg.Runs, "runs", 3, "interleaved runs of each")
 	f.DurationVar(&b.cfg.Warmup, "warmup", 3*time.Second, "before each run, not measured")
@@ -92,7 +100,9 @@ func newBenching(cmd *cobra.Command) *benching {
 	f.Float64Var(&b.cfg.Names.Taken, "taken", 0.2, "part of the names that are taken, 0 to 1, with --names unique")
 	f.Float64Var(&b.exponent, "exponent", 1.1, "of Zipf's law, more than 1, with --names zipf")
 	f.IntVar(&b.universe, "universe", 1_000_000, "names to choose from, with --names zipf")
-	f.IntVar(&b.partitions, "partitions", 12, "partitions of the topics")
+	f.IntSliceVar(&b.partitions, "partitions", []int{12}, "partitions of the topics; several: compare them (the others have the first)")
+	f.IntSliceVar(&b.processors, "processors", []int{0}, "processes that decide; 0: this one; several: compare them (default 0, and 1 with --backlog)")
+	f.BoolVar(&b.kill, "kill", false, "kill -9 one of --processors in the middle of each run: the longest wait is the take-over")
 	f.BoolVar(&b.peers, "peers", false, "measure other ways to do it, too: those that can run here")
 	f.StringArrayVar(&b.only, "only", nil, "measure those only whose name has this in it; may be given several times")
 	f.StringVar(&b.cfg.Base, "base", "", "whom to compare the others with, by its name or a part of it (default the direct INSERT)")
@@ -115,15 +125,21 @@ func brokenBench(ctx context.Context, err error) error {
 func (b *benching) check() error {
 	changed := b.cmd.Flags().Changed
 	cfg := &b.cfg
+	if cfg.Backlog > 0 && !changed("processors") {
+		b.processors = []int{1} // which has made no claims: its memory is told
+	}
+	if b.kill && !changed("run") {
+		cfg.Run = killRun
+	}
 	if cfg.Backlog > 0 {
-		for _, flag := range []string{"waiting", "rate", "run", "warmup", "through"} {
+		for _, flag := range []string{"waiting", "run", "warmup", "through", "kill"} {
 			if changed(flag) {
 				return usage("--%s does not go with --backlog: a backlog is worked off as fast as it can be", flag)
 			}
 		}
 	}
 	if b.grown.names > 0 {
-		for _, flag := range []string{"backlog", "through", "peers"} {
+		for _, flag := range []string{"backlog", "through", "peers", "processors", "kill"} {
 			if changed(flag) {
 				return usage("--%s does not go with --grow: dibs is compared with itself, in process", flag)
 			}
@@ -145,8 +161,16 @@ func (b *benching) check() error {
 		return usage("--run is %s: at least 1ms", cfg.Run)
 	case cfg.Warmup < 0:
 		return usage("--warmup is %s: 0 or more", cfg.Warmup)
-	case b.partitions < 1 || b.partitions > 1000:
-		return usage("--partitions is %d: 1 to 1000", b.partitions)
+	case len(b.partitions) == 0 || slices.Min(b.partitions) < 1 || slices.Max(b.partitions) > 1000:
+		return usage("--partitions is %v: 1 to 1000", b.partitions)
+	case b.grown.names > 0 && len(b.partitions) > 1:
+		return usage("--partitions is %v: one number with --grow", b.partitions)
+	case len(b.processors) == 0 || slices.Min(b.processors) < 0 || slices.Max(b.processors) > maxBenchProcessors:
+		return usage("--processors is %v: 0 to %d", b.processors, maxBenchProcessors)
+	case b.kill && slices.Min(b.processors) < 2:
+		return usage("--kill goes with --processors of 2 or more: one has to be left")
+	case b.kill && cfg.Run < killRun:
+		return usage("--run is %s: at least %s with --kill, so that the other has taken over by its end", cfg.Run, killRun)
 	case len(b.through) == 0:
 		return usage("--through is empty: process, kafka, http, or several of them")
 	}
@@ -172,6 +196,10 @@ func (b *benching) check() error {
 const (
 	maxBenchWaiting = 100_000
 	maxBenchRate    = 1_000_000
+	// As many have all the connections to Postgres that a server of usual settings gives.
+	maxBenchProcessors = 16
+	// killRun is twice what it takes until another processor has the partitions of one that was killed, and more.
+	killRun = 20 * time.Second
 )
 
 // checkNames makes what --names and its companions say.

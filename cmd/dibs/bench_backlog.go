@@ -3,66 +3,66 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
-	"os"
-	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/dibs-hq/dibs/api"
 	"github.com/dibs-hq/dibs/app"
-	"github.com/dibs-hq/dibs/auth"
 	"github.com/dibs-hq/dibs/bench"
 	"github.com/dibs-hq/dibs/kafka"
 	"github.com/dibs-hq/dibs/names"
 )
 
-// backlog is dibs with claims that came while no processor ran. Each run has a deployment of its own: tables and topics
-// that grow from run to run would favour the first.
+// backlog is dibs with claims that came while no processor ran.
 type backlog struct {
-	*deployed
-	quiet *slog.Logger
-	runs  int
-	now   deployed // that of the run
-	n     int
+	renewed
+	coming *overKafka // the way of claims that go on coming; nil for none
 }
 
 var _ interface {
-	bench.Drainer
+	bench.Recoverer
 	bench.Hosted
+	bench.Apart
 } = (*backlog)(nil)
 
-func (*backlog) Name() string { return "dibs" }
+// outageWait is how long a claim is waited for that has a backlog before it.
+const outageWait = 15 * time.Minute
 
-func (*backlog) Claim(context.Context, string, string) (bool, error) {
-	return false, errors.New("it is there for its backlog only")
+// Recovers implements bench.Recoverer.
+func (*backlog) Recovers() {}
+
+func (p *backlog) Claim(ctx context.Context, name, owner string) (bool, error) {
+	if p.coming == nil {
+		return false, errors.New("it is there for its backlog only")
+	}
+	return p.coming.Claim(ctx, name, owner)
 }
 
 func (p *backlog) Host(ctx context.Context, f func(context.Context) error) (err error) {
-	p.now = *p.deployed
-	id := fmt.Sprintf("%s-%d", p.Postgres.Schema, p.runs)
-	p.now.Kafka.TopicPrefix, p.now.Postgres.Schema, p.now.log = id+".", id, p.quiet
-	p.runs++
-	if p.now.Security.RequestKeysFile == "" { // a processor signs what it asks of itself
-		dir, err := os.MkdirTemp("", "dibs-bench-")
-		if err != nil {
-			return fmt.Errorf("a folder for request keys: %w", err)
+	return p.run(ctx, func(ctx context.Context) error {
+		if p.coming == nil {
+			return f(ctx)
 		}
-		defer os.RemoveAll(dir) //nolint:errcheck // nobody needs what is in it
-		p.now.Security.RequestKeysFile = filepath.Join(dir, "request-keys.yaml")
-		if err := auth.MakeRequestKeys(p.now.Security.RequestKeysFile, "bench"); err != nil {
-			return err
+		p.coming.entrance = entrance{settings: p.now.Config, log: p.quiet, wait: outageWait}
+		return p.coming.Host(ctx, f)
+	})
+}
+
+// backlogs are dibs as --processors and --partitions say.
+func (b *benching) backlogs(id string) (all []bench.Peer) {
+	for _, r := range b.renewals(id) {
+		p := &backlog{renewed: *r}
+		if p.name = "dibs" + r.name; b.cfg.Rate > 0 {
+			p.coming = &overKafka{}
 		}
+		all = append(all, p)
 	}
-	return p.now.run(ctx, f)
+	return all
 }
 
 // inFlight is how many claims may wait for Kafka's acknowledgement while a backlog is made: fewer than a producer takes.
 const inFlight = 20_000
 
 func (p *backlog) Fill(ctx context.Context, n int, claim func(i int) (name, owner string)) error {
-	p.n = n
 	return app.WithClaims(ctx, p.now.Config, p.quiet, 1, func(ctx context.Context, d *app.Deployment) error {
 		held, err := d.Held(ctx)
 		if err != nil {
@@ -113,50 +113,69 @@ func (p *backlog) Fill(ctx context.Context, n int, claim func(i int) (name, owne
 	})
 }
 
-// Drain is over when all outcomes are published.
+// Drain is over when the outcomes of all claims are published that had come when it looked last but one.
 func (p *backlog) Drain(ctx context.Context, progress func(decided int)) error {
 	client, err := kafka.New(app.KafkaConfig(p.now.Kafka), p.quiet, nil)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	claimed := kafka.NewReader(client, kafka.ReaderConfig{})
 	outcomes := kafka.NewReader(client, kafka.ReaderConfig{Topic: client.Registrations()})
-
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	running, stop := context.WithCancel(ctx)
-	var processor sync.WaitGroup
-	processor.Go(func() {
-		err := app.Run(running, app.Options{Config: p.now.Config, Processor: true, Log: p.quiet})
+	come, err := p.ends(ctx, claimed)
+	if err != nil {
+		return err
+	}
+	started := make(chan error, 1)
+	go func() {
+		err := p.crew.start(ctx)
 		if err != nil {
-			cancel(fmt.Errorf("processor: %w", err))
+			p.crew.fail(err)
 		}
-	})
-	err = p.watch(ctx, outcomes, progress)
-	stop()
-	processor.Wait()
-	return err
+		started <- err
+	}()
+	err = p.watch(ctx, come, claimed, outcomes, progress)
+	return errors.Join(err, <-started)
 }
 
-// watch counts outcomes until there are as many as claims.
-func (p *backlog) watch(ctx context.Context, outcomes *kafka.Reader, progress func(decided int)) error {
+// watch looks on while outcomes are published. come is how many claims there are by now in each partition.
+func (p *backlog) watch(ctx context.Context, come []int64, claimed, outcomes *kafka.Reader, progress func(decided int)) error {
 	for {
-		decided := 0
-		for partition := range int32(p.partitions) {
-			_, end, err := outcomes.Bounds(ctx, partition)
-			if err != nil {
-				return errors.Join(context.Cause(ctx), err)
-			}
-			decided += int(end)
-		}
-		progress(decided)
-		if decided >= p.n {
-			return nil
-		}
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+		published, err := p.ends(ctx, outcomes)
+		if err != nil {
+			return errors.Join(context.Cause(ctx), err)
+		}
+		decided, behind := 0, false
+		for partition, n := range published {
+			decided += int(n)
+			behind = behind || n < come[partition]
+		}
+		progress(decided)
+		if !behind {
+			return nil
+		}
+		if p.coming != nil {
+			if come, err = p.ends(ctx, claimed); err != nil {
+				return errors.Join(context.Cause(ctx), err)
+			}
+		}
 	}
+}
+
+// ends is how many records there are in each partition: each claim has one outcome, in its partition.
+func (p *backlog) ends(ctx context.Context, r *kafka.Reader) ([]int64, error) {
+	all := make([]int64, p.partitions)
+	for partition := range all {
+		_, end, err := r.Bounds(ctx, int32(partition))
+		if err != nil {
+			return nil, err
+		}
+		all[partition] = end
+	}
+	return all, nil
 }

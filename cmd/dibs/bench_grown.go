@@ -30,7 +30,7 @@ func (g growing) validate() error {
 // runGrown measures dibs on grown tables and on empty ones, in turn. Where the tables are only to be filled, there is no report.
 func (b *benching) runGrown(ctx context.Context) (report *bench.Report, err error) {
 	id := "bench-" + uuid.NewString()[:8]
-	empty, grown := b.deployment(id+"-empty"), b.deployment(id+"-grown")
+	empty, grown := b.deployment(id+"-empty", b.partitions[0]), b.deployment(id+"-grown", b.partitions[0])
 	empty.Processor.Group, grown.Processor.Group = empty.Processor.Group+"-empty", grown.Processor.Group+"-grown"
 	if b.grown.schema != "" {
 		grown.Postgres.Schema, grown.kept = b.grown.schema, true
@@ -53,8 +53,8 @@ func (b *benching) runGrown(ctx context.Context) (report *bench.Report, err erro
 			if err := grow.Begin(ctx, grown.Postgres.DSN, grown.Postgres.Schema); err != nil {
 				return err
 			}
-			return app.WithClaimer(ctx, empty.Config, empty.log, func(ctx context.Context, e *api.Claimer) error {
-				return app.WithClaimer(ctx, grown.Config, grown.log, func(ctx context.Context, c *api.Claimer) error {
+			return app.WithClaimer(ctx, app.Options{Config: empty.Config, Processor: true, Log: empty.log}, func(ctx context.Context, e *api.Claimer) error {
+				return app.WithClaimer(ctx, app.Options{Config: grown.Config, Processor: true, Log: grown.log}, func(ctx context.Context, c *api.Claimer) error {
 					return b.measure(ctx, report, []bench.Peer{inProcess{c, fmt.Sprintf("dibs, %d names", b.grown.names)}, inProcess{e, "dibs, empty tables"}})
 				})
 			})
@@ -68,7 +68,7 @@ func (b *benching) fill(ctx context.Context, d *deployed) error {
 		return err
 	}
 	err := grow.Fill(ctx, grow.Config{
-		DSN: d.Postgres.DSN, Schema: d.Postgres.Schema, Names: b.grown.names, Partitions: b.partitions,
+		DSN: d.Postgres.DSN, Schema: d.Postgres.Schema, Names: b.grown.names, Partitions: b.partitions[0],
 		Progress: func(step string) { fmt.Fprintln(b.cmd.ErrOrStderr(), step) },
 	})
 	if errors.Is(err, grow.ErrFilled) {

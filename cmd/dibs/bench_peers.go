@@ -20,7 +20,7 @@ func (b *benching) others(ctx context.Context, own config.Config, log *slog.Logg
 		return nil, func(context.Context) error { return nil }, nil
 	}
 	set, err := peers.Open(ctx, peers.Config{
-		Brokers: own.Kafka.Brokers, DSN: own.Postgres.DSN, Partitions: b.partitions, Only: wanted, Log: log,
+		Brokers: own.Kafka.Brokers, DSN: own.Postgres.DSN, Partitions: b.partitions[0], Only: wanted, Log: log,
 	})
 	if err != nil {
 		return nil, nil, err

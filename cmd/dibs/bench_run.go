@@ -27,7 +27,10 @@ type benching struct {
 	names      string
 	exponent   float64
 	universe   int
-	partitions int
+	partitions []int
+	processors []int
+	kill       bool
+	runs       int // that had a deployment of their own
 	peers      bool
 	only       []string
 	plot       string
@@ -40,20 +43,24 @@ func (b *benching) run(ctx context.Context) (report *bench.Report, err error) {
 		return nil, err
 	}
 	defer report.Machine.Close()
-	d := b.deployment("bench-" + uuid.NewString()[:8])
+	id := "bench-" + uuid.NewString()[:8]
+	d := b.deployment(id, b.partitions[0])
 	others, closeOthers, err := b.others(ctx, d.Config, d.log, report.Left)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, cleanly(ctx, closeOthers)) }()
-	if b.cfg.Backlog > 0 {
-		return report, b.measure(ctx, report, append([]bench.Peer{&backlog{deployed: d, quiet: b.quiet()}}, others...))
+	switch {
+	case b.cfg.Backlog > 0:
+		return report, b.measure(ctx, report, append(b.backlogs(id), others...))
+	case len(b.partitions) > 1 || len(b.processors) > 1 || b.processors[0] > 0:
+		return report, b.measure(ctx, report, append(b.variants(id), others...))
 	}
 	return report, d.run(ctx, func(ctx context.Context) error {
-		return app.WithClaimer(ctx, d.Config, d.log, func(ctx context.Context, c *api.Claimer) error {
+		return app.WithClaimer(ctx, app.Options{Config: d.Config, Processor: true, Log: d.log}, func(ctx context.Context, c *api.Claimer) error {
 			var all []bench.Peer
 			for _, way := range b.through {
-				all = append(all, ways[way](entrance{c, d.Config, b.quiet()}))
+				all = append(all, ways[way](entrance{c, d.Config, b.quiet(), benchWait}))
 			}
 			return b.measure(ctx, report, append(all, others...))
 		})
@@ -73,21 +80,26 @@ func (b *benching) report(ctx context.Context) (report *bench.Report, err error)
 }
 
 // deployment is one of the benchmark's own.
-func (b *benching) deployment(id string) *deployed {
+func (b *benching) deployment(id string, partitions int) *deployed {
 	own := b.settings
 	own.Kafka.TopicPrefix, own.Postgres.Schema, own.API.MaxWaiting = id+".", id, 2*maxBenchWaiting
 	own.API.Auth, own.Ops.Addr = "none", "127.0.0.1:0"
-	return &deployed{Config: own, partitions: b.partitions, log: logger(b.cmd, b.settings.Log)}
+	return &deployed{Config: own, partitions: partitions, log: logger(b.cmd, b.settings.Log)}
 }
 
 func (b *benching) measure(ctx context.Context, report *bench.Report, all []bench.Peer) error {
 	if b.cfg.Backlog > 0 {
 		var able []bench.Peer
 		for _, p := range all {
-			if _, can := p.(bench.Drainer); can {
-				able = append(able, p)
-			} else {
+			_, drains := p.(bench.Drainer)
+			_, recovers := p.(bench.Recoverer)
+			switch {
+			case !drains:
 				report.Left[p.Name()] = "cannot be given a backlog"
+			case b.cfg.Rate > 0 && !recovers:
+				report.Left[p.Name()] = "cannot be asked while it works off a backlog"
+			default:
+				able = append(able, p)
 			}
 		}
 		all = able

@@ -37,13 +37,22 @@ func TestBenchUsage(t *testing.T) {
 		{"--rate=1e9", "at most 1000000"},
 		{"--rate=NaN", "more than 0"},
 		{"--backlog=-1", "--backlog is -1"},
-		{"--backlog=10 --rate=5", "--rate does not go with --backlog"},
+		{"--backlog=10 --rate=0", "--rate is 0: more than 0"},
+		{"--backlog=10 --kill --processors=2", "--kill does not go with --backlog"},
 		{"--backlog=10 --waiting=5", "--waiting does not go with --backlog"},
 		{"--backlog=10 --through=http", "--through does not go with --backlog"},
 		{"--runs=0", "--runs is 0"},
 		{"--run=0", "--run is 0s: at least 1ms"},
 		{"--warmup=-1s", "--warmup is -1s"},
 		{"--partitions=0", "1 to 1000"},
+		{"--partitions=12,1001", "--partitions is [12 1001]: 1 to 1000"},
+		{"--grow=5 --partitions=1,12", "one number with --grow"},
+		{"--grow=5 --processors=2", "--processors does not go with --grow"},
+		{"--processors=-1", "--processors is [-1]: 0 to 16"},
+		{"--processors=1,17", "0 to 16"},
+		{"--kill", "--kill goes with --processors of 2 or more"},
+		{"--kill --processors=1,2", "--kill goes with --processors of 2 or more"},
+		{"--kill --processors=2 --run=19s", "--run is 19s: at least 20s with --kill"},
 		{"--through=process,grpc", `--through is "grpc": process, kafka, http`},
 		{"--through=http,http", "http twice"},
 		{"--through=", "--through is empty"},
@@ -83,6 +92,44 @@ func benchOf(t *testing.T, args ...string) (*benching, string) {
 		t.Fatal(err)
 	}
 	return b, stderr.String()
+}
+
+// TestBenchVariants: what tells dibs apart is in its name, and nothing is where there is one.
+func TestBenchVariants(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--processors=1"}, "dibs, in process, 1 processor"},
+		{[]string{"--processors=2,4", "--through=http,kafka"}, "dibs, over HTTP, 2 processors|dibs, through Kafka, 2 processors|dibs, over HTTP, 4 processors|dibs, through Kafka, 4 processors"},
+		{[]string{"--partitions=1,64"}, "dibs, in process, 1 partition|dibs, in process, 64 partitions"},
+		{[]string{"--processors=3", "--kill"}, "dibs, in process, 3 processors, one killed"},
+		{[]string{"--backlog=5"}, "dibs"},
+		{[]string{"--backlog=5", "--partitions=3,4"}, "dibs, 3 partitions|dibs, 4 partitions"},
+		{[]string{"--backlog=5", "--rate=6", "--processors=0,2"}, "dibs, its own processor|dibs, 2 processors"},
+	} {
+		b, _ := benchOf(t, c.args...)
+		all := b.variants
+		if b.cfg.Backlog > 0 {
+			all = b.backlogs
+		}
+		var got []string
+		for _, p := range all("id") {
+			_, struck := p.(bench.Struck)
+			if got = append(got, p.Name()); struck != b.kill {
+				t.Errorf("%v: %s is struck: %t", c.args, p.Name(), struck)
+			}
+			if late, ok := p.(*backlog); ok && (late.coming != nil) != (b.cfg.Rate > 0) {
+				t.Errorf("%v: claims come: %t", c.args, late.coming != nil)
+			}
+		}
+		if got := strings.Join(got, "|"); got != c.want {
+			t.Errorf("%v: %s, want %s", c.args, got, c.want)
+		}
+	}
+	if b, _ := benchOf(t, "--backlog=5"); b.processors[0] != 1 {
+		t.Errorf("a backlog is worked off by %d processes", b.processors[0])
+	}
 }
 
 func TestBenchReadsNames(t *testing.T) {

@@ -28,6 +28,7 @@ type entrance struct {
 	claimer  *api.Claimer
 	settings config.Config
 	log      *slog.Logger
+	wait     time.Duration // for an outcome
 }
 
 // ways are the ways in that --through names.
@@ -40,7 +41,7 @@ var ways = map[string]func(entrance) bench.Peer{
 // benchWait is how long a claim is waited for; one that takes longer ends the benchmark.
 const benchWait = 30 * time.Second
 
-var errUndecided = fmt.Errorf("a claim was not decided within %s", benchWait)
+var errUndecided = errors.New("a claim was not decided in time")
 
 // inProcess is dibs as a peer of the benchmark.
 type inProcess struct {
@@ -101,7 +102,7 @@ func (p *overKafka) Claim(ctx context.Context, name, owner string) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	timer := time.NewTimer(benchWait)
+	timer := time.NewTimer(p.wait)
 	defer timer.Stop()
 	select {
 	case <-ticket.Done():

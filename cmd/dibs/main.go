@@ -38,18 +38,20 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-
-	"github.com/dibs-hq/dibs/dev"
 )
 
 func main() {
-	dev.ChildMain() // does not return in the child that runs the embedded Postgres
-	// Claims on their way are much garbage over a small heap: collecting less often gives a fifth more of them. GOGC, if
-	// set, has its say.
+	childMain() // does not return in a child, such as that which runs the embedded Postgres
+	collectSeldom()
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// collectSeldom: claims on their way are much garbage over a small heap, and collecting less often gives a fifth more of
+// them. GOGC, if set, has its say.
+func collectSeldom() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(300)
 	}
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // run is the program. A first signal stops it cleanly; a second one kills it, as signals do.
