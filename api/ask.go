@@ -99,9 +99,9 @@ func (c *Claimer) ask(ctx context.Context, a *asking, wait time.Duration) (Resul
 	}
 	published := c.await(ctx, start, wait, ticket, pub)
 	result := a.result()
-	o, ok := ticket.Outcome()
+	o := ticket.Outcome()
 	switch {
-	case ok:
+	case o != nil:
 		if isClaim {
 			c.metrics.endToEnd.Observe(time.Since(start).Seconds())
 		}
@@ -109,12 +109,12 @@ func (c *Claimer) ask(ctx context.Context, a *asking, wait time.Duration) (Resul
 			if !c.same(a, o.RequestHash) {
 				return Result{}, &Refused{Reason: IdempotencyMismatch, ClaimID: a.id}
 			}
-			result.Replayed = elsewhere(ctx, pub, published, &o, partition, known.LogEpoch)
+			result.Replayed = elsewhere(ctx, pub, published, o, partition, known.LogEpoch)
 		}
 		if result.Replayed {
 			c.metrics.replays.Inc()
 		}
-		if result.Outcome = &o; !result.Replayed {
+		if result.Outcome = o; !result.Replayed {
 			return result, nil // where the record is does not matter any more
 		}
 	case published != nil:
@@ -122,7 +122,7 @@ func (c *Claimer) ask(ctx context.Context, a *asking, wait time.Duration) (Resul
 	}
 	offset, err := pub.Result()
 	switch {
-	case err == nil && !ok && offset < known.NextOffset:
+	case err == nil && o == nil && offset < known.NextOffset:
 		// The log we knew of was further than that: this one is another, and its partition is about to be halted. The claim
 		// is in it, and will not be decided before an operator says so.
 		return Result{}, &Refused{Reason: OutcomeUnknown, ClaimID: a.id, RetryAfter: time.Second, Err: errOtherLog}

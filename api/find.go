@@ -31,10 +31,10 @@ func (c *Claimer) Find(ctx context.Context, id uuid.UUID, at *Position, withdraw
 	}
 	if ticket != nil && (at == nil || !c.standings.passed(*at)) {
 		await(ctx, ticket, wait)
-		if o, ok := ticket.Outcome(); ok && !withdrawn {
-			result = resultOf(&o)
+		if o := ticket.Outcome(); o != nil && !withdrawn {
+			result = resultOf(o)
 			return result, c.sequel(ctx, &result)
-		} else if ok { // what became of the claim itself is decided as well
+		} else if o != nil { // what became of the claim itself is decided as well
 			if result, err = c.decided(ctx, id); err != nil || result.settled(withdrawn) {
 				return result, err
 			}

@@ -58,6 +58,12 @@ func Read(r cloudevents.Record) (Request, error) {
 		req.Principal = ""
 		return req, &MalformedError{cloudevents.Principal, "is not printable ASCII"}
 	}
+	if req.Type == TypeUsernameClaimed {
+		if claim := readPlain(r.Value); claim != nil {
+			req.Body = claim
+			return req, nil
+		}
+	}
 	if req.Body, err = decodeBody(req.Type, r.Value); err != nil {
 		return req, err
 	}

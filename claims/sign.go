@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"hash"
 	"slices"
+	"sync"
 
 	"github.com/dibs-hq/dibs/cloudevents"
 )
@@ -58,13 +60,14 @@ type SigningKey struct {
 // headers over what changes the meaning: id, type and principal. A forwarded record keeps a signature that holds.
 func (k SigningKey) Sign(r cloudevents.Record) cloudevents.Record {
 	headers := make([]cloudevents.Header, 0, len(r.Headers)+1)
-	for _, h := range r.Headers {
-		if h.Name != Signature {
-			headers = append(headers, h)
-		}
+	if signed := func(h cloudevents.Header) bool { return h.Name == Signature }; slices.ContainsFunc(r.Headers, signed) {
+		headers = slices.DeleteFunc(append(headers, r.Headers...), signed)
+	} else {
+		headers = append(headers, r.Headers...)
 	}
 	r.Headers = headers
-	value := hex.AppendEncode(append([]byte(k.ID), ':'), mac(k.Secret, r))
+	value := append(make([]byte, 0, len(k.ID)+1+hex.EncodedLen(sha256.Size)), k.ID...)
+	value = hex.AppendEncode(append(value, ':'), mac(k.Secret, r))
 	r.Headers = append(r.Headers, cloudevents.Header{Name: Signature, Value: value})
 	return r
 }
@@ -84,18 +87,36 @@ func (ks Keys) Signed(r cloudevents.Record) bool {
 	return known && err == nil && hmac.Equal(claimed, mac(secret, r))
 }
 
+// signer is an HMAC with its secret in it, and room for what it is over. To begin anew is a fraction of what making one is.
+type signer struct {
+	secret []byte
+	hash   hash.Hash
+	text   []byte
+}
+
+// signers are of the secret that was last used: nearly always there is but one.
+var signers sync.Pool
+
 func mac(secret []byte, r cloudevents.Record) []byte {
-	h := hmac.New(sha256.New, secret)
-	part := func(b []byte) {
-		var n [binary.MaxVarintLen64]byte
-		h.Write(n[:binary.PutUvarint(n[:], uint64(len(b)))])
-		h.Write(b)
+	s, _ := signers.Get().(*signer)
+	if s == nil || !hmac.Equal(s.secret, secret) {
+		s = &signer{secret: bytes.Clone(secret), hash: hmac.New(sha256.New, secret)}
 	}
+	part := func(b []byte) { s.text = append(binary.AppendUvarint(s.text, uint64(len(b))), b...) }
 	part(r.Key)
 	part(r.Value)
-	for _, name := range []string{cloudevents.ID, cloudevents.Type, cloudevents.Principal} {
+	for _, name := range [...]string{cloudevents.ID, cloudevents.Type, cloudevents.Principal} {
 		v, _ := r.Header(name)
 		part(v)
 	}
-	return h.Sum(nil)
+	s.hash.Write(s.text)
+	sum := s.hash.Sum(make([]byte, 0, sha256.Size))
+	s.hash.Reset()
+	if s.text = s.text[:0]; cap(s.text) <= mostSigned {
+		signers.Put(s)
+	}
+	return sum
 }
+
+// mostSigned is how much room a signer may keep: a large request is rare.
+const mostSigned = 4 << 10

@@ -240,8 +240,7 @@ func (im *Importer) attempt(ctx context.Context, w work, partition int32) (regis
 	}
 	select {
 	case <-ticket.Done():
-		o, _ := ticket.Outcome()
-		return o, nil
+		return *ticket.Outcome(), nil
 	case <-ctx.Done():
 		return registrations.Outcome{}, fmt.Errorf("wait for the outcome of %s: %w", w.id, ctx.Err())
 	}

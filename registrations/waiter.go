@@ -74,7 +74,7 @@ type Ticket struct {
 	partition int32
 
 	done    chan struct{} // closed once outcome is set
-	outcome Outcome       // written before done is closed, then never
+	outcome *Outcome      // written before done is closed, then never; of all tickets with the same outcome
 
 	// The rest belongs to the shard's mutex.
 	prev, next *Ticket // with the same id
@@ -134,10 +134,10 @@ func (w *Waiter) Deliver(o Outcome) {
 	if o.Fact {
 		return
 	}
-	w.counts.delivered.Add(int64(w.deliver(o)))
+	w.counts.delivered.Add(int64(w.deliver(&o)))
 }
 
-func (w *Waiter) deliver(o Outcome) int {
+func (w *Waiter) deliver(o *Outcome) int {
 	s := w.shard(o.RequestID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,8 +213,9 @@ func (w *Waiter) lookUp(ctx context.Context, now time.Time) error {
 		w.counts.failed.Add(1)
 		return err
 	}
-	for _, o := range outcomes {
-		w.counts.found.Add(int64(w.deliver(o)))
+	for i := range outcomes {
+		o := outcomes[i] // whoever keeps one keeps no others
+		w.counts.found.Add(int64(w.deliver(&o)))
 	}
 	return nil
 }
@@ -281,13 +282,13 @@ func (s *shard) remove(t *Ticket) {
 // Done is closed when the outcome is there.
 func (t *Ticket) Done() <-chan struct{} { return t.done }
 
-// Outcome returns the outcome, and whether it is there yet.
-func (t *Ticket) Outcome() (Outcome, bool) {
+// Outcome returns the outcome, nil while it is not there. It is that of others, too, and must not be changed.
+func (t *Ticket) Outcome() *Outcome {
 	select {
 	case <-t.done:
-		return t.outcome, true
+		return t.outcome
 	default:
-		return Outcome{}, false
+		return nil
 	}
 }
 

@@ -123,8 +123,7 @@ func (w *wires) ask(ctx context.Context, id uuid.UUID, r cloudevents.Record) (re
 	}
 	select {
 	case <-ticket.Done():
-		o, _ := ticket.Outcome()
-		return o.Type, nil
+		return ticket.Outcome().Type, nil
 	case <-published.Failed():
 		_, err := published.Result()
 		return "", err

@@ -106,8 +106,7 @@ func (p *overKafka) Claim(ctx context.Context, name, owner string) (bool, error)
 	defer timer.Stop()
 	select {
 	case <-ticket.Done():
-		o, _ := ticket.Outcome()
-		return o.Type == registrations.Accepted, nil
+		return ticket.Outcome().Type == registrations.Accepted, nil
 	case <-published.Failed():
 		_, err := published.Result()
 		return false, err
