@@ -41,6 +41,9 @@ type Config struct {
 	// defaults to 64.
 	Streams    Streams
 	MaxStreams int
+	// MaxConnections is how many connections may be open at once; further ones wait until one is closed, which idle ones are
+	// then. Defaults to 15,000.
+	MaxConnections int
 	// Registerer gets the metrics. Nil: nobody does.
 	Registerer prometheus.Registerer
 	// Log gets requests at level debug, without names. Nil discards.
@@ -60,17 +63,18 @@ const (
 
 // Server serves a Claimer over HTTP.
 type Server struct {
-	cfg      Config
-	keys     Authenticator
-	log      *slog.Logger
-	limits   *limits
-	lookups  *limits
-	metrics  *serverMetrics
-	handlers *handlers
-	mux      *http.ServeMux
-	streams  *streams
-	policies func() names.Policies
-	full     func() bool // whether as many wait as may
+	cfg         Config
+	keys        Authenticator
+	log         *slog.Logger
+	limits      *limits
+	lookups     *limits
+	metrics     *serverMetrics
+	handlers    *handlers
+	mux         *http.ServeMux
+	streams     *streams
+	connections *connections
+	policies    func() names.Policies
+	full        func() bool // whether as many wait as may
 	// answerWithin is the write deadline: later than any answer.
 	answerWithin time.Duration
 }
@@ -105,7 +109,7 @@ func NewServer(cfg Config, claimer *Claimer, keys Authenticator) (*Server, error
 	}
 	s := &Server{
 		cfg: cfg, keys: keys, log: cfg.Log, limits: newLimits(cfg.Rate, cfg.Burst), lookups: newLimits(cfg.LookupRate, int(10*cfg.LookupRate)), metrics: newServerMetrics(cfg.Registerer),
-		streams: newStreams(cfg.Streams, cfg.MaxStreams, cfg.Registerer), policies: claimer.Policies, full: claimer.waiter.Full,
+		streams: newStreams(cfg.Streams, cfg.MaxStreams, cfg.Registerer), connections: newConnections(cfg.MaxConnections, cfg.Registerer), policies: claimer.Policies, full: claimer.waiter.Full,
 		answerWithin: requestTimeout + max(cfg.WaitMax, claimer.cfg.PublishTimeout) + writeReserve,
 	}
 	s.handlers = &handlers{claimer: claimer, waitDefault: cfg.WaitDefault, waitMax: cfg.WaitMax, limits: s.limits}
@@ -150,6 +154,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	ln = s.connections.bound(server, ln)
 	s.log.InfoContext(ctx, "api listens", "addr", ln.Addr().String())
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ln) }()

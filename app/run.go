@@ -247,7 +247,7 @@ func (r *running) startAPI(ctx context.Context, keys api.Authenticator) (string,
 	cfg := r.Config.API
 	server, err := api.NewServer(api.Config{
 		Addr: cfg.Addr, WaitDefault: cfg.WaitDefault, WaitMax: cfg.WaitMax, Rate: cfg.RatePerSec, Burst: cfg.RateBurst, LookupRate: cfg.LookupRate,
-		Streams: kafka.NewStreams(r.d.Kafka), MaxStreams: cfg.MaxStreams,
+		Streams: kafka.NewStreams(r.d.Kafka), MaxStreams: cfg.MaxStreams, MaxConnections: cfg.MaxConns,
 		Registerer: r.registry, Log: r.Log,
 	}, r.claimer, keys)
 	if err != nil {

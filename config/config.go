@@ -58,6 +58,7 @@ type API struct {
 	WaitDefault time.Duration `mapstructure:"wait_default"`
 	WaitMax     time.Duration `mapstructure:"wait_max"`
 	MaxWaiting  int           `mapstructure:"max_waiting"`
+	MaxConns    int           `mapstructure:"max_connections"`
 	MaxStreams  int           `mapstructure:"max_streams"`
 	RatePerSec  float64       `mapstructure:"rate_per_second"`
 	RateBurst   int           `mapstructure:"rate_burst"`
@@ -130,6 +131,7 @@ var keys = []key{
 	{name: "api.wait_max", value: 30 * time.Second, help: "how long a request may ask to wait"},
 	// Those whose wait runs out leave their claims in the log: what may wait is no more than a few seconds' work.
 	{name: "api.max_waiting", value: 10_000, help: "requests that wait at once, at most: what is decided in a second or two"},
+	{name: "api.max_connections", value: 15_000, help: "connections that callers have open at once, at most; further ones wait until one is closed. More than api.max_waiting: who is refused needs one, too"},
 	{name: "api.max_streams", value: 64, help: "streams of registrations at once, at most; each reads the topic for itself"},
 	{name: "api.rate_per_second", value: 0.0, help: "claims per second and principal; 0 for no limit"},
 	{name: "api.rate_burst", value: 100, help: "claims that a principal may make at once under the limit"},
@@ -188,7 +190,7 @@ func (c *Config) check() error {
 	default:
 		bad("log.level", "is %q: use debug, info, warn or error", c.Log.Level)
 	}
-	for key, n := range map[string]int{"postgres.max_conns": c.Postgres.MaxConns, "api.max_waiting": c.API.MaxWaiting, "api.max_streams": c.API.MaxStreams, "processor.batch_max": c.Processor.BatchMax, "api.rate_burst": c.API.RateBurst} {
+	for key, n := range map[string]int{"postgres.max_conns": c.Postgres.MaxConns, "api.max_waiting": c.API.MaxWaiting, "api.max_connections": c.API.MaxConns, "api.max_streams": c.API.MaxStreams, "processor.batch_max": c.Processor.BatchMax, "api.rate_burst": c.API.RateBurst} {
 		if n < 1 {
 			bad(key, "is %d: at least 1", n)
 		}

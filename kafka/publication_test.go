@@ -111,6 +111,33 @@ func TestPublicationIsRefused(t *testing.T) {
 	wantIs(t, err, api.ErrNotPublished)
 }
 
+// Whoever asks only then whether it has failed hears it at once; of what was given up nobody hears.
+func TestPublicationHasFailed(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		cluster := fake(t, 1)
+		p := NewProducer(connectFake(t, cluster), ProducerConfig{})
+		run(t, p)
+		w, release := inFlight(t, cluster, p, value("x"), func(req *kmsg.ProduceRequest) kmsg.Response {
+			return refuseAll(req, kerr.InvalidRecord)
+		})
+		if gone {
+			_, _ = w.GiveUp(errEnough)
+		}
+		release()
+		nothingWaits(t, p)
+		select {
+		case <-w.Failed():
+			if gone {
+				t.Error("given up, and Failed is closed")
+			}
+		default:
+			if !gone {
+				t.Error("Failed is asked for after the refusal, and is open")
+			}
+		}
+	}
+}
+
 // What the broker has taken has settled, and not failed; whoever asks only then hears it at once.
 func TestPublicationIsAcknowledged(t *testing.T) {
 	cluster := fake(t, 1)

@@ -32,7 +32,7 @@ func (p *Producer) Claims() *Claims { return &Claims{p, p.client.Claims()} }
 func (c *Claims) Start(partition int32, r cloudevents.Record) (api.Publication, error) {
 	p := c.producer
 	w := &publication{producer: p, topic: c.topic, partition: partition}
-	w.call = call{budget: &p.forClaims, left: 1, records: w.record[:], failed: make(chan struct{})}
+	w.call = call{budget: &p.forClaims, left: 1, records: w.record[:]}
 	rec := &w.record[0]
 	rec.record, rec.size, rec.call = r, r.Size(), &w.call
 
@@ -88,7 +88,17 @@ type publication struct {
 }
 
 // Failed implements api.Publication.
-func (w *publication) Failed() <-chan struct{} { return w.failed }
+func (w *publication) Failed() <-chan struct{} {
+	w.producer.mu.Lock()
+	defer w.producer.mu.Unlock()
+	if w.failed == nil {
+		w.failed = make(chan struct{})
+		if w.left == 0 && !w.gone && w.record[0].err != nil {
+			close(w.failed)
+		}
+	}
+	return w.failed
+}
 
 // Settled implements api.Publication.
 func (w *publication) Settled() <-chan struct{} {

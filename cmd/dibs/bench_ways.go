@@ -143,7 +143,7 @@ func (*overHTTP) Name() string { return "dibs, over HTTP" }
 
 func (p *overHTTP) Host(ctx context.Context, f func(context.Context) error) error {
 	server, err := api.NewServer(api.Config{
-		Addr: "127.0.0.1:0", WaitDefault: benchWait, WaitMax: benchWait, Registerer: prometheus.NewRegistry(), Log: p.log,
+		Addr: "127.0.0.1:0", WaitDefault: benchWait, WaitMax: benchWait, MaxConnections: 2 * maxBenchWaiting, Registerer: prometheus.NewRegistry(), Log: p.log,
 	}, p.claimer, auth.None{})
 	if err != nil {
 		return err
