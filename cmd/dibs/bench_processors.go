@@ -26,7 +26,6 @@ type deciding struct{ Ops string }
 func childMain() { dev.ChildMain(map[string]child.Role{roleProcessor: serveProcessor}) }
 
 func serveProcessor(ctx context.Context, job *child.Job) error {
-	collectSeldom()
 	var settings config.Config
 	if err := job.Task(&settings); err != nil {
 		return err

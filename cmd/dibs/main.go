@@ -37,7 +37,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 )
 
@@ -45,16 +44,7 @@ func main() {
 	// A sample of what is allocated walks the stack; at every 512 KiB, as is the default, that is 1 % of a claim's time.
 	runtime.MemProfileRate = 8 << 20
 	childMain() // does not return in a child, such as that which runs the embedded Postgres
-	collectSeldom()
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
-}
-
-// collectSeldom: claims on their way are much garbage over a small heap, and collecting less often gives a fifth more of
-// them. GOGC, if set, has its say.
-func collectSeldom() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(300)
-	}
 }
 
 // run is the program. A first signal stops it cleanly; a second one kills it, as signals do.
