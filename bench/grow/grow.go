@@ -3,6 +3,8 @@ package grow
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -107,6 +109,16 @@ var (
 	FROM ` + numbers + `
 	CROSS JOIN LATERAL generate_series(0, CASE WHEN i % 4 = 0 THEN 1 ELSE 0 END) n`
 )
+
+// Among returns a name and an owner that lie anywhere among those that are filled, as those of real claims do: the same for
+// the same, and others for all others.
+func Among(name, owner string) (amongNames, amongOwners string) {
+	place := func(text string) string {
+		sum := sha256.Sum256([]byte(text))
+		return hex.EncodeToString(sum[:8])
+	}
+	return "grown." + place(name), "u-" + place(owner)
+}
 
 // Fill fills the tables. The indexes are taken off meanwhile, and made again as full as they would have become.
 func Fill(ctx context.Context, cfg Config) error {
@@ -243,8 +255,9 @@ func Begin(ctx context.Context, dsn, schema string) error {
 		return fmt.Errorf("begin anew in schema %s: %w", schema, cmp.Or(err, ErrNotFilled))
 	}
 	for _, sql := range []string{
+		`DELETE FROM names n USING decisions d, (SELECT DISTINCT partition FROM partitions) p
+			WHERE d.partition = p.partition AND d.log_epoch > ` + strconv.Itoa(logEpoch) + ` AND n.space = d.space AND n.key = d.key AND n.claim_id = d.request_id`,
 		`DELETE FROM decisions d USING (SELECT DISTINCT partition FROM partitions) p WHERE d.partition = p.partition AND d.log_epoch > ` + strconv.Itoa(logEpoch),
-		`DELETE FROM names WHERE key < 'grown.' OR key >= 'grown/'`,
 		`DELETE FROM partitions`, `DELETE FROM topics`,
 		`VACUUM (ANALYZE) names, decisions, partitions`,
 		`CHECKPOINT`,

@@ -10,6 +10,7 @@ import (
 	"github.com/dibs-hq/dibs/names"
 	"github.com/dibs-hq/dibs/postgres"
 	"github.com/dibs-hq/dibs/processor"
+	"github.com/dibs-hq/dibs/registrations"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
@@ -71,8 +72,21 @@ func TestFill(t *testing.T) {
 		if err != nil || len(entries) != 1 || entries[0].RequestID != h.ClaimID || entries[0].Owner != h.Owner {
 			t.Errorf("the history of %s is %+v, %v", ref, entries, err)
 		}
-		b := processor.Batch{Fence: s.Fence, Next: 1, LogTime: h.Since, LastHash: 1, Rows: []processor.Row{{Kind: processor.KindDuplicate, RequestID: h.ClaimID}}}
-		if err := r.Commit(t.Context(), []processor.Batch{b}); err != nil { // it lies behind what is filled, and is gone with the next Begin
+		if n := query(t, c, `SELECT count(*)::text FROM `+db.Schema+`.names`); n != "1000" {
+			t.Fatalf("there are %s names, want the 1000 that were filled", n)
+		}
+		// What is claimed lies among and behind what is filled, and is gone with the next Begin.
+		name, owner := grow.Among("alice", "u-1")
+		ref.Key = names.Key(name)
+		o := registrations.Outcome{Type: registrations.Accepted, RequestID: uuid.New(), Ref: ref, Name: name, Owner: owner, State: registrations.Registered, Version: 1, LogTime: h.Since, PolicyVersion: 1, LogEpoch: s.LogEpoch}
+		o.ClaimID = o.RequestID
+		b := processor.Batch{
+			Fence: s.Fence, Next: 1, LogTime: h.Since, LastHash: 1, Rows: []processor.Row{{Kind: processor.KindOutcome, RequestID: o.RequestID, Outcome: o}},
+			Changes: []processor.Change{{Ref: ref, Holding: registrations.Holding{
+				State: o.State, Name: name, Owner: owner, ClaimID: o.ClaimID, Version: 1, PolicyVersion: 1, Since: h.Since,
+			}}},
+		}
+		if err := r.Commit(t.Context(), []processor.Batch{b}); err != nil {
 			t.Error(err)
 		}
 		r.Close()

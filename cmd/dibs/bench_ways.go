@@ -52,7 +52,12 @@ type inProcess struct {
 func (p inProcess) Name() string { return p.name }
 
 func (p inProcess) Claim(ctx context.Context, name, owner string) (bool, error) {
-	r, err := p.claimer.Claim(ctx, "bench", api.Request{Space: names.Username, Name: name, Owner: owner, Mode: claims.ModeRegister}, benchWait)
+	return p.ask(ctx, api.Request{Name: name, Owner: owner})
+}
+
+func (p inProcess) ask(ctx context.Context, asked api.Request) (bool, error) {
+	asked.Space, asked.Mode = names.Username, claims.ModeRegister
+	r, err := p.claimer.Claim(ctx, "bench", asked, benchWait)
 	switch {
 	case err != nil:
 		return false, err
