@@ -4,19 +4,22 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// connections are those that callers have open, as many as may be. Those that come then wait, unread, and most of them with
-// the system, until one is closed: idle ones are at once, and others behind their answers.
+// connections are those that callers have open, as many as may be. Those that come then wait, unread, one of them here and the
+// others in the kernel's backlog, until one is closed: idle ones are at once, and others behind their answers.
 type connections struct {
 	places chan struct{}
 	full   prometheus.Counter
 
 	mu       sync.Mutex
-	making   bool       // room: since there was none
+	waiting  bool       // one does, and those behind it
+	waited   time.Time  // when one did last
+	making   bool       // room: connections are not kept open
 	keepOpen func(bool) // http.Server.SetKeepAlivesEnabled
 }
 
@@ -48,13 +51,30 @@ func (c *connections) bound(server *http.Server, ln net.Listener) net.Listener {
 	return &bounded{Listener: ln, connections: c, closed: make(chan struct{})}
 }
 
-// makeRoom closes the connections that are idle, and others behind their answers; or keeps them open again.
-func (c *connections) makeRoom(yes bool) {
+// wait says that one waits, or does not any more. While one does, connections that are idle are closed, and others behind
+// their answers.
+func (c *connections) wait(yes bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.making != yes {
-		c.making = yes
-		c.keepOpen(!yes)
+	if c.waiting, c.waited = yes, time.Now(); yes && !c.making {
+		c.making = true
+		c.keepOpen(false)
+	}
+}
+
+// roomAgain is for how long nobody has had to wait when connections are kept open again, though there is little room.
+const roomAgain = time.Second
+
+// keepAgain keeps connections open again where nobody waits and there is room.
+func (c *connections) keepAgain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.making || c.waiting {
+		return
+	}
+	if len(c.places) <= cap(c.places)*9/10 || time.Since(c.waited) > roomAgain {
+		c.making = false
+		c.keepOpen(true)
 	}
 }
 
@@ -64,9 +84,7 @@ func (c *connections) changed(_ net.Conn, state http.ConnState) {
 		return
 	}
 	<-c.places
-	if len(c.places) <= cap(c.places)*9/10 {
-		c.makeRoom(false)
-	}
+	c.keepAgain()
 }
 
 // bounded is a listener whose connections have places.
@@ -91,7 +109,8 @@ func (b *bounded) Accept() (net.Conn, error) {
 	default:
 	}
 	c.full.Inc()
-	c.makeRoom(true)
+	c.wait(true)
+	defer c.wait(false)
 	select {
 	case c.places <- struct{}{}:
 		return conn, nil

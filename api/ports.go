@@ -30,7 +30,7 @@ type Claims interface {
 // Publication is a record on its way. Who waits for the record's outcome need not wait for its acknowledgement: the
 // outcome says that it was written.
 type Publication interface {
-	// Failed is closed when it is over without an acknowledgement.
+	// Failed is closed when it is over without an acknowledgement, but for one that was given up.
 	Failed() <-chan struct{}
 	// Settled is closed when it is over: all in-sync replicas have the record, or it failed.
 	Settled() <-chan struct{}

@@ -15,7 +15,6 @@ import (
 // WithClaimer runs f in a process that claims and awaits outcomes, without HTTP: for measuring, and for tests. Where o.Processor
 // is not set, others decide.
 func WithClaimer(ctx context.Context, o Options, f func(context.Context, *api.Claimer) error) error {
-	defer leaveGarbage()()
 	o.API = true
 	registry := newRegistry(o)
 	d, err := Open(o.Config, o.Log, registry)

@@ -39,7 +39,6 @@ type Options struct {
 // Run runs the roles until ctx ends or a part fails, and stops them in the right order: HTTP first, while outcomes still
 // come for those who wait; then the processor, which publishes what it has committed and leaves its group; then the rest.
 func Run(ctx context.Context, o Options) error {
-	defer leaveGarbage()()
 	registry := newRegistry(o)
 	d, err := Open(o.Config, o.Log, registry)
 	if err != nil {

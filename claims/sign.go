@@ -112,9 +112,11 @@ func mac(secret []byte, r cloudevents.Record) []byte {
 	s.hash.Write(s.text)
 	sum := s.hash.Sum(make([]byte, 0, sha256.Size))
 	s.hash.Reset()
-	if s.text = s.text[:0]; cap(s.text) <= mostSigned {
-		signers.Put(s)
+	if clear(s.text); cap(s.text) > mostSigned {
+		s.text = nil
 	}
+	s.text = s.text[:0]
+	signers.Put(s)
 	return sum
 }
 

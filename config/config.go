@@ -195,6 +195,9 @@ func (c *Config) check() error {
 			bad(key, "is %d: at least 1", n)
 		}
 	}
+	if c.API.MaxConns <= c.API.MaxWaiting && c.API.MaxWaiting > 0 {
+		bad("api.max_connections", "is %d: more than api.max_waiting (%d), for who is refused needs a connection, too", c.API.MaxConns, c.API.MaxWaiting)
+	}
 	if c.Processor.BatchMax > 8000 {
 		bad("processor.batch_max", "is %d: at most 8000, larger batches gain nothing", c.Processor.BatchMax)
 	}

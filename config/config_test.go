@@ -147,6 +147,7 @@ func TestErrorsNameWhatToDo(t *testing.T) {
 		{env: []string{"DIBS_API_WAIT_MAX=soon"}, want: []string{"wait_max"}},
 		{env: []string{"DIBS_POSTGRES_MAX_CONNS=many"}, want: []string{"max_conns"}},
 		{env: []string{"DIBS_POSTGRES_MAX_CONNS=0"}, want: []string{"postgres.max_conns", "at least 1"}},
+		{env: []string{"DIBS_API_MAX_WAITING=15000"}, want: []string{"api.max_connections", "api.max_waiting (15000)"}},
 		{env: []string{"DIBS_KAFKA_SASL_MECHANISM=GSSAPI"}, want: []string{"kafka.sasl.mechanism", "SCRAM-SHA-512"}},
 		{env: []string{"DIBS_KAFKA_SASL_MECHANISM=PLAIN"}, want: []string{"kafka.sasl.username"}},
 		{env: []string{"DIBS_POSTGRES_DSN_FILE=/nowhere"}, want: []string{"DIBS_POSTGRES_DSN_FILE", "/nowhere"}},

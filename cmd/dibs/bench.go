@@ -167,8 +167,10 @@ func (b *benching) check() error {
 		return usage("--partitions is %v: one number with --grow", b.partitions)
 	case len(b.processors) == 0 || slices.Min(b.processors) < 0 || slices.Max(b.processors) > maxBenchProcessors:
 		return usage("--processors is %v: 0 to %d", b.processors, maxBenchProcessors)
-	case b.kill && slices.Min(b.processors) < 2:
-		return usage("--kill goes with --processors of 2 or more: one has to be left")
+	case b.kill && (slices.Min(b.processors) < 2 || slices.Max(b.processors) > slices.Min(b.partitions)):
+		return usage("--kill goes with --processors of 2 or more, and no more of them than --partitions: one has to be left, and the one that is killed has to have something")
+	case twice(b.processors) || twice(b.partitions):
+		return usage("--processors and --partitions have each number once: %v and %v", b.processors, b.partitions)
 	case b.kill && cfg.Run < killRun:
 		return usage("--run is %s: at least %s with --kill, so that the other has taken over by its end", cfg.Run, killRun)
 	case len(b.through) == 0:
@@ -193,10 +195,16 @@ func (b *benching) check() error {
 	return b.checkNames()
 }
 
+// twice reports whether a number is there twice.
+func twice(numbers []int) bool {
+	sorted := slices.Sorted(slices.Values(numbers))
+	return len(slices.Compact(sorted)) < len(numbers)
+}
+
 const (
 	maxBenchWaiting = 100_000
 	maxBenchRate    = 1_000_000
-	// As many have all the connections to Postgres that a server of usual settings gives.
+	// Each has up to postgres.max_conns connections, and uses a few of them.
 	maxBenchProcessors = 16
 	// killRun is twice what it takes until another processor has the partitions of one that was killed, and more.
 	killRun = 20 * time.Second

@@ -43,8 +43,11 @@ import (
 func main() {
 	// A sample of what is allocated walks the stack; at every 512 KiB, as is the default, that is 1 % of a claim's time.
 	runtime.MemProfileRate = 8 << 20
+	collect := leaveGarbage()
 	childMain() // does not return in a child, such as that which runs the embedded Postgres
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	code := run(os.Args[1:], os.Stdout, os.Stderr)
+	collect()
+	os.Exit(code)
 }
 
 // run is the program. A first signal stops it cleanly; a second one kills it, as signals do.
