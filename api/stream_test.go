@@ -101,8 +101,8 @@ func TestStreamHeartbeat(t *testing.T) {
 			t.Errorf("a heartbeat's id is before what was passed over: %s", s.brief())
 		}
 		// What is told is a sign of life as well.
-		for i := range 6 {
-			time.AfterFunc(time.Duration(10*i)*time.Second, func() { w.claim(fmt.Sprintf(`{"name":"name%d","owner":"u"}`, i)).is(201, "") })
+		for i := range 6 { // not at once: the stream begins where it is opened
+			time.AfterFunc(time.Duration(5+10*i)*time.Second, func() { w.claim(fmt.Sprintf(`{"name":"name%d","owner":"u"}`, i)).is(201, "") })
 		}
 		if _, s = w.stream(61*time.Second, streamPath); len(s.events) != 6 || len(s.comments) != 0 {
 			t.Errorf("%d events, %d comments", len(s.events), len(s.comments))
