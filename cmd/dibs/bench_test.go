@@ -137,7 +137,7 @@ func TestBenchVariants(t *testing.T) {
 
 func TestBenchReadsNames(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "names.csv")
-	if err := os.WriteFile(path, []byte("username,owner_id,space\nAlice,1,\nalice,2,\nroot,3,\nx,4,\na@b.c,5,email\nbob.s,6,username\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("username,owner_id,space\nAlice,1,\nalice,2,\nroot,3,\nx,4,\na@example.org,5,email\nbob.s,6,username\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	b, said := benchOf(t, "--names", path)

@@ -44,12 +44,12 @@ func TestPrivateValuesAreInNoAddress(t *testing.T) {
 		code, stdout, stderr := dibs(t, append(args, "--url="+server.URL)...)
 		return code, stdout + stderr
 	}
-	const value = "ada@example.com"
+	const value = "ada@example.org"
 	for _, c := range []struct{ args, method, path string }{
 		{"names %s", "GET", "/v1/names/%s/%s"},
 		{"history %s", "GET", "/v1/names/%s/%s/history?after=0&limit=100"},
 		{"release %s --owner=u-17", "POST", "/v1/names/%s/%s/release"},
-		{"rename %s bob@example.com --owner=u-17", "POST", "/v1/names/%s/%s/rename"},
+		{"rename %s bob@example.org --owner=u-17", "POST", "/v1/names/%s/%s/rename"},
 		{"transfer %s u-18 --owner=u-17", "POST", "/v1/names/%s/%s/transfer"},
 		{"deactivate %s --owner=u-17", "POST", "/v1/names/%s/%s/deactivate"},
 		{"reactivate %s --owner=u-17", "POST", "/v1/names/%s/%s/reactivate"},
@@ -106,7 +106,7 @@ func TestFields(t *testing.T) {
 		args string
 		body string // empty: wrong usage
 	}{
-		{"claim --space member --field tenant=acme,inc --field email=a=b@example.com", `{"fields":{"email":"a=b@example.com","tenant":"acme,inc"},"owner":"u-17","space":"member"}`},
+		{"claim --space member --field tenant=acme,inc --field email=a=b@example.org", `{"fields":{"email":"a=b@example.org","tenant":"acme,inc"},"owner":"u-17","space":"member"}`},
 		{"claim --space member x --field tenant=acme", ""},
 		{"claim --space member", ""},
 		{"claim x y", ""},
