@@ -31,7 +31,7 @@ func (cfg *Config) drain(ctx context.Context, p Drainer, deal *dealt, status Sta
 		return Figures{}, err
 	}
 	f := d.figures()
-	f.Coming = waits.Claims
+	f.Arrivals = waits.Claims
 	f.Mean, f.P50, f.P90, f.P99, f.P999, f.Max = waits.Mean, waits.P50, waits.P90, waits.P99, waits.P999, waits.Max
 	if cfg.Meter != nil {
 		f.CPU, f.Bytes = cfg.Meter.Read(ctx).since(before).each(float64(n + waits.Claims))

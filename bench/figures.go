@@ -29,12 +29,12 @@ type Figures struct {
 	Bytes map[string]float64       `json:"bytes_per_claim,omitempty"`
 
 	// Of a backlog: how long it took, how long until the first claims were decided, and the most memory that a process
-	// which decides had meanwhile. Coming are those of the claims that came while it was worked off, and the latencies are
+	// which decides had meanwhile. Arrivals are those of the claims that came while it was worked off, and the latencies are
 	// theirs.
-	Coming  int           `json:"coming,omitempty"`
-	Took    time.Duration `json:"took_ns,omitempty"`
-	First   time.Duration `json:"first_decided_after_ns,omitempty"`
-	PeakRSS int64         `json:"peak_rss_bytes,omitempty"`
+	Arrivals int           `json:"arrivals,omitempty"`
+	Took     time.Duration `json:"took_ns,omitempty"`
+	First    time.Duration `json:"first_decided_after_ns,omitempty"`
+	PeakRSS  int64         `json:"peak_rss_bytes,omitempty"`
 }
 
 // Latencies are kept to three digits, from half a microsecond on; a longer one counts as the longest.
@@ -119,7 +119,7 @@ func median(runs []Figures) Figures {
 	m := Figures{
 		Claims: int(of(runs, func(f Figures) float64 { return float64(f.Claims) }).Median), Accepted: int(of(runs, func(f Figures) float64 { return float64(f.Accepted) }).Median),
 		Unanswered: int(of(runs, func(f Figures) float64 { return float64(f.Unanswered) }).Median),
-		Coming:     int(of(runs, func(f Figures) float64 { return float64(f.Coming) }).Median),
+		Arrivals:   int(of(runs, func(f Figures) float64 { return float64(f.Arrivals) }).Median),
 		PerSecond:  of(runs, func(f Figures) float64 { return f.PerSecond }).Median,
 	}
 	duration := func(get func(Figures) time.Duration) time.Duration {

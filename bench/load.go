@@ -49,10 +49,10 @@ func (cfg *Config) load(ctx context.Context, p Peer, deal *dealt, status Status)
 	if cfg.Progress != nil {
 		progress.Go(func() { l.report(ended, status) })
 	}
-	if struck, ok := p.(Struck); ok {
+	if struck, ok := p.(FaultInjected); ok {
 		workers.Go(func() {
 			if wait(ctx, l.from.Add(cfg.Run/2)) {
-				if err := struck.Strike(); err != nil {
+				if err := struck.InjectFault(); err != nil {
 					cancel(err)
 				}
 			}

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// maxComing is how many of the claims that go on coming wait at once, at most: more are due, and wait for their turn.
-const maxComing = 100_000
+// maxArrivals is how many of the claims that go on coming wait at once, at most: more are due, and wait for their turn.
+const maxArrivals = 100_000
 
 // arrive claims at the rate, until stop is called, which returns what the claims waited when all are answered. They are
 // those behind the backlog. One that fails ends the run.
 func (cfg *Config) arrive(ctx context.Context, p Peer, deal *dealt, fail context.CancelCauseFunc) (stop func() Figures) {
 	l := &loading{Config: cfg, peer: p, deal: deal, lots: newLots(maxLots), began: time.Now()}
-	turns := make(chan struct{}, maxComing)
+	turns := make(chan struct{}, maxArrivals)
 	var all sync.WaitGroup
 	coming, end := context.WithCancel(ctx)
 	all.Go(func() {

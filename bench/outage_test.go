@@ -81,8 +81,8 @@ func TestOutage(t *testing.T) {
 		// It decides 1,000 a second and 500 come: 1 s + 4,000 ms + t / 2 = t at 10 s.
 		near(t, "all", f.Took, 10*time.Second, 300*time.Millisecond)
 		near(t, "first", f.First, 1100*time.Millisecond, time.Millisecond)
-		if f.Coming < 4900 || f.Coming > 5200 {
-			t.Errorf("%d came in 10 s", f.Coming)
+		if f.Arrivals < 4900 || f.Arrivals > 5200 {
+			t.Errorf("%d came in 10 s", f.Arrivals)
 		}
 		if f.PerSecond < 970 || f.PerSecond > 1030 {
 			t.Errorf("%v decided in a second", f.PerSecond)
@@ -110,7 +110,7 @@ func TestOutage(t *testing.T) {
 		if err := r.Write(&text); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"a backlog of 4000 claims while 500 a second go on coming", "coming", "their p50", "first after"} {
+		for _, want := range []string{"a backlog of 4000 claims while 500 a second go on coming", "arrivals", "their p50", "first after"} {
 			if !strings.Contains(text.String(), want) {
 				t.Errorf("nothing of %q in\n%s", want, &text)
 			}
@@ -134,7 +134,7 @@ type struck struct {
 	broken error
 }
 
-func (p *struck) Strike() error {
+func (p *struck) InjectFault() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.at = append(p.at, time.Now())

@@ -38,11 +38,11 @@ type Apart interface {
 	PIDs() []int
 }
 
-// Struck is a peer to which something happens in the middle of each run.
-type Struck interface {
+// FaultInjected is a peer that a fault is injected into in the middle of each run.
+type FaultInjected interface {
 	Peer
-	// Strike makes it happen. It returns at once.
-	Strike() error
+	// InjectFault does that, and returns at once.
+	InjectFault() error
 }
 
 // Hosted is a peer that runs only while it is measured, for what it costs while it is idle would be charged to the others.

@@ -136,7 +136,7 @@ func (r *Report) waits(t *Table) []column {
 		}
 		if r.Config.Rate > 0 {
 			columns = append(columns,
-				column{"coming", func(p *Result) string { return fmt.Sprint(p.Median.Coming) }},
+				column{"arrivals", func(p *Result) string { return fmt.Sprint(p.Median.Arrivals) }},
 				duration("their p50", func(f *Figures) time.Duration { return f.P50 }),
 				duration("p99", func(f *Figures) time.Duration { return f.P99 }),
 				duration("max", func(f *Figures) time.Duration { return f.Max }))

@@ -3,6 +3,10 @@ package grow_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/dibs-hq/dibs/bench/grow"
@@ -90,6 +94,30 @@ func TestFill(t *testing.T) {
 			t.Error(err)
 		}
 		r.Close()
+	}
+}
+
+// TestAmong: what is claimed lies all over what is filled, the same for the same.
+func TestAmong(t *testing.T) {
+	t.Parallel()
+	var places [2][16]int
+	for i := range 1600 {
+		name, owner := grow.Among(fmt.Sprintf("r1.%d", i), fmt.Sprintf("o-%d", i))
+		if again, _ := grow.Among(fmt.Sprintf("r1.%d", i), "u"); again != name {
+			t.Fatalf("%s and %s", name, again)
+		}
+		for part, text := range [2]string{strings.TrimPrefix(name, "grown."), strings.TrimPrefix(owner, "u-")} {
+			digit, err := strconv.ParseUint(text[:1], 16, 8)
+			if err != nil {
+				t.Fatal(err)
+			}
+			places[part][digit]++
+		}
+	}
+	for part := range places {
+		if slices.Min(places[part][:]) < 50 {
+			t.Errorf("places by their first digit: %v", places[part])
+		}
 	}
 }
 

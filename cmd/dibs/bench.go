@@ -101,7 +101,7 @@ func newBenching(cmd *cobra.Command) *benching {
 	f.Float64Var(&b.exponent, "exponent", 1.1, "of Zipf's law, more than 1, with --names zipf")
 	f.IntVar(&b.universe, "universe", 1_000_000, "names to choose from, with --names zipf")
 	f.IntSliceVar(&b.partitions, "partitions", []int{12}, "partitions of the topics; several: compare them (the others have the first)")
-	f.IntSliceVar(&b.processors, "processors", []int{0}, "processes that decide; 0: this one; several: compare them (default 0, and 1 with --backlog)")
+	f.IntSliceVar(&b.processors, "processors", nil, "processes that decide; 0: this one; several: compare them (default 0, and 1 with --backlog)")
 	f.BoolVar(&b.kill, "kill", false, "kill -9 one of --processors in the middle of each run: the longest wait is the take-over")
 	f.BoolVar(&b.peers, "peers", false, "measure other ways to do it, too: those that can run here")
 	f.StringArrayVar(&b.only, "only", nil, "measure those only whose name has this in it; may be given several times")
@@ -125,8 +125,12 @@ func brokenBench(ctx context.Context, err error) error {
 func (b *benching) check() error {
 	changed := b.cmd.Flags().Changed
 	cfg := &b.cfg
-	if cfg.Backlog > 0 && !changed("processors") {
+	switch {
+	case changed("processors"):
+	case cfg.Backlog > 0:
 		b.processors = []int{1} // which has made no claims: its memory is told
+	default:
+		b.processors = []int{0}
 	}
 	if b.kill && !changed("run") {
 		cfg.Run = killRun

@@ -14,25 +14,25 @@ import (
 	"github.com/dibs-hq/dibs/bench"
 )
 
-// renewed is a deployment that each run has anew, with its processors: tables and topics that grow from run to run would
+// perRun is a deployment that each run has anew, with its processors: tables and topics that grow from run to run would
 // favour the first.
-type renewed struct {
+type perRun struct {
 	*deployed
 	quiet      *slog.Logger
 	name       string
 	processors int      // processes that decide; 0: this one does
 	runs       *int     // of all of the benchmark: no two have the same topics
 	now        deployed // that of the run
-	crew       *crew
+	processes  *processes
 }
 
-func (p *renewed) Name() string { return p.name }
+func (p *perRun) Name() string { return p.name }
 
 // PIDs implements bench.Apart.
-func (p *renewed) PIDs() []int { return p.crew.pids() }
+func (p *perRun) PIDs() []int { return p.processes.pids() }
 
 // run calls f with the deployment of a run, and stops its processors after that, if they were started.
-func (p *renewed) run(ctx context.Context, f func(context.Context) error) (err error) {
+func (p *perRun) run(ctx context.Context, f func(context.Context) error) (err error) {
 	p.now = *p.deployed
 	id := fmt.Sprintf("%s-%d", p.Postgres.Schema, *p.runs)
 	p.now.Kafka.TopicPrefix, p.now.Postgres.Schema, p.now.log = id+".", id, p.quiet
@@ -51,15 +51,15 @@ func (p *renewed) run(ctx context.Context, f func(context.Context) error) (err e
 	return p.now.run(ctx, func(ctx context.Context) (err error) {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		p.crew = &crew{settings: p.now.Config, size: p.processors, log: p.quiet, fail: func(err error) { cancel(err) }}
-		defer func() { err = errors.Join(err, p.crew.stop()) }()
+		p.processes = &processes{settings: p.now.Config, size: p.processors, log: p.quiet, fail: func(err error) { cancel(err) }}
+		defer func() { err = errors.Join(err, p.processes.stop()) }()
 		return f(ctx)
 	})
 }
 
 // variant is dibs with other processors, or other topics, than those of the benchmark.
 type variant struct {
-	renewed
+	perRun
 	way  string
 	peer bench.Peer // that of the run
 }
@@ -72,10 +72,10 @@ var _ interface {
 func (p *variant) Host(ctx context.Context, f func(context.Context) error) error {
 	return p.run(ctx, func(ctx context.Context) error {
 		if p.processors > 0 {
-			if err := p.crew.start(ctx); err != nil {
+			if err := p.processes.start(ctx); err != nil {
 				return err
 			}
-			if err := p.crew.await(ctx, p.partitions); err != nil {
+			if err := p.processes.await(ctx, p.partitions); err != nil {
 				return err
 			}
 		}
@@ -98,15 +98,15 @@ func (p *variant) Claim(ctx context.Context, name, owner string) (bool, error) {
 // takes another to take over.
 type killed struct{ variant }
 
-var _ bench.Struck = (*killed)(nil)
+var _ bench.FaultInjected = (*killed)(nil)
 
-func (p *killed) Strike() error { return p.crew.kill() }
+func (p *killed) InjectFault() error { return p.processes.kill() }
 
 // variants are dibs as --processors, --partitions and --through say, each with each.
 func (b *benching) variants(id string) (all []bench.Peer) {
-	for _, r := range b.renewals(id) {
+	for _, r := range b.deployments(id) {
 		for _, way := range b.through {
-			v := variant{renewed: *r, way: way}
+			v := variant{perRun: *r, way: way}
 			if v.name = ways[way](entrance{}).Name() + r.name; b.kill {
 				v.name += ", one killed"
 				all = append(all, &killed{v})
@@ -118,11 +118,11 @@ func (b *benching) variants(id string) (all []bench.Peer) {
 	return all
 }
 
-// renewals are what is to be compared, with what tells them apart as their names.
-func (b *benching) renewals(id string) (all []*renewed) {
+// deployments are what is to be compared, with what tells them apart as their names.
+func (b *benching) deployments(id string) (all []*perRun) {
 	for _, processors := range b.processors {
 		for _, partitions := range b.partitions {
-			r := &renewed{deployed: b.deployment(id, partitions), quiet: b.quiet(), processors: processors, runs: &b.runs}
+			r := &perRun{deployed: b.deployment(id, partitions), quiet: b.quiet(), processors: processors, runs: &b.runs}
 			switch {
 			case len(b.processors) == 1 && !b.cmd.Flags().Changed("processors"):
 			case processors == 0:

@@ -44,13 +44,28 @@ func benchOn(t *testing.T, args ...string) bench.Report {
 	if n := len(r.Tables); n != 1 {
 		t.Fatalf("%d tables", n)
 	}
-	ps, err := exec.CommandContext(t.Context(), "pgrep", "-P", processID(), "-f", "dibs-child-"+roleProcessor).Output()
-	if none := new(exec.ExitError); errors.Is(err, exec.ErrNotFound) {
-		t.Log("SKIPPED, NOT TESTED: whether processors are left: there is no pgrep")
-	} else if !errors.As(err, &none) || none.ExitCode() != 1 {
-		t.Errorf("processors are left: %s, %v", ps, err)
+	if left := processorsLeft(t); len(left) > 0 {
+		t.Errorf("processors are left: %q", left)
 	}
 	return r
+}
+
+// processorsLeft are those that this process has started and that run, where the system tells.
+func processorsLeft(t *testing.T) (all []string) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil || runtime.GOOS == "linux" && len(stats) == 0 {
+		t.Fatalf("no processes: %v", err)
+	}
+	for _, path := range stats {
+		stat, _ := os.ReadFile(path) // an error: it has just ended
+		line, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+		_, behind, _ := strings.Cut(string(stat), ") ") // the name is before
+		if fields := strings.Fields(behind); len(fields) > 1 && fields[1] == processID() && strings.Contains(string(line), "dibs-child-"+roleProcessor) {
+			all = append(all, string(line))
+		}
+	}
+	return all
 }
 
 func processID() string { return strconv.Itoa(os.Getpid()) }
@@ -78,7 +93,7 @@ func TestBenchApart(t *testing.T) {
 // TestBenchOutage: what had piled up is decided, and what comes meanwhile, by processors in other processes than this one.
 func TestBenchOutage(t *testing.T) {
 	f := benchOn(t, "--backlog=3000", "--rate=200", "--partitions=3", "--processors=2").Tables[0].Results[0].Median
-	if f.Coming == 0 || f.Claims < 3000 || f.Claims > 3000+f.Coming || f.P99 == 0 || f.First == 0 || f.Took < f.First {
+	if f.Arrivals == 0 || f.Claims < 3000 || f.Claims > 3000+f.Arrivals || f.P99 == 0 || f.First == 0 || f.Took < f.First {
 		t.Errorf("got %+v", f)
 	}
 	if runtime.GOOS == "linux" && (f.PeakRSS == 0 || f.CPU[bench.ChildrenCPU] == 0) {
@@ -86,24 +101,39 @@ func TestBenchOutage(t *testing.T) {
 	}
 }
 
-// TestCrew: each has its part of the partitions, whoever is killed is missed by nobody but the group, and one that ends by
+// TestBenchGrown: claims are made on the filled tables and on empty ones.
+func TestBenchGrown(t *testing.T) {
+	r := benchOn(t, "--grow=500", "--partitions=3", "--waiting=16", "--warmup=100ms", "--run=500ms")
+	var all []string
+	for _, p := range r.Tables[0].Results {
+		all = append(all, p.Peer)
+		if m := p.Median; m.Accepted == 0 || m.Accepted == m.Claims {
+			t.Errorf("%s: %d of %d claims got their names, and one in five is taken", p.Peer, m.Accepted, m.Claims)
+		}
+	}
+	if got, want := strings.Join(all, "|"), "dibs, 500 names|dibs, empty tables"; got != want {
+		t.Errorf("measured %s, want %s", got, want)
+	}
+}
+
+// TestProcesses: each has its part of the partitions, whoever is killed is missed by nobody but the group, and one that ends by
 // itself is told of.
-func TestCrew(t *testing.T) {
+func TestProcesses(t *testing.T) {
 	b, _ := benchOf(t)
 	b.settings.Kafka.Brokers, b.settings.Postgres.DSN = dibstest.Kafka(t).Addrs, dibstest.Postgres(t).DSN
 	b.settings.Postgres.MaxConns, b.settings.Postgres.Timeout = 4, 10*time.Second
 	b.settings.Processor.Group, b.settings.Processor.BatchMax = "dibs", 100
 	b.settings.Log.Level = "error"
-	r := renewed{deployed: b.deployment("bench-"+processID()+"-crew", 4), quiet: b.quiet(), processors: 3, runs: &b.runs}
+	r := perRun{deployed: b.deployment("bench-"+processID()+"-processes", 4), quiet: b.quiet(), processors: 3, runs: &b.runs}
 	err := r.run(t.Context(), func(ctx context.Context) error {
-		c := r.crew
+		c := r.processes
 		if err := errors.Join(c.start(ctx), c.await(ctx, 4)); err != nil {
 			return err
 		}
-		if n := len(c.pids()); n != 3 {
-			t.Errorf("%d processes", n)
+		if n := len(c.pids()); n != 3 || runtime.GOOS == "linux" && len(processorsLeft(t)) != 3 {
+			t.Errorf("%d processes, and there are %q", n, processorsLeft(t))
 		}
-		if err := c.deals(ctx, 5); err == nil {
+		if err := c.unassigned(ctx, 5); err == nil {
 			t.Error("a partition that nobody has is not missed")
 		}
 		gone := c.present()[0]
@@ -143,7 +173,7 @@ func TestMakeBench(t *testing.T) {
 	}
 	make, err := exec.LookPath("make")
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("SKIPPED, NOT TESTED: %v", err)
 	}
 	cmd := exec.CommandContext(t.Context(), make, "-s", "-C", "../..", "bench", "GO="+stand, "BIN="+dir, `BENCH_ARGS=--only 'direct INSERT' --runs 2`)
 	cmd.Env = append(os.Environ(), "DIBS_TEST_KAFKA=k:1", "DIBS_TEST_POSTGRES=a b")

@@ -10,12 +10,13 @@ import (
 	"github.com/dibs-hq/dibs/bench"
 	"github.com/dibs-hq/dibs/kafka"
 	"github.com/dibs-hq/dibs/names"
+	"github.com/dibs-hq/dibs/postgres"
 )
 
 // backlog is dibs with claims that came while no processor ran.
 type backlog struct {
-	renewed
-	coming *overKafka // the way of claims that go on coming; nil for none
+	perRun
+	arrivals *overKafka // the way of claims that go on coming; nil for none
 }
 
 var _ interface {
@@ -31,28 +32,28 @@ const outageWait = 15 * time.Minute
 func (*backlog) Recovers() {}
 
 func (p *backlog) Claim(ctx context.Context, name, owner string) (bool, error) {
-	if p.coming == nil {
+	if p.arrivals == nil {
 		return false, errors.New("it is there for its backlog only")
 	}
-	return p.coming.Claim(ctx, name, owner)
+	return p.arrivals.Claim(ctx, name, owner)
 }
 
 func (p *backlog) Host(ctx context.Context, f func(context.Context) error) (err error) {
 	return p.run(ctx, func(ctx context.Context) error {
-		if p.coming == nil {
+		if p.arrivals == nil {
 			return f(ctx)
 		}
-		p.coming.entrance = entrance{settings: p.now.Config, log: p.quiet, wait: outageWait}
-		return p.coming.Host(ctx, f)
+		p.arrivals.entrance = entrance{settings: p.now.Config, log: p.quiet, wait: outageWait}
+		return p.arrivals.Host(ctx, f)
 	})
 }
 
 // backlogs are dibs as --processors and --partitions say.
 func (b *benching) backlogs(id string) (all []bench.Peer) {
-	for _, r := range b.renewals(id) {
-		p := &backlog{renewed: *r}
+	for _, r := range b.deployments(id) {
+		p := &backlog{perRun: *r}
 		if p.name = "dibs" + r.name; b.cfg.Rate > 0 {
-			p.coming = &overKafka{}
+			p.arrivals = &overKafka{}
 		}
 		all = append(all, p)
 	}
@@ -126,20 +127,31 @@ func (p *backlog) Drain(ctx context.Context, progress func(decided int)) error {
 	if err != nil {
 		return err
 	}
+	record, err := postgres.New(app.PostgresConfig(p.now.Config, p.quiet))
+	if err != nil {
+		return err
+	}
+	defer record.Close()
 	started := make(chan error, 1)
 	go func() {
-		err := p.crew.start(ctx)
+		err := p.processes.start(ctx)
 		if err != nil {
-			p.crew.fail(err)
+			p.processes.fail(err)
 		}
 		started <- err
 	}()
-	err = p.watch(ctx, come, claimed, outcomes, progress)
+	err = p.watch(ctx, come, claimed, outcomes, record, progress)
 	return errors.Join(err, <-started)
 }
 
-// watch looks on while outcomes are published. come is how many claims there are by now in each partition.
-func (p *backlog) watch(ctx context.Context, come []int64, claimed, outcomes *kafka.Reader, progress func(decided int)) error {
+// watch looks on while outcomes are published. come is how many claims there are by now in each partition. A partition that
+// is taken over meanwhile, by another of several processors, gets some of its outcomes twice: they are no more than
+// was decided.
+func (p *backlog) watch(ctx context.Context, come []int64, claimed, outcomes *kafka.Reader, record *postgres.Record, progress func(decided int)) error {
+	all := make([]int32, p.partitions)
+	for i := range all {
+		all[i] = int32(i)
+	}
 	for {
 		select {
 		case <-time.After(100 * time.Millisecond):
@@ -150,8 +162,17 @@ func (p *backlog) watch(ctx context.Context, come []int64, claimed, outcomes *ka
 		if err != nil {
 			return errors.Join(context.Cause(ctx), err)
 		}
+		standings, err := record.Standings(ctx, all)
+		if err != nil {
+			return errors.Join(context.Cause(ctx), err)
+		}
+		committed := make([]int64, p.partitions) // 0 for one that nobody has yet
+		for _, s := range standings {
+			committed[s.Partition] = s.NextOffset
+		}
 		decided, behind := 0, false
 		for partition, n := range published {
+			n = min(n, committed[partition])
 			decided += int(n)
 			behind = behind || n < come[partition]
 		}
@@ -159,7 +180,7 @@ func (p *backlog) watch(ctx context.Context, come []int64, claimed, outcomes *ka
 		if !behind {
 			return nil
 		}
-		if p.coming != nil {
+		if p.arrivals != nil {
 			if come, err = p.ends(ctx, claimed); err != nil {
 				return errors.Join(context.Cause(ctx), err)
 			}
@@ -167,7 +188,7 @@ func (p *backlog) watch(ctx context.Context, come []int64, claimed, outcomes *ka
 	}
 }
 
-// ends is how many records there are in each partition: each claim has one outcome, in its partition.
+// ends is how many records there are in each partition: each claim has an outcome in its partition, and its copies.
 func (p *backlog) ends(ctx context.Context, r *kafka.Reader) ([]int64, error) {
 	all := make([]int64, p.partitions)
 	for partition := range all {

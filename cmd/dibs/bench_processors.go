@@ -39,8 +39,8 @@ func serveProcessor(ctx context.Context, job *child.Job) error {
 	return errors.Join(err, failed)
 }
 
-// crew is the processors of one deployment: so many processes, or with none of them one in this process.
-type crew struct {
+// processes are the processors of one deployment: so many processes, or with none of them one in this process.
+type processes struct {
 	settings config.Config
 	size     int
 	log      *slog.Logger
@@ -49,74 +49,74 @@ type crew struct {
 	inside func() error // stops the one in this process
 
 	mu      sync.Mutex // guards what follows, and stopped of each
-	members []*member
+	started []*process
 }
 
-type member struct {
+type process struct {
 	*child.Process
 	ops     string
 	stopped bool
 }
 
 // start starts all at once.
-func (c *crew) start(ctx context.Context) error {
-	if c.size == 0 {
-		c.startInside(ctx)
+func (ps *processes) start(ctx context.Context) error {
+	if ps.size == 0 {
+		ps.startInside(ctx)
 		return nil
 	}
-	faults := make([]error, c.size)
+	faults := make([]error, ps.size)
 	var all sync.WaitGroup
-	for i := range c.size {
-		all.Go(func() { faults[i] = c.hire(ctx) })
+	for i := range ps.size {
+		all.Go(func() { faults[i] = ps.startOne(ctx) })
 	}
 	all.Wait()
 	return errors.Join(faults...)
 }
 
-func (c *crew) startInside(ctx context.Context) {
+func (ps *processes) startInside(ctx context.Context) {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() {
-		err := app.Run(running, app.Options{Config: c.settings, Processor: true, Log: c.log})
+		err := app.Run(running, app.Options{Config: ps.settings, Processor: true, Log: ps.log})
 		if err != nil {
-			c.fail(fmt.Errorf("processor: %w", err))
+			ps.fail(fmt.Errorf("processor: %w", err))
 		}
 		ended <- err
 	}()
-	c.inside = func() error {
+	ps.inside = func() error {
 		cancel()
 		return <-ended
 	}
 }
 
-// hire starts one process.
-func (c *crew) hire(ctx context.Context) error {
+// startOne starts one process.
+func (ps *processes) startOne(ctx context.Context) error {
 	var answer deciding
-	p, err := child.Start(ctx, roleProcessor, c.settings, &answer, child.Options{Logger: c.log})
+	p, err := child.Start(ctx, roleProcessor, ps.settings, &answer, child.Options{Logger: ps.log})
 	if err != nil {
 		return fmt.Errorf("processor: %w", err)
 	}
-	m := &member{Process: p, ops: answer.Ops}
-	c.mu.Lock()
-	c.members = append(c.members, m)
-	c.mu.Unlock()
+	m := &process{Process: p, ops: answer.Ops}
+	ps.mu.Lock()
+	ps.started = append(ps.started, m)
+	ps.mu.Unlock()
 	go func() {
 		<-p.Done()
-		c.mu.Lock()
-		defer c.mu.Unlock()
+		ps.mu.Lock()
+		defer ps.mu.Unlock()
 		if !m.stopped {
-			c.fail(fmt.Errorf("processor: %w", p.Failure()))
+			ps.fail(fmt.Errorf("processor: %w", p.Failure()))
 		}
 	}()
 	return nil
 }
 
 // await returns when every partition is decided by one of the processes, and each has its part.
-func (c *crew) await(ctx context.Context, partitions int) error {
+func (ps *processes) await(ctx context.Context, partitions int) error {
 	ctx, cancel := context.WithTimeout(ctx, benchWait)
 	defer cancel()
 	for {
-		fault := c.deals(ctx, partitions)
+		fault := ps.unassigned(ctx, partitions)
 		if fault == nil {
 			return nil
 		}
@@ -128,10 +128,10 @@ func (c *crew) await(ctx context.Context, partitions int) error {
 	}
 }
 
-// deals says what is wrong with who decides which partitions.
-func (c *crew) deals(ctx context.Context, partitions int) error {
+// unassigned says what is missing until every partition is decided, and each process has its part; nil for nothing.
+func (ps *processes) unassigned(ctx context.Context, partitions int) error {
 	running, busy := 0, 0
-	for _, m := range c.present() {
+	for _, m := range ps.present() {
 		owned, err := app.AskPartitions(ctx, m.ops)
 		if err != nil {
 			return err
@@ -145,17 +145,17 @@ func (c *crew) deals(ctx context.Context, partitions int) error {
 			busy++
 		}
 	}
-	if running != partitions || busy != min(c.size, partitions) {
-		return fmt.Errorf("%d of %d processors decide %d of %d partitions", busy, c.size, running, partitions)
+	if running != partitions || busy != min(ps.size, partitions) {
+		return fmt.Errorf("%d of %d processors decide %d of %d partitions", busy, ps.size, running, partitions)
 	}
 	return nil
 }
 
 // present are those that nobody has stopped.
-func (c *crew) present() (all []*member) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, m := range c.members {
+func (ps *processes) present() (all []*process) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	for _, m := range ps.started {
 		if !m.stopped {
 			all = append(all, m)
 		}
@@ -163,40 +163,40 @@ func (c *crew) present() (all []*member) {
 	return all
 }
 
-func (c *crew) pids() (all []int) {
-	for _, m := range c.present() {
+func (ps *processes) pids() (all []int) {
+	for _, m := range ps.present() {
 		all = append(all, m.PID())
 	}
 	return all
 }
 
-// take marks one as stopped.
-func (c *crew) take(m *member) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// markStopped marks one as stopped.
+func (ps *processes) markStopped(m *process) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
 	m.stopped = true
 }
 
 // kill ends one as kill -9 does.
-func (c *crew) kill() error {
-	all := c.present()
+func (ps *processes) kill() error {
+	all := ps.present()
 	if len(all) == 0 {
 		return errors.New("no processor is left to kill")
 	}
-	c.take(all[0])
+	ps.markStopped(all[0])
 	return all[0].Signal(syscall.SIGKILL)
 }
 
 // stop stops all, one beside the other.
-func (c *crew) stop() error {
-	if c.inside != nil {
-		return c.inside()
+func (ps *processes) stop() error {
+	if ps.inside != nil {
+		return ps.inside()
 	}
-	present := c.present()
+	present := ps.present()
 	faults := make([]error, len(present))
 	var all sync.WaitGroup
 	for i, m := range present {
-		c.take(m)
+		ps.markStopped(m)
 		all.Go(func() { faults[i] = m.Stop() })
 	}
 	all.Wait()

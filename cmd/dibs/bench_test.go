@@ -118,12 +118,12 @@ func TestBenchVariants(t *testing.T) {
 		}
 		var got []string
 		for _, p := range all("id") {
-			_, struck := p.(bench.Struck)
+			_, struck := p.(bench.FaultInjected)
 			if got = append(got, p.Name()); struck != b.kill {
 				t.Errorf("%v: %s is struck: %t", c.args, p.Name(), struck)
 			}
-			if late, ok := p.(*backlog); ok && (late.coming != nil) != (b.cfg.Rate > 0) {
-				t.Errorf("%v: claims come: %t", c.args, late.coming != nil)
+			if late, ok := p.(*backlog); ok && (late.arrivals != nil) != (b.cfg.Rate > 0) {
+				t.Errorf("%v: claims come: %t", c.args, late.arrivals != nil)
 			}
 		}
 		if got := strings.Join(got, "|"); got != c.want {
