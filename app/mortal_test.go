@@ -99,16 +99,12 @@ func (d *deployment) incarnate(ctx context.Context, at point, passes int, lost f
 	producer := kafka.NewProducer(client, kafka.ProducerConfig{})
 	var parts sync.WaitGroup
 	parts.Go(func() { _ = producer.Run(m.ctx) })
-	var sources []processor.Source
-	for range 2 {
-		reader := kafka.NewReader(client, kafka.ReaderConfig{})
-		parts.Go(func() { _ = reader.Run(m.ctx) })
-		sources = append(sources, mortalSource{m, reader})
-	}
+	reader := kafka.NewReader(client, kafka.ReaderConfig{})
+	parts.Go(func() { _ = reader.Run(m.ctx) })
 	p, err := processor.New(processor.Config{
 		Rules:   processor.Rules{Partitions: d.partitions, Policies: names.Builtin(), Keys: keys.All},
-		Signing: keys.Signing, Topic: d.topic.claims, Limits: processor.Limits{Drain: time.Millisecond},
-	}, &sole{m: m, partitions: d.partitions}, mortalRecord{m, record}, mortalPublisher{m, producer.Publisher()}, sources...)
+		Signing: keys.Signing, Topic: d.topic.claims, Limits: processor.Limits{Drain: time.Millisecond, Transactions: 2, Beside: 1},
+	}, &sole{m: m, partitions: d.partitions}, mortalRecord{m, record}, mortalPublisher{m, producer.Publisher()}, mortalSource{m, reader})
 	if err != nil {
 		return nil, err
 	}
@@ -392,9 +388,9 @@ func (s mortalSource) Drop(partition int32) {
 	}
 }
 
-func (s mortalSource) Poll(ctx context.Context, most int, wait time.Duration) (all []processor.Fetched, err error) {
+func (s mortalSource) Poll(ctx context.Context, b processor.Beside, most int, wait time.Duration) (all []processor.Fetched, err error) {
 	err = s.m.call(ctx, func(ctx context.Context) (err error) {
-		all, err = s.Source.Poll(ctx, most, wait)
+		all, err = s.Source.Poll(ctx, b, most, wait)
 		return err
 	})
 	read := slices.ContainsFunc(all, func(f processor.Fetched) bool { return len(f.Messages) > 0 })

@@ -79,7 +79,7 @@ func AskPartitions(ctx context.Context, addr string) (map[int32]PartitionStatus,
 // faults of partitions it is not one of theirs: whoever sends claims here may find a replica that can decide, and an
 // update must not go on to the next.
 func databaseFault(status []processor.Status, now time.Time) error {
-	var partitions, troubles []string // partitions by trouble: a lane's are all in the same
+	var partitions, troubles []string // partitions by trouble: several are often in the same
 	since := now
 	for _, s := range status {
 		if s.Trouble == "" || stuck(&s, now) == "" {

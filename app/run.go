@@ -164,12 +164,15 @@ func (r *running) startProcessor(ctx context.Context) error {
 	if lanes == 0 {
 		lanes = runtime.GOMAXPROCS(0)
 	}
-	sources := make([]processor.Source, lanes)
-	for i := range sources {
-		reader := kafka.NewReader(r.d.Kafka, kafka.ReaderConfig{})
-		r.parts.start(ctx, fmt.Sprintf("reader %d", i), reader.Run)
-		sources[i] = reader
+	// One of the connections for deciding is left for taking over, and for what is written down between batches.
+	if most := max(1, (r.Config.Postgres.MaxConns+1)/2-1); lanes > most {
+		if cfg.Lanes > 0 {
+			r.Log.WarnContext(ctx, "processor.lanes is more than the connections of postgres.max_conns are enough for", "lanes", lanes, "used", most)
+		}
+		lanes = most
 	}
+	reader := kafka.NewReader(r.d.Kafka, kafka.ReaderConfig{})
+	r.parts.start(ctx, "reader", reader.Run)
 	// It is left behind the processor's last commit: whoever takes over finds nothing left to publish.
 	group := kafka.NewGroup(r.d.Kafka, kafka.GroupConfig{ID: r.Config.Kafka.TopicPrefix + cfg.Group})
 	r.parts.start(ctx, "group", group.Run)
@@ -177,9 +180,9 @@ func (r *running) startProcessor(ctx context.Context) error {
 		Rules:   processor.Rules{Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Keys: r.d.Keys.All, Eraser: r.d.Eraser},
 		Signing: r.d.Keys.Signing,
 		Topic:   r.d.Kafka.Claims(),
-		Limits:  processor.Limits{Batch: cfg.BatchMax, Retention: retention},
+		Limits:  processor.Limits{Batch: cfg.BatchMax, Retention: retention, Transactions: lanes},
 		Log:     r.Log, Metrics: r.registry,
-	}, group, r.d.Record, r.d.producer.Publisher(), sources...)
+	}, group, r.d.Record, r.d.producer.Publisher(), reader)
 	if err != nil {
 		return err
 	}

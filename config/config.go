@@ -142,7 +142,7 @@ var keys = []key{
 	{name: "security.peppers_file", value: "", help: "file of the secrets that the keys of private spaces are made with; dibs keys pepper makes one"},
 	{name: "security.erasure_secret_file", value: "", help: "file of the secret that erased names are kept under, the same for all processes and for ever; dibs keys erasure makes one. Without it nothing can be erased"},
 	{name: "processor.group", value: "dibs", help: "consumer group that deals out the partitions"},
-	{name: "processor.lanes", value: 0, help: "pipelines that the owned partitions are spread over; 0: one per core"},
+	{name: "processor.lanes", value: 0, help: "in how many transactions at once claims are decided, each of other partitions, where enough wait; 0: one per core. At most one less than half of postgres.max_conns"},
 	{name: "processor.batch_max", value: 8000, help: "records decided in one transaction, at most"},
 	{name: "processor.decisions_retention", value: 400 * 24 * time.Hour, help: "how long decisions are kept: for so long a request that is repeated gets its outcome again. At least 7 d more than the topic claims keeps; 0: for ever"},
 	{name: "log.level", value: "info", help: "debug, info, warn or error"},

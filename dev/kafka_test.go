@@ -120,7 +120,7 @@ func TestKafkaCreatesNoTopicByAccident(t *testing.T) {
 	}
 }
 
-// TestKafkaManyPartitionsInOneRequest is the produce and the fetch of the processor's lanes: one request for all.
+// TestKafkaManyPartitionsInOneRequest is the produce and the fetch of a processor: one request for all.
 func TestKafkaManyPartitionsInOneRequest(t *testing.T) {
 	t.Parallel()
 	k := startKafka(t, dev.KafkaConfig{DataDir: t.TempDir()})

@@ -117,7 +117,7 @@ func BenchmarkFetch(b *testing.B) {
 	}
 	polls := 0
 	for got := 0; got < b.N; polls++ {
-		fetched, err := r.Poll(context.Background(), 8000, time.Second)
+		fetched, err := r.Poll(context.Background(), processor.Beside{}, 8000, time.Second)
 		if err != nil {
 			b.Fatal(err)
 		}

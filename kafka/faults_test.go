@@ -54,7 +54,7 @@ func consume(t testing.TB, c *Client) *consumer {
 func (c *consumer) until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for ctx := within(t, 20*time.Second); !ok(); {
-		fetched, err := c.Poll(ctx, 1000, time.Second)
+		fetched, err := c.Poll(ctx, processor.Beside{}, 1000, time.Second)
 		if err != nil {
 			t.Fatalf("%s: %d records, next %d, %d interruptions: %v", what, len(c.got), c.next, c.interrupted, err)
 		}
@@ -117,7 +117,7 @@ func TestTransactions(t *testing.T) {
 	}
 	fetches := func() uint64 { return sampleCount(t, c.metrics.requests.WithLabelValues("fetch")) }
 	before := fetches()
-	if f, err := in.Poll(t.Context(), 10, 1200*time.Millisecond); err != nil || len(f) != 0 {
+	if f, err := in.Poll(t.Context(), processor.Beside{}, 10, 1200*time.Millisecond); err != nil || len(f) != 0 {
 		t.Fatal(f, err)
 	}
 	if n := fetches() - before; n > 6 {
@@ -314,7 +314,7 @@ func TestBrokerThatDoesNotWait(t *testing.T) {
 		return answerFetch(r, nil, 0), nil, true
 	})
 	in := consume(t, c)
-	if _, err := in.Poll(t.Context(), 1, time.Second); err != nil {
+	if _, err := in.Poll(t.Context(), processor.Beside{}, 1, time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if n := requests.Load(); n > 40 {
@@ -339,7 +339,7 @@ func TestSeekIsFast(t *testing.T) {
 			began := time.Now()
 			r.Seek(p, 0)
 			for got := false; !got; {
-				fetched, err := r.Poll(ctx, 100, time.Second)
+				fetched, err := r.Poll(ctx, processor.Beside{}, 100, time.Second)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -397,7 +397,7 @@ func TestReadAheadIsBounded(t *testing.T) {
 	}
 	got := 0
 	for ctx := within(t, 30*time.Second); got < len(out); {
-		fetched, err := r.Poll(ctx, 37, time.Second)
+		fetched, err := r.Poll(ctx, processor.Beside{}, 37, time.Second)
 		if err != nil {
 			t.Fatal(err, got)
 		}
@@ -422,7 +422,7 @@ func TestTopicIsCreatedAgain(t *testing.T) {
 	}
 	var stopped error
 	for ctx := within(t, 20*time.Second); stopped == nil; {
-		fetched, err := in.Poll(ctx, 100, time.Second)
+		fetched, err := in.Poll(ctx, processor.Beside{}, 100, time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -444,7 +444,7 @@ func TestTopicIsCreatedAgain(t *testing.T) {
 	publish(t, c, 0, 0, 5)
 	in.Seek(0, 20)
 	for stopped = nil; stopped == nil; {
-		fetched, err := in.Poll(within(t, 20*time.Second), 100, time.Second)
+		fetched, err := in.Poll(within(t, 20*time.Second), processor.Beside{}, 100, time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -513,7 +513,7 @@ func TestReaderLeavesNothingRunning(t *testing.T) {
 	for p := range int32(5) {
 		r.Seek(p, 0)
 	}
-	if _, err := r.Poll(t.Context(), 1, 100*time.Millisecond); err != nil {
+	if _, err := r.Poll(t.Context(), processor.Beside{}, 1, 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	stop()

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,8 @@ var errUnheard = fmt.Errorf("%w: the partition was not asked for a while", proce
 var errSought = errors.New("called off by a seek")
 
 // fetcher reads from one leader, one request at a time. What is read goes into the readings; there is no next request
-// while they hold an answer's worth that nobody has taken.
+// while they hold an answer's worth that nobody has taken. What is held of partitions that Poll passes over does not count
+// against the others: a transaction may hang for long, and they go on meanwhile.
 type fetcher struct {
 	reader *Reader
 	leader int32
@@ -127,20 +129,28 @@ func (f *fetcher) plan(ctx context.Context) (called context.Context, wait time.D
 	f.asked, f.places = f.asked[:0], f.places[:0]
 	clear(f.index)
 	f.turn++
-	held := 0
+	all, free := 0, 0 // bytes that are held: in all, and of partitions that Poll does not pass over
 	for _, g := range f.readings {
-		held += g.bytes
+		all += g.bytes
+		if !g.passed {
+			free += g.bytes
+		}
 	}
-	if held >= r.cfg.MaxBytes {
+	if free >= r.cfg.MaxBytes {
 		return nil, 0, false
 	}
-	f.interruptUnheard()
-	for i := range f.readings {
-		g := f.readings[(f.turn+i)%len(f.readings)]
-		if g.bytes < partitionMax {
-			f.index[g.partition] = len(f.asked)
-			f.asked = append(f.asked, g)
-			f.places = append(f.places, place{g.partition, g.next})
+	// What is passed over has the room that the others leave, none of its own: while a transaction hangs, what is held of its
+	// partitions stays at what it was, at most two answers. So what is held in all is bounded by how many transactions there are.
+	hasRoom := func(g *reading) bool { return g.bytes < partitionMax && (!g.passed || all < r.cfg.MaxBytes) }
+	f.interruptUnheard(hasRoom)
+	for _, passed := range []bool{false, true} { // an answer is as large as may be: first what is waited for
+		for i := range f.readings {
+			g := f.readings[(f.turn+i)%len(f.readings)]
+			if g.passed == passed && hasRoom(g) {
+				f.index[g.partition] = len(f.asked)
+				f.asked = append(f.asked, g)
+				f.places = append(f.places, place{g.partition, g.next})
+			}
 		}
 	}
 	if len(f.asked) == 0 {
@@ -158,10 +168,10 @@ func (f *fetcher) plan(ctx context.Context) (called context.Context, wait time.D
 
 // interruptUnheard stops the partitions that would be asked now, after too long. What has been read ahead of them is of
 // the log that we knew, and comes before the interruption. The caller holds Reader.mu.
-func (f *fetcher) interruptUnheard() {
+func (f *fetcher) interruptUnheard(asked func(*reading) bool) {
 	now := time.Now()
 	for i := len(f.readings) - 1; i >= 0; i-- { // from behind, since it takes them out
-		if g := f.readings[i]; g.bytes < partitionMax && now.Sub(g.heard) > unheardMax {
+		if g := f.readings[i]; asked(g) && now.Sub(g.heard) > unheardMax {
 			r := f.reader
 			r.client.log.Info("reading of a partition has been held up; what is behind it is looked at before it goes on",
 				"topic", r.cfg.Topic, "partition", g.partition, "offset", g.next, "broker", f.leader, "waited", now.Sub(g.heard))
@@ -227,7 +237,7 @@ func (f *fetcher) apply(a *fetchAnswer) (progress bool) {
 		in := recordReader{from: from, next: from, limit: partitionMax * 4, bare: r.cfg.Bare}
 		err := p.err
 		if err == nil {
-			err = in.read(p.batches)
+			err = in.read(f.apart(g, p.batches))
 		}
 		progress = progress || in.next > from || err != nil
 		records += len(in.messages)
@@ -236,6 +246,24 @@ func (f *fetcher) apply(a *fetchAnswer) (progress bool) {
 	r.client.metrics.fetched.WithLabelValues(r.cfg.Topic).Add(float64(records))
 	r.client.metrics.fetchedBytes.WithLabelValues(r.cfg.Topic).Add(float64(a.size))
 	return progress
+}
+
+// hangs is for how long a partition is passed over before its transaction counts as one that hangs.
+const hangs = 250 * time.Millisecond
+
+// apart gives the batches of a partition whose transaction hangs memory of their own. A record keeps its answer: with a record
+// here and there, such a partition would keep all that is read of the others meanwhile.
+func (f *fetcher) apart(g *reading, batches []byte) []byte {
+	if len(batches) == 0 {
+		return nil
+	}
+	f.reader.mu.Lock()
+	hanging := g.passed && time.Since(g.passedSince) > hangs
+	f.reader.mu.Unlock()
+	if hanging {
+		return bytes.Clone(batches)
+	}
+	return batches
 }
 
 // store puts what was read where Poll finds it, unless a Seek or Drop has been faster.
@@ -263,7 +291,9 @@ func (f *fetcher) store(g *reading, in *recordReader, p *fetchedPartition, err e
 		}
 		g.bytes += len(p.batches) + in.inflated
 		g.next = in.next
-		wake(r.arrived)
+		if !g.passed { // or else Poll finds it when that is over
+			wake(r.arrived)
+		}
 	}
 	if err != nil {
 		r.client.metrics.failed("fetch", err)

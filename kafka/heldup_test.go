@@ -97,7 +97,7 @@ func TestTopicIsCreatedAgainWhileHeldUp(t *testing.T) {
 			}
 			got := map[int32]int64{}
 			for ctx := within(t, 20*time.Second); len(waiting) > 0; {
-				fetched, err := r.Poll(ctx, 40, time.Second)
+				fetched, err := r.Poll(ctx, processor.Beside{}, 40, time.Second)
 				if err != nil {
 					t.Fatal(err, got)
 				}
@@ -119,7 +119,7 @@ func TestTopicIsCreatedAgainWhileHeldUp(t *testing.T) {
 			}
 			r.Seek(0, held) // its consumer has looked, and says that it is the log it knew
 			for ctx := within(t, 20*time.Second); got[0] == held; {
-				fetched, err := r.Poll(ctx, 40, time.Second)
+				fetched, err := r.Poll(ctx, processor.Beside{}, 40, time.Second)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -148,7 +148,7 @@ func TestIdleIsNotHeldUp(t *testing.T) {
 	read := 0
 	poll := func(most int, wait time.Duration) {
 		t.Helper()
-		fetched, err := r.Poll(t.Context(), most, wait)
+		fetched, err := r.Poll(t.Context(), processor.Beside{}, most, wait)
 		if err != nil {
 			t.Fatal(err)
 		}

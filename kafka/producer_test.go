@@ -44,7 +44,7 @@ func readAll(t testing.TB, c *Client, topic string, partition int32, want int) [
 	var got []processor.Message
 	ctx := within(t, 30*time.Second)
 	for len(got) < want {
-		fetched, err := r.Poll(ctx, 1e6, time.Second)
+		fetched, err := r.Poll(ctx, processor.Beside{}, 1e6, time.Second)
 		if err != nil {
 			t.Fatalf("read %d of %d records of %s/%d: %v", len(got), want, topic, partition, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -18,7 +19,8 @@ type ReaderConfig struct {
 	// Topic is the full name of one of the client's topics. Defaults to that of claims.
 	Topic string
 	// MaxBytes is how large one answer of a leader should be. At most two answers per leader are held: one that is read
-	// out, and one behind it. (One batch is always taken, however large.) Defaults to 4 MiB.
+	// out, and one behind it. As much again may be held for each transaction whose partitions are passed over. (One batch is
+	// always taken, however large.) Defaults to 4 MiB.
 	MaxBytes int
 	// MaxWait is how long a leader waits for records. Defaults to 500 ms.
 	MaxWait time.Duration
@@ -72,7 +74,9 @@ type reading struct {
 	from          int64 // where the next Fetched begins
 	next          int64 // what to ask the leader for: behind what has been read ahead
 	messages      []processor.Message
-	bytes         int // of messages, roughly
+	bytes         int  // of messages, roughly
+	passed        bool // over by the last Poll: it is in a transaction
+	passedSince   time.Time
 	highWatermark int64
 	heard         time.Time // when its leader last told of it; at first, when the fetcher got it
 	err           error     // reading has stopped; comes behind the messages
@@ -192,14 +196,15 @@ func (r *Reader) interrupt(g *reading, err error) {
 	wake(r.arrived)
 }
 
-// Poll implements processor.Source.
-func (r *Reader) Poll(ctx context.Context, most int, wait time.Duration) ([]processor.Fetched, error) {
+// Poll implements processor.Source. Less records than are worth it come as well where they are large: see enoughBytes. With
+// math.MaxInt nothing ever is. Busy must not call the reader.
+func (r *Reader) Poll(ctx context.Context, b processor.Beside, most int, wait time.Duration) ([]processor.Fetched, error) {
 	var timeout <-chan time.Time
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if fetched := r.take(most); len(fetched) > 0 {
+		if fetched := r.take(b, most); len(fetched) > 0 {
 			return fetched, nil
 		}
 		if wait <= 0 {
@@ -212,6 +217,8 @@ func (r *Reader) Poll(ctx context.Context, most int, wait time.Duration) ([]proc
 		}
 		select {
 		case <-r.arrived:
+		case <-b.Until:
+			wait = 0
 		case <-timeout:
 			wait = 0 // one last look
 		case <-ctx.Done():
@@ -220,17 +227,28 @@ func (r *Reader) Poll(ctx context.Context, most int, wait time.Duration) ([]proc
 }
 
 // take hands out what has arrived, another partition first each time.
-func (r *Reader) take(most int) []processor.Fetched {
+func (r *Reader) take(b processor.Beside, most int) []processor.Fetched {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.pass(&b)
+	if !r.worth(b.Least) {
+		return nil
+	}
 	var out []processor.Fetched
 	var over []*reading
-	r.turn++
+	first := 0
 	for i := range r.order {
-		g := r.order[(r.turn+i)%len(r.order)]
+		at := (r.turn + i) % len(r.order)
+		g := r.order[at]
+		if g.passed {
+			continue
+		}
 		f, ok := g.take(most)
 		if !ok {
 			continue
+		}
+		if len(out) == 0 {
+			first = at
 		}
 		out = append(out, f)
 		most -= len(f.Messages)
@@ -240,11 +258,52 @@ func (r *Reader) take(most int) []processor.Fetched {
 			wake(g.fetcher.woken) // there is room again
 		}
 	}
+	if len(out) > 0 {
+		r.turn = first + 1 // and not one further each time: who comes behind many that are passed over would be first most often
+	}
 	for _, g := range over {
 		r.drop(g.partition)
 	}
 	return out
 }
+
+// pass notes which partitions are busy. Fetchers go by it: they cannot ask, for Busy is for the goroutine of Poll. The caller
+// holds mu.
+func (r *Reader) pass(b *processor.Beside) {
+	for _, g := range r.order {
+		if passed := b.Passes(g.partition); passed != g.passed {
+			if g.passed = passed; passed {
+				g.passedSince = time.Now()
+			}
+			if g.fetcher != nil {
+				wake(g.fetcher.woken) // there is room for the others, or for this one
+			}
+		}
+	}
+}
+
+// worth reports whether enough has arrived of the partitions that are not passed over. The caller holds mu.
+func (r *Reader) worth(least int) bool {
+	switch least {
+	case math.MaxInt:
+		return false
+	case 0, 1:
+		return true
+	}
+	records, bytes := 0, 0
+	for _, g := range r.order {
+		if !g.passed {
+			records += len(g.messages)
+			bytes += g.bytes
+		}
+	}
+	return records >= least || bytes >= r.enoughBytes()
+}
+
+// enoughBytes is what is worth handing out, however few records it is: where a partition is full, or a leader's partitions
+// together, no more of them is read, and waiting for more records would be in vain. It is no less than the smaller of these,
+// and by itself work enough for a transaction.
+func (r *Reader) enoughBytes() int { return min(partitionMax, r.cfg.MaxBytes) }
 
 // take hands out at most so many messages; where there is nothing but progress over offsets without messages, that.
 func (g *reading) take(most int) (processor.Fetched, bool) {

@@ -70,7 +70,7 @@ func (r *Replay) Read(ctx context.Context, partition int32, from, to int64, run 
 	reader.Seek(partition, from)
 	heard := time.Now()
 	for from < to {
-		fetched, err := reader.Poll(ctx, 10_000, time.Second)
+		fetched, err := reader.Poll(ctx, processor.Beside{}, 10_000, time.Second)
 		if err != nil {
 			return err
 		}

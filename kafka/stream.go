@@ -176,7 +176,7 @@ func (s *stream) Next(ctx context.Context, wait time.Duration) ([]api.Published,
 	if s.gone != nil {
 		return nil, s.gone
 	}
-	fetched, err := s.reader.Poll(ctx, streamPoll, wait)
+	fetched, err := s.reader.Poll(ctx, processor.Beside{}, streamPoll, wait)
 	var out []api.Published
 	for i := range fetched {
 		out = s.take(out, &fetched[i])

@@ -88,7 +88,7 @@ func (t *Tail) Run(ctx context.Context) error {
 	defer grown.Stop()
 	for ctx.Err() == nil {
 		wait := t.resume(ctx)
-		fetched, _ := t.reader.Poll(ctx, 10_000, wait) // the error is that of ctx
+		fetched, _ := t.reader.Poll(ctx, processor.Beside{}, 10_000, wait) // the error is that of ctx
 		for i := range fetched {
 			t.take(ctx, &fetched[i])
 		}

@@ -146,8 +146,9 @@ func (r *Record) Partitions(ctx context.Context) ([]api.Partition, error) {
 
 var publishedThrough = &statement{"published", `SELECT published($1::text, $2::integer[], $3::bigint[], $4::bigint[], $5::uuid[], $6::bigint[])`}
 
-// asynchronous: to lose this is to publish a little more once more, and nobody waits for a disk meanwhile.
-var asynchronous = &statement{"asynchronous", `SELECT set_config('synchronous_commit', 'off', true)`}
+// asynchronous: to lose this is to publish a little more once more, and nobody waits for a disk meanwhile, nor for long for
+// rows that we hold while we wait for one that somebody else has locked.
+var asynchronous = &statement{"asynchronous", `SELECT set_config('synchronous_commit', 'off', true), set_config('lock_timeout', '50ms', true)`}
 
 var cursorColumns = []column[processor.Cursor]{
 	{"partition", oidInt4, "integer[]", func(b []byte, c *processor.Cursor) []byte { return appendInt4(b, c.Partition) }},

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -117,3 +118,38 @@ func TestMaxConnsIsTheTotal(t *testing.T) {
 		})
 	}
 }
+
+// TestPublishedWaitsForNoLock: a row that somebody holds locked fails what is written down with it at once. While it waits it
+// holds the rows before it, and the decisions of these partitions wait for them.
+func TestPublishedWaitsForNoLock(t *testing.T) {
+	cfg := configure(t)
+	r := open(t, cfg)
+	var cursors []processor.Cursor
+	for p := range int32(3) {
+		commit(t, r, accepting(acquire(t, r, p), 1, fmt.Sprintf("name%d", p)))
+		cursors = append(cursors, processor.Cursor{Fence: standing(t, r, p).Fence, Through: 1})
+	}
+	locked := connect(t, cfg)
+	exec(t, locked, "begin")
+	exec(t, locked, "SELECT FROM partitions WHERE partition = 2 FOR UPDATE")
+	began := time.Now()
+	err := r.Published(t.Context(), cursors)
+	if took := time.Since(began); err == nil || took > lockTimeoutOfTests {
+		t.Errorf("beside a locked row it answers %v after %v", err, took)
+	}
+	if err := r.Published(t.Context(), cursors[:2]); err != nil {
+		t.Errorf("without that row: %v", err)
+	}
+	exec(t, locked, "rollback")
+	if err := r.Published(t.Context(), cursors); err != nil {
+		t.Errorf("when it is free: %v", err)
+	}
+	for p := range int32(3) {
+		if s := standing(t, r, p); s.PublishedThrough != 1 {
+			t.Errorf("partition %d is published through %d", p, s.PublishedThrough)
+		}
+	}
+}
+
+// lockTimeoutOfTests is below the 2 s that any other statement waits for a row.
+const lockTimeoutOfTests = 1500 * time.Millisecond

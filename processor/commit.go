@@ -20,15 +20,12 @@ type run struct {
 	refused map[int64]string // offsets that the database cannot store
 	lacking error            // what this process has not got of what holds behind it
 	sent    *Batch           // what a commit whose fate may be unknown would have written
+	pause   *backoff         // before it is tried again; nil before the first failure
 }
 
 // decideNext takes what has arrived, decides and commits it. What is committed is queued for the publish stage.
 func (l *lane) decideNext(ctx context.Context) {
-	if len(l.owned) == 0 {
-		l.await(ctx)
-		return
-	}
-	fetched, err := l.source.Poll(ctx, l.limits.Batch, l.pollWait())
+	fetched, err := l.poll(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			l.metrics.trouble("source", err)
@@ -37,7 +34,6 @@ func (l *lane) decideNext(ctx context.Context) {
 		return
 	}
 	runs := make([]run, 0, len(fetched))
-	var lacking []run
 	for i := range fetched {
 		f := &fetched[i]
 		t := l.owned[f.Partition]
@@ -56,38 +52,16 @@ func (l *lane) decideNext(ctx context.Context) {
 			l.heard(t, f.HighWatermark)
 			r := receive(t, f)
 			l.metrics.received.Add(float64(len(r.records)))
-			if r.next > r.from {
+			switch {
+			case r.next > r.from:
 				runs = append(runs, r)
-			}
-			if r.lacking != nil {
-				lacking = append(lacking, r)
+			case r.lacking != nil:
+				l.halt(ctx, t, r.lacking.Error())
 			}
 		}
 	}
-	if len(runs)+len(lacking) == 0 {
-		l.saveCursors(ctx, false)
-		return
-	}
-	l.decide(ctx, runs)
-	for i := range lacking {
-		l.haltLacking(ctx, &lacking[i])
-	}
-}
-
-// haltLacking halts a partition at a record that asks for what this process has not got, once everything before it is
-// decided.
-func (l *lane) haltLacking(ctx context.Context, r *run) {
-	if t := r.tenure; r.lacking != nil && l.owned[t.Partition] == t && t.Halted == "" && t.NextOffset == r.next {
-		l.halt(ctx, t, r.lacking.Error())
-	}
-}
-
-// await waits for an assignment, or a while.
-func (l *lane) await(ctx context.Context) {
-	l.clock.Sleep(ctx, firstPause)
-	select {
-	case <-l.wake:
-	default:
+	for _, part := range divide(runs, l.limits.Transactions-l.running, l.limits.Beside) {
+		l.begin(ctx, part)
 	}
 }
 
@@ -100,54 +74,69 @@ func receive(t *tenure, f *Fetched) run {
 	return r
 }
 
-// decide decides and commits runs of several partitions in one transaction. It returns when each run is committed, or its
-// partition is lost or halted, or ctx has ended. Broker and database troubles are waited out: they are never a record's
-// fault.
-func (l *lane) decide(ctx context.Context, runs []run) {
-	defer l.at("deciding")()
-	defer l.works(wholeLane)
-	l.inHand(runs)
-	pause := newBackoff(l.clock)
+// decide decides and commits runs of several partitions in one transaction, beside the decide stage. When it returns, each run
+// is committed, or noted in tx for that stage, or ctx has ended. Broker and database troubles are waited out: they are never a
+// record's fault.
+func (l *lane) decide(ctx context.Context, tx *transaction, runs []run) {
 	for len(runs) > 0 && ctx.Err() == nil {
-		batches, err := l.batches(ctx, runs)
-		if err == nil {
-			for i := range runs {
-				runs[i].sent = &batches[i]
-			}
-			began := l.clock.Now()
-			err = l.record.Commit(context.WithoutCancel(ctx), batches) // a stop must not leave it unknown
-			l.metrics.commit(l.clock.Now().Sub(began), batches)
-		}
+		batches, err := l.try(ctx, runs)
 		switch {
 		case err == nil:
 			for i := range runs {
-				l.done(runs[i], batches[i])
-				for _, p := range batches[i].Activated {
-					l.log.InfoContext(ctx, "a policy holds from here on", "partition", batches[i].Partition, "space", p.Space, "version", p.Version)
-				}
+				l.done(ctx, tx, runs[i], batches[i])
 			}
 			return
-		case errors.Is(err, ErrConflict):
-			l.conflict(ctx, runs, err)
-			return
-		case errors.Is(err, ErrData):
-			l.bisect(ctx, runs, err)
+		case errors.Is(err, ErrConflict), errors.Is(err, ErrData):
+			l.refused(ctx, tx, runs, err)
 			return
 		}
-		if !errors.Is(err, ErrFenced) {
-			l.fails(wholeLane, err)
-			l.metrics.trouble("record", err)
-			if ctx.Err() != nil {
-				return
-			}
-			l.log.WarnContext(ctx, "batch is not committed, or unknown to be", "err", err)
-			l.clock.Sleep(ctx, pause.step())
+		fenced := errors.Is(err, ErrFenced)
+		if !fenced {
+			l.failed(ctx, runs, err)
 		}
 		before := len(runs)
-		if runs = l.settle(ctx, runs); errors.Is(err, ErrFenced) && len(runs) == before {
-			l.clock.Sleep(ctx, pause.step()) // the rows say otherwise by now; do not argue in a tight loop
+		runs = l.settle(ctx, tx, runs)
+		for i := range runs {
+			if runs[i].pause == nil {
+				runs[i].pause = newBackoff(l.clock)
+			}
+			if !fenced || len(runs) == before { // the rows say otherwise by now; do not argue in a tight loop
+				runs[i].pause.failed()
+			}
+		}
+		if !tx.inPieces {
+			tx.tryAgain(runs, !fenced)
+			return
+		}
+		for i := range runs {
+			l.clock.Sleep(ctx, runs[i].pause.at.Sub(l.clock.Now()))
 		}
 	}
+}
+
+// failed notes that the database does not let runs get on.
+func (l *lane) failed(ctx context.Context, runs []run, err error) {
+	for i := range runs {
+		l.fails(runs[i].tenure.Partition, err)
+	}
+	l.metrics.trouble("record", err)
+	if ctx.Err() == nil {
+		l.log.WarnContext(ctx, "batch is not committed, or unknown to be", "err", err)
+	}
+}
+
+// try decides and commits runs once.
+func (l *lane) try(ctx context.Context, runs []run) ([]Batch, error) {
+	batches, err := l.batches(ctx, runs)
+	if err == nil {
+		for i := range runs {
+			runs[i].sent = &batches[i]
+		}
+		began := l.clock.Now()
+		err = l.record.Commit(context.WithoutCancel(ctx), batches) // a stop must not leave it unknown
+		l.metrics.commit(l.clock.Now().Sub(began), batches)
+	}
+	return batches, err
 }
 
 // batches looks up what the runs touch and decides them. With an error nothing has been sent to be committed.
@@ -204,8 +193,8 @@ func (l *lane) batch(r *run, known Known) Batch {
 	return b
 }
 
-// done takes note of a committed batch.
-func (l *lane) done(r run, b Batch) {
+// done takes note of a committed batch. Its outcomes do not wait for what else the transaction, or the decide stage, is at.
+func (l *lane) done(ctx context.Context, tx *transaction, r run, b Batch) {
 	t := r.tenure
 	l.mu.Lock()
 	t.NextOffset, t.LogTime, t.LastOffset, t.LastHash = b.Next, b.LogTime, b.LastOffset, b.LastHash
@@ -222,15 +211,21 @@ func (l *lane) done(r run, b Batch) {
 	}
 	l.mu.Unlock()
 	l.metrics.decided(b, l.rules.Keys)
-	l.warn(r, b)
 	signal(l.committed)
+	for _, p := range b.Activated {
+		l.log.InfoContext(ctx, "a policy holds from here on", "partition", b.Partition, "space", p.Space, "version", p.Version)
+	}
+	l.warn(&r, &b)
+	if r.lacking != nil { // everything before it is decided
+		tx.halt(t, r.lacking.Error())
+	}
 }
 
 // settle finds out from the rows what became of runs whose commit was refused, or whose answer was lost. It returns those
 // that are to be tried again: ours, and unchanged. A row that is ours and has advanced was committed; of any other the
 // partition is lost. The commit in question need not be the last attempt: one that seemed not to have happened may arrive
 // while the names are looked up again.
-func (l *lane) settle(ctx context.Context, runs []run) []run {
+func (l *lane) settle(ctx context.Context, tx *transaction, runs []run) []run {
 	partitions := make([]int32, len(runs))
 	for i := range runs {
 		partitions[i] = runs[i].tenure.Partition
@@ -241,8 +236,7 @@ func (l *lane) settle(ctx context.Context, runs []run) []run {
 		if ctx.Err() != nil {
 			return nil // the next owner re-reads the rows
 		}
-		l.fails(wholeLane, err)
-		l.metrics.trouble("record", err)
+		l.failed(ctx, runs, err)
 		l.clock.Sleep(ctx, pause.step())
 		rows, err = l.record.Standings(ctx, partitions)
 	}
@@ -259,57 +253,54 @@ func (l *lane) settle(ctx context.Context, runs []run) []run {
 		case ours && now.NextOffset == t.NextOffset:
 			again = append(again, runs[i])
 		case ours && runs[i].sent != nil && now.NextOffset == runs[i].sent.Next:
-			l.done(runs[i], *runs[i].sent)
+			l.done(ctx, tx, runs[i], *runs[i].sent)
 		default:
-			l.lose(ctx, t.Partition)
+			tx.lose(t)
 		}
 	}
 	return again
 }
 
-// conflict halts the partition whose names were changed behind the log. Which one it is shows when each is tried alone.
-func (l *lane) conflict(ctx context.Context, runs []run, err error) {
-	if len(runs) == 1 {
-		l.halt(ctx, runs[0].tenure, err.Error())
-		return
-	}
-	for i := range runs {
-		l.decide(ctx, runs[i:i+1])
+// refused sees to what no further attempt would commit: names that were changed behind the log, or data that the database
+// refuses. Whose they are shows when each run is tried alone.
+func (l *lane) refused(ctx context.Context, tx *transaction, runs []run, err error) {
+	switch {
+	case len(runs) > 1:
+		tx.tryAgain(runs, true)
+	case errors.Is(err, ErrConflict):
+		tx.halt(runs[0].tenure, err.Error())
+	default:
+		l.bisect(ctx, tx, runs[0], err)
 	}
 }
 
 // bisect finds the one record whose data the database refuses, and leaves it dead. Everything before and behind it is
 // decided as usual.
-func (l *lane) bisect(ctx context.Context, runs []run, err error) {
-	if len(runs) > 1 {
-		for i := range runs {
-			l.decide(ctx, runs[i:i+1])
-		}
-		return
-	}
-	r := runs[0]
+func (l *lane) bisect(ctx context.Context, tx *transaction, r run, err error) {
 	switch n := len(r.records); {
 	case n > 1:
+		tx.inPieces = true
 		middle := r.records[n/2].Offset
-		first := run{tenure: r.tenure, from: r.from, next: middle, records: r.records[:n/2], refused: r.refused}
-		l.decide(ctx, []run{first})
-		if l.owned[r.tenure.Partition] != r.tenure || r.tenure.NextOffset != middle || r.tenure.Halted != "" {
-			return // lost, or stopping
+		l.decide(ctx, tx, []run{{tenure: r.tenure, from: r.from, next: middle, records: r.records[:n/2], refused: r.refused}})
+		if r.tenure.NextOffset != middle {
+			return // lost, halted, or stopping
 		}
 		// What the first half has made to hold is known by now, and it may be less than it asked for: a record that is
 		// refused activates nothing.
 		rest := receive(r.tenure, &Fetched{From: middle, Next: r.next, Messages: messages(r.records[n/2:])})
 		rest.refused = r.refused
-		l.decide(ctx, []run{rest})
-		l.haltLacking(ctx, &rest)
+		if rest.lacking == nil {
+			rest.lacking = r.lacking
+		}
+		l.decide(ctx, tx, []run{rest})
 	case n == 1 && r.refused == nil:
 		l.log.ErrorContext(ctx, "the database refuses a record: it goes to the dead letters",
 			"partition", r.tenure.Partition, "offset", r.records[0].Offset, "err", err)
 		r.refused, r.sent = map[int64]string{r.records[0].Offset: err.Error()}, nil
-		l.decide(ctx, []run{r})
+		l.decide(ctx, tx, []run{r})
 	default:
 		// Not even the bare row can be written: this is no record's fault.
-		l.halt(ctx, r.tenure, "the database refuses a dead letter's row: "+err.Error())
+		tx.halt(r.tenure, "the database refuses a dead letter's row: "+err.Error())
 	}
 }
 

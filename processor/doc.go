@@ -6,8 +6,9 @@
 // Publisher that says what was acknowledged. It never reads a clock to decide, never skips a record, never gives up on a
 // broker or a database that is away.
 //
-// Decide is the rule, pure. A lane is one pipeline (fetch, decide, commit; publish) over the partitions it owns; the
-// Processor deals the partitions it is assigned out to lanes. One goroutine decides for all of a lane's partitions; one per
-// partition publishes, leaders are probed beside it, as what has expired is looked for, and a partition whose outputs are not
-// acknowledged is set aside, so that none holds up the others.
+// Decide is the rule, pure. The lane is a processor's pipeline over the partitions it owns. One goroutine, the decide stage,
+// says what is done with each; beside it transactions look up, decide and commit, a partition in one of them at most; one
+// goroutine per partition publishes. Leaders are probed, partitions acquired, cursors written down and what has expired is
+// looked for beside it too, what fails together is tried apart, and a partition whose outputs are not acknowledged is set
+// aside: none holds up the others.
 package processor

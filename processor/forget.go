@@ -16,7 +16,7 @@ const (
 )
 
 // forget deletes what is older than decisions are kept, a little of one partition at a time. It is done here and not beside,
-// for between two batches of the lane no partition has one that was looked up and is not committed.
+// for then it is known which partitions have no batch that was looked up and is not committed.
 func (l *lane) forget(ctx context.Context) {
 	now := l.clock.Now()
 	if l.limits.Retention <= 0 || now.Before(l.forgetAt) {
@@ -25,7 +25,7 @@ func (l *lane) forget(ctx context.Context) {
 	var t *tenure // the one that has waited longest
 	for _, p := range l.ownedPartitions() {
 		o := l.owned[p]
-		if o.Halted != "" || o.aside || o.mustVerify || o.LogTime.IsZero() || now.Before(o.forgetAt) {
+		if o.Halted != "" || l.busy(p) || o.aside || o.mustVerify || o.LogTime.IsZero() || now.Before(o.forgetAt) {
 			continue
 		}
 		if t == nil || o.forgetAt.Before(t.forgetAt) {

@@ -39,12 +39,7 @@ func (g *gauges) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (g *gauges) Collect(out chan<- prometheus.Metric) {
-	for _, l := range g.p.lanes {
-		g.collect(l, out)
-	}
-}
-
-func (g *gauges) collect(l *lane, out chan<- prometheus.Metric) {
+	l := g.p.lane
 	now := l.clock.Now()
 	var all []prometheus.Metric // sent when mu is free: nobody knows when they are taken
 	l.mu.Lock()

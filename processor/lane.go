@@ -14,11 +14,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// lane is one pipeline over the partitions it owns. Two stages work on it: one goroutine reconciles, fetches, decides and
-// commits (the decide stage); what is committed is published by one goroutine for each partition that has something (the
-// publish stage). A partition is in one lane only.
+// lane is a processor's pipeline over the partitions it owns. Two stages work on it: one goroutine reconciles and fetches (the
+// decide stage), and has what was fetched decided and committed, in one transaction or several beside it, each of other
+// partitions; what is committed is published by one goroutine for each partition that has something (the publish stage).
 type lane struct {
-	number    int
 	rules     Rules
 	signing   claims.SigningKey
 	topic     string
@@ -34,15 +33,18 @@ type lane struct {
 	retry    map[int32]*backoff // partitions to be taken over, after a failed attempt or a lost fence
 	lookedAt time.Time          // when the rows were last looked at without a reason
 	sweeper  sweeper
-	// misrouted are the records that were forwarded, and not spoken of yet.
-	misrouted misrouted
+	running  int     // transactions under way beside the decide stage
+	again    [][]run // to be tried in further ones, when there may be; their partitions are busy
 
 	// beside runs a function beside the decide stage, which waits for it before it ends. A simulation has its own.
 	beside  func(func())
 	probes  sync.WaitGroup
 	probing atomic.Int32 // probes under way
 	wiping  atomic.Bool
-	wipedAt time.Time // of the decide stage
+	saving  atomic.Bool
+	unsaved atomic.Bool // the last time it failed
+	savedAt time.Time   // of the decide stage
+	wipedAt time.Time   // of the decide stage
 	// forgetAt is when something may be forgotten again. Of the decide stage.
 	forgetAt time.Time
 
@@ -57,20 +59,32 @@ type lane struct {
 	signer atomic.Pointer[claims.SigningKey]
 	// publishing has the partitions that something is being published of, and since when.
 	publishing map[int32]time.Time
-	// troubles has the partitions that the database does not let us work on, or wholeLane.
+	// deciding has the partitions that are in a transaction beside the decide stage, or are to be in one again, and since when.
+	// acquiring has those that are being taken over. Both are written by that stage under mu; it reads without.
+	deciding, acquiring map[int32]time.Time
+	// fullAt is since when no further transaction can be begun; zero where one can.
+	fullAt time.Time
+	// misrouted are the records that were forwarded, and not spoken of yet.
+	misrouted misrouted
+	// troubles has the partitions that the database does not let us work on.
 	troubles map[int32]trouble
 
-	wake      chan struct{} // the assignment changed; holds one
-	committed chan struct{} // there is something to publish; holds one
-	published chan struct{} // the queue is shorter; holds one
+	wake      chan struct{}     // the assignment changed, or something has ended beside the decide stage; holds one
+	committed chan struct{}     // there is something to publish; holds one
+	published chan struct{}     // the queue is shorter; holds one
+	over      chan *transaction // that are not concluded; has room for all
+	acquired  chan *acquisition // likewise
 }
 
 // tenure is one partition while this lane owns it.
 type tenure struct {
-	// Standing is the row as of our last commit. Like mustVerify and aside it is written by the decide stage alone, under lane.mu;
-	// that stage reads it without.
+	// Standing is the row as of our last commit, and regime is by its InForce. They are written under lane.mu: by the transaction
+	// that the partition is in, which reads them without, or else by the decide stage, which then does so too. A transaction is
+	// begun and concluded by that stage, so one comes behind the other.
 	Standing
-	regime Regime // by Standing.InForce; like that, written under lane.mu
+	regime Regime
+	// What follows is written by the decide stage alone, under lane.mu; it reads without.
+	//
 	// mustVerify: reading has stopped, and the log's identity is checked before it goes on.
 	mustVerify bool
 	aside      bool   // its outputs are not acknowledged: it is not read, for the sake of the others (setAside)
@@ -98,14 +112,16 @@ type tenure struct {
 	oldest time.Time
 }
 
-func newLane(number int, cfg Config, source Source, record Record, publisher Publisher, m *metrics) *lane {
+func newLane(cfg Config, source Source, record Record, publisher Publisher, m *metrics) *lane {
 	l := &lane{
-		number: number, rules: cfg.Rules, topic: cfg.Topic, limits: cfg.Limits, clock: cfg.Clock,
-		source: source, record: record, publisher: publisher, metrics: m, log: cfg.Log.With("lane", number),
+		rules: cfg.Rules, topic: cfg.Topic, limits: cfg.Limits, clock: cfg.Clock,
+		source: source, record: record, publisher: publisher, metrics: m, log: cfg.Log,
 		signing: cfg.Signing, sweeper: newSweeper(),
 		retry: make(map[int32]*backoff), owned: make(map[int32]*tenure), wanted: make(map[int32]struct{}),
 		publishing: make(map[int32]time.Time), troubles: make(map[int32]trouble),
 		wake: make(chan struct{}, 1), committed: make(chan struct{}, 1), published: make(chan struct{}, 1),
+		deciding: make(map[int32]time.Time), acquiring: make(map[int32]time.Time),
+		over: make(chan *transaction, cfg.Limits.Transactions), acquired: make(chan *acquisition, mostAcquisitions),
 	}
 	l.beside = l.probes.Go
 	return l
@@ -126,13 +142,15 @@ func (l *lane) assign(partitions []int32, live <-chan struct{}) {
 // decideStage runs until ctx ends. What goes wrong with the log or the record is waited out, never passed over.
 func (l *lane) decideStage(ctx context.Context) {
 	defer l.probes.Wait()
+	defer l.concludeAll(ctx)
 	for ctx.Err() == nil {
 		l.reconcile(ctx)
 		if l.backlogged() {
 			over := l.at("waiting for outputs to be published")
 			select {
 			case <-l.published:
-			case <-time.After(asideAfter): // who holds it up may be set aside by now
+			case <-l.wake:
+			case <-time.After(min(asideAfter, l.nextAgain())): // who holds it up may be set aside by now
 			case <-ctx.Done():
 			}
 			over()
@@ -159,15 +177,17 @@ func (l *lane) publishStage(hard context.Context, decided <-chan struct{}) {
 	partitions.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(hard), lastSave)
 	defer cancel()
-	l.saveCursors(ctx, true)
+	l.saveLast(ctx)
 }
 
 // lastSave is how long a stopping lane may take to write down what is published: it saves the next owner from publishing
 // it again.
 const lastSave = time.Second
 
-// reconcile lets go of what is no longer ours, takes over what is, and looks again at what is halted or in doubt.
+// reconcile concludes what has ended beside the decide stage, lets go of what is no longer ours, takes over what is, and looks
+// again at what is halted or in doubt.
 func (l *lane) reconcile(ctx context.Context) {
+	l.conclude(ctx)
 	l.mu.Lock()
 	wanted := make([]int32, 0, len(l.wanted))
 	for p := range l.wanted {
@@ -177,8 +197,15 @@ func (l *lane) reconcile(ctx context.Context) {
 	l.mu.Unlock()
 	slices.Sort(wanted)
 
+	l.again = slices.DeleteFunc(l.again, func(runs []run) bool {
+		gone := !slices.ContainsFunc(runs, func(r run) bool { return slices.Contains(wanted, r.tenure.Partition) })
+		if gone {
+			l.free(runs, nil)
+		}
+		return gone
+	})
 	for _, p := range l.ownedPartitions() {
-		if !slices.Contains(wanted, p) {
+		if !slices.Contains(wanted, p) && !l.busy(p) {
 			l.drop(p)
 			delete(l.retry, p)
 		}
@@ -193,6 +220,7 @@ func (l *lane) reconcile(ctx context.Context) {
 	l.sweep(ctx)
 	l.wipe(ctx)
 	l.forget(ctx)
+	l.saveCursors(ctx)
 	l.setAside(ctx)
 	for _, p := range wanted {
 		if ctx.Err() != nil {
@@ -201,100 +229,16 @@ func (l *lane) reconcile(ctx context.Context) {
 		t := l.owned[p]
 		switch {
 		case t == nil:
-			if b := l.retry[p]; isDone(live) || b != nil && !b.due(l.clock) {
-				continue
+			if b := l.retry[p]; !isDone(live) && (b == nil || b.due(l.clock)) {
+				l.takeOver(ctx, p)
 			}
-			l.takeOver(ctx, p)
 		case t.Halted != "":
 			l.lookAtHalted(ctx, t)
-		case t.aside:
+		case t.aside || l.busy(p):
 		case t.mustVerify || t.probe != nil || l.clock.Now().Sub(t.verifiedAt) >= l.limits.VerifyEvery:
 			l.verify(ctx, t)
 		}
-	}
-}
-
-// takeOver makes the partition ours: from the moment the epoch is bumped the former writer changes nothing.
-func (l *lane) takeOver(ctx context.Context, p int32) {
-	defer l.at(fmt.Sprintf("taking over partition %d", p))()
-	if len(l.owned) == 0 { // nobody has looked at the rows for a while
-		if _, err := l.rows(ctx); err != nil {
-			l.again(ctx, p, "read what holds", err)
-			return
-		}
-	}
-	began := l.clock.Now()
-	st, err := l.record.Acquire(ctx, p, l.clock.NewID())
-	if err != nil {
-		l.again(ctx, p, "take over", err)
-		return
-	}
-	rows, err := l.record.Unpublished(ctx, st.Fence, st.PublishedThrough)
-	broken := errors.Is(err, ErrConflict) // no further attempt would read it: an operator must see to the rows
-	if err != nil && !broken {
-		l.again(ctx, p, "read what is unpublished", err)
-		return
-	}
-	regime, lacking := NewRegime(l.rules, st.InForce)
-	t := &tenure{Standing: st, regime: regime, mustVerify: true, acked: st.PublishedThrough, saved: st.PublishedThrough, erasures: 1}
-	t.pause = newBackoff(l.clock)
-	t.haltSaved = st.Halted != ""
-	// The former writer may have died between commit and publishing: all of it again, before anything new.
-	if !broken && st.PublishedThrough < st.NextOffset {
-		t.queue, t.queued = l.lots(st, rows), len(rows)
-	}
-	delete(l.retry, p)
-	l.mu.Lock()
-	l.owned[p] = t
-	delete(l.troubles, p)
-	l.mu.Unlock()
-	signal(l.committed)
-	l.metrics.tookOver(l.clock.Now().Sub(began), len(rows))
-	l.log.InfoContext(ctx, "took over partition", "partition", p, "epoch", st.WriterEpoch, "offset", st.NextOffset, "unpublished", len(rows))
-	if st.Halted != "" {
-		l.log.ErrorContext(ctx, "partition is halted", "partition", p, "reason", st.Halted)
-		return
-	}
-	if broken {
-		l.halt(ctx, t, "what is not published cannot be read: "+err.Error())
-		return
-	}
-	if lacking != nil {
-		l.halt(ctx, t, lacking.Error())
-		return
-	}
-	l.verify(ctx, t)
-}
-
-// lots cuts what a former writer has left unpublished into runs of about a batch. The rows of one record stay together.
-func (l *lane) lots(st Standing, rows []Row) []pending {
-	var lots []pending
-	for len(rows) > l.limits.Batch {
-		n := l.limits.Batch
-		for n < len(rows) && rows[n].Offset == rows[n-1].Offset {
-			n++
-		}
-		if n == len(rows) {
-			break
-		}
-		lots = append(lots, pending{st.Fence, rows[:n:n], rows[n].Offset})
-		rows = rows[n:]
-	}
-	return append(lots, pending{st.Fence, rows, st.NextOffset})
-}
-
-// again schedules another attempt to take a partition over.
-func (l *lane) again(ctx context.Context, p int32, what string, err error) {
-	b := l.retry[p]
-	if b == nil {
-		b = newBackoff(l.clock)
-		l.retry[p] = b
-	}
-	b.failed()
-	if ctx.Err() == nil {
-		l.fails(p, err)
-		l.metrics.trouble("record", err)
-		l.log.WarnContext(ctx, "partition waits", "partition", p, "doing", what, "err", err)
+		l.takenOver(ctx) // there may be room for the next one
 	}
 }
 
@@ -428,8 +372,10 @@ func (l *lane) lookAtRows(ctx context.Context) {
 		}
 		return
 	}
-	defer l.saveCursors(ctx, false) // a halted partition commits nothing that would carry its cursor along
 	for _, p := range l.ownedPartitions() {
+		if l.busy(p) {
+			continue // its transaction finds that out by itself
+		}
 		t := l.owned[p]
 		i := slices.IndexFunc(rows, func(s Standing) bool { return s.Partition == p })
 		if i >= 0 && rows[i].Fence == t.Fence {
@@ -463,7 +409,7 @@ func (l *lane) setMustVerify(t *tenure, must bool) {
 	l.mu.Unlock()
 }
 
-// compareWithin bounds a check. One that fails here would hold up the lane's other partitions: see probe.
+// compareWithin bounds a check. One that fails here would hold up the other partitions: see probe.
 const compareWithin = 3 * time.Second
 
 // compare returns what speaks against the log being the one we read before, and where the log ends.

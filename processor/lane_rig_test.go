@@ -30,6 +30,7 @@ type rig struct {
 	publisher *riggedPublisher
 	registry  *prometheus.Registry
 	log       *slog.Logger // nil for none
+	limits    processor.Limits
 	// stop ends the processor and waits until it has: as a deployment does that is told to stop.
 	stop func()
 }
@@ -43,7 +44,7 @@ func withRig(t *testing.T, prepare, test func(*rig)) {
 			T: t, registry: prometheus.NewRegistry(),
 			record:    &riggedRecord{Record: memory.New()},
 			logs:      &riggedLogs{away: make(map[int32]bool), next: make(map[int32]int64)},
-			publisher: &riggedPublisher{},
+			publisher: &riggedPublisher{}, limits: processor.Limits{Batch: 8, FencedPause: 10 * time.Second},
 		}
 		if prepare != nil {
 			prepare(r)
@@ -52,7 +53,7 @@ func withRig(t *testing.T, prepare, test func(*rig)) {
 		group <- processor.Assignment{Partitions: []int32{0, 1, 2}, Live: make(chan struct{})}
 		var err error
 		if r.processor, err = processor.New(processor.Config{
-			Rules: simRules, Signing: simSigning, Topic: topicName, Metrics: r.registry, Limits: processor.Limits{Batch: 8, FencedPause: 10 * time.Second},
+			Rules: simRules, Signing: simSigning, Topic: topicName, Metrics: r.registry, Limits: r.limits,
 			Log: r.log,
 		}, group, r.record, r.publisher, r.logs); err != nil {
 			t.Fatal(err)
@@ -138,6 +139,32 @@ type riggedRecord struct {
 	look        func([]processor.Request) error
 	commit      func(context.Context, []processor.Batch) error
 	unpublished func(int32) error
+	published   func([]processor.Cursor) error
+	halt        func(context.Context)
+	forget      func(int32)
+}
+
+func (r *riggedRecord) Halt(ctx context.Context, at processor.Fence, reason string) error {
+	if r.halt != nil {
+		r.halt(ctx)
+	}
+	return r.Record.Halt(ctx, at, reason)
+}
+
+func (r *riggedRecord) Published(ctx context.Context, cursors []processor.Cursor) error {
+	if r.published != nil {
+		if err := r.published(cursors); err != nil {
+			return err
+		}
+	}
+	return r.Record.Published(ctx, cursors)
+}
+
+func (r *riggedRecord) Forget(ctx context.Context, at processor.Fence, keep time.Duration, most int) (processor.Forgotten, error) {
+	if r.forget != nil {
+		r.forget(at.Partition)
+	}
+	return r.Record.Forget(ctx, at, keep, most)
 }
 
 func (r *riggedRecord) Look(ctx context.Context, fences []processor.Fence, refs []names.Ref, requests []processor.Request) (processor.Known, error) {
@@ -189,6 +216,23 @@ func (s *riggedLogs) send(p int32, label string) uuid.UUID {
 	return idOf(label)
 }
 
+// append writes a record of our own.
+func (s *riggedLogs) append(p int32, r cloudevents.Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.Time = time.Now()
+	s.records[p] = append(s.records[p], processor.Message{Offset: int64(len(s.records[p])), Record: r})
+}
+
+// arrive has leaders come back, all at once.
+func (s *riggedLogs) arrive(partitions ...int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range partitions {
+		delete(s.away, p)
+	}
+}
+
 func (s *riggedLogs) leave(p int32, away bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -207,30 +251,45 @@ func (s *riggedLogs) Drop(p int32) {
 	delete(s.next, p)
 }
 
-func (s *riggedLogs) Poll(ctx context.Context, most int, patience time.Duration) ([]processor.Fetched, error) {
+func (s *riggedLogs) Poll(ctx context.Context, b processor.Beside, most int, patience time.Duration) ([]processor.Fetched, error) {
 	for end := time.Now().Add(patience); ; {
-		if all := s.fetch(most); len(all) > 0 || !time.Now().Before(end) {
+		if all := s.fetch(b, most); len(all) > 0 || !time.Now().Before(end) {
 			return all, ctx.Err()
 		}
-		time.Sleep(time.Millisecond)
+		select {
+		case <-b.Until:
+			return nil, nil
+		case <-time.After(time.Millisecond):
+		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 	}
 }
 
-func (s *riggedLogs) fetch(most int) (all []processor.Fetched) {
+func (s *riggedLogs) fetch(b processor.Beside, most int) (all []processor.Fetched) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	arrived := 0
 	for p, from := range s.next {
+		if s.away[p] || b.Passes(p) {
+			continue
+		}
 		there := s.records[p][from:]
-		if n := min(len(there), most); n > 0 && !s.away[p] {
+		arrived += len(there)
+		if n := min(len(there), most); n > 0 {
 			next := from + int64(n)
 			all = append(all, processor.Fetched{
 				Partition: p, From: from, Next: next, Messages: slices.Clone(there[:n]), HighWatermark: int64(len(s.records[p])),
 			})
-			s.next[p], most = next, most-n
+			most -= n
 		}
+	}
+	if arrived < b.Least {
+		return nil
+	}
+	for _, f := range all {
+		s.next[f.Partition] = f.Next
 	}
 	return all
 }

@@ -38,8 +38,9 @@ func (r *Received) fix(partition int32, partitions int) string {
 
 // warn says now and then that records of a run were forwarded, and how to mend the producer of one of them. Where
 // look-alikes are kept apart nobody is to blame for the key.
-func (l *lane) warn(r run, b Batch) {
+func (l *lane) warn(r *run, b *Batch) {
 	var last *Received
+	count := 0
 	for i := range b.Rows {
 		if b.Rows[i].Kind != KindForwarded {
 			continue
@@ -49,18 +50,27 @@ func (l *lane) warn(r run, b Batch) {
 			continue
 		}
 		if rec := &r.records[at]; rec.Policy == nil || !rec.Policy.KeepsLookalikesApart() || string(rec.Key) == rec.Ref.RecordKey() {
-			l.misrouted.count++
+			count++
 			last = rec
 		}
 	}
-	now := l.clock.Now()
-	if last == nil || !l.misrouted.said.IsZero() && now.Sub(l.misrouted.said) < warnEvery {
+	if last == nil {
 		return
 	}
-	l.log.Warn("records came to the wrong partition and were forwarded",
-		"records", l.misrouted.count, "partition", b.Fence.Partition, "belongs", claims.Partition(last.Ref.RecordKey(), l.rules.Partitions),
-		"source", shortened(last.Request.Source), "fix", last.fix(b.Fence.Partition, l.rules.Partitions))
-	l.misrouted = misrouted{said: now}
+	now := l.clock.Now()
+	l.mu.Lock()
+	l.misrouted.count += count
+	was := l.misrouted
+	quiet := !was.said.IsZero() && now.Sub(was.said) < warnEvery
+	if !quiet {
+		l.misrouted = misrouted{said: now}
+	}
+	l.mu.Unlock()
+	if !quiet {
+		l.log.Warn("records came to the wrong partition and were forwarded",
+			"records", was.count, "partition", b.Fence.Partition, "belongs", claims.Partition(last.Ref.RecordKey(), l.rules.Partitions),
+			"source", shortened(last.Request.Source), "fix", last.fix(b.Fence.Partition, l.rules.Partitions))
+	}
 }
 
 // shortened is what a stranger wrote, for the log.

@@ -75,7 +75,7 @@ func TestMisroutedProducersAreNamed(t *testing.T) {
 			}
 		}
 		line := func(n int, p int32, name, fix string) string {
-			return fmt.Sprintf(`lane=0 records=%d partition=%d belongs=%d source=test fix=%q`, n, p, right(name), fix)
+			return fmt.Sprintf(`records=%d partition=%d belongs=%d source=test fix=%q`, n, p, right(name), fix)
 		}
 		const fixCRC = "set partitioner=murmur2_random in that producer: librdkafka hashes keys by CRC32 unless it is told"
 		r.logs.put(right(other), "a", other, "username/"+other)

@@ -39,7 +39,21 @@ var (
 	ErrOutOfLog = errors.New("offset is not in the log")
 )
 
-// Source reads the partitions of one lane. Its methods are called by one goroutine, but for Bounds and At: these are called
+// Beside says what is worth polling beside partitions that are being decided. The zero value is for where none is.
+type Beside struct {
+	// Busy partitions are passed over: what has arrived of them stays where it is. Nil: none is.
+	Busy func(partition int32) bool
+	// Least is how many records of the others are worth it: with less it is as if nothing had arrived, not even that reading has
+	// stopped, unless the source has no room for more. With 1 or 0 everything is worth it, with math.MaxInt nothing.
+	Least int
+	// Until ends the wait when there is something to receive, which may be taken.
+	Until <-chan struct{}
+}
+
+// Passes reports whether a partition is passed over.
+func (b *Beside) Passes(partition int32) bool { return b.Busy != nil && b.Busy(partition) }
+
+// Source reads the partitions of a processor. Its methods are called by one goroutine, but for Bounds and At: these are called
 // by others as well, at the same time.
 //
 // It reads ahead: within bounds, from the sought offset on, without being asked again. It reads uncommitted: every data
@@ -50,8 +64,8 @@ type Source interface {
 	// Drop ends the reading of a partition.
 	Drop(partition int32)
 	// Poll returns what has arrived, at most once per partition and at most max records over all. It waits until there is
-	// something, the wait is over (an empty answer), or ctx ends (its error).
-	Poll(ctx context.Context, max int, wait time.Duration) ([]Fetched, error)
+	// something, beside what is busy, the wait is over (an empty answer), or ctx ends (its error).
+	Poll(ctx context.Context, b Beside, max int, wait time.Duration) ([]Fetched, error)
 	// Bounds asks the partition's leader for the first offset of the log and the one behind the last.
 	Bounds(ctx context.Context, partition int32) (start, end int64, err error)
 	// At reads the record at exactly this offset, and reports whether the log holds a data record there.

@@ -20,6 +20,10 @@ type Limits struct {
 	// Batch is how many records are decided in one transaction, and about how many are published at once. Defaults to
 	// 8,000.
 	Batch int
+	// Transactions is in how many transactions at once partitions are decided, each one in one of them. Defaults to 1.
+	Transactions int
+	// Beside is how many records of other partitions are worth another transaction beside one. Defaults to 256.
+	Beside int
 	// Unpublished is how many committed rows a lane holds before deciding waits for publishing. Partitions that are set
 	// aside because publishing them does not get on hold up to four times as many. Defaults to four batches.
 	Unpublished int
@@ -39,8 +43,7 @@ type Limits struct {
 	LookEvery time.Duration
 	// SweepEvery is how often reservations that have expired are looked for. Defaults to 500 ms.
 	SweepEvery time.Duration
-	// SweepRate is how many of them are asked about in a second, over all lanes, once there are more than a few. Defaults
-	// to 2,700.
+	// SweepRate is how many of them are asked about in a second, once there are more than a few. Defaults to 2,700.
 	SweepRate int
 	// Retention is how long decisions are kept, by the log time of their partition; 0 is for ever.
 	Retention time.Duration
@@ -56,6 +59,12 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Batch == 0 {
 		l.Batch = 8000
+	}
+	if l.Transactions == 0 {
+		l.Transactions = 1
+	}
+	if l.Beside == 0 {
+		l.Beside = 256
 	}
 	if l.Unpublished == 0 {
 		l.Unpublished = 4 * l.Batch
@@ -98,21 +107,18 @@ type Config struct {
 // Processor decides the claims of the partitions that its group assigns to it. Build it with New.
 type Processor struct {
 	group Group
-	lanes []*lane
+	lane  *lane
 	cfg   Config
 	m     *metrics
 }
 
-// New builds a processor with one lane for each source. It does no I/O.
-func New(cfg Config, group Group, record Record, publisher Publisher, sources ...Source) (*Processor, error) {
+// New builds a processor. It does no I/O.
+func New(cfg Config, group Group, record Record, publisher Publisher, source Source) (*Processor, error) {
 	if cfg.Rules.Partitions <= 0 || len(cfg.Rules.Policies) == 0 || cfg.Topic == "" {
 		return nil, errors.New("processor: the rules (partition count, policies) and the topic's name are required")
 	}
 	if key, ok := cfg.Rules.Keys[cfg.Signing.ID]; !ok || !bytes.Equal(key, cfg.Signing.Secret) {
 		return nil, errors.New("processor: a signing key that is one of the rules' keys is required")
-	}
-	if len(sources) == 0 {
-		return nil, errors.New("processor: at least one source is required")
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
 	if cfg.Clock == nil {
@@ -122,10 +128,7 @@ func New(cfg Config, group Group, record Record, publisher Publisher, sources ..
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	p := &Processor{group: group, cfg: cfg, m: newMetrics(cfg.Metrics)}
-	cfg.Limits.SweepRate = max(1, cfg.Limits.SweepRate/len(sources)) // a lane's part
-	for i, source := range sources {
-		p.lanes = append(p.lanes, newLane(i, cfg, source, record, publisher, p.m))
-	}
+	p.lane = newLane(cfg, source, record, publisher, p.m)
 	if cfg.Metrics != nil {
 		cfg.Metrics.MustRegister(newGauges(p))
 	}
@@ -141,21 +144,19 @@ func (p *Processor) Run(ctx context.Context) error {
 	defer stopDrain()
 
 	var wg sync.WaitGroup
-	for _, l := range p.lanes {
-		decided := make(chan struct{})
-		wg.Go(func() {
-			defer close(decided)
-			l.decideStage(ctx)
-		})
-		wg.Go(func() { l.publishStage(hard, decided) })
-	}
+	decided := make(chan struct{})
+	wg.Go(func() {
+		defer close(decided)
+		p.lane.decideStage(ctx)
+	})
+	wg.Go(func() { p.lane.publishStage(hard, decided) })
 	wg.Go(func() { p.report(ctx) })
 	p.follow(ctx)
 	wg.Wait()
 	return nil
 }
 
-// follow deals out what each generation of the group assigns.
+// follow hands on what each generation of the group assigns.
 func (p *Processor) follow(ctx context.Context) {
 	pause := newBackoff(p.cfg.Clock)
 	for ctx.Err() == nil {
@@ -170,21 +171,8 @@ func (p *Processor) follow(ctx context.Context) {
 		}
 		pause = newBackoff(p.cfg.Clock)
 		p.cfg.Log.InfoContext(ctx, "assigned", "generation", a.Generation, "partitions", fmt.Sprint(a.Partitions))
-		for i, l := range p.lanes {
-			l.assign(p.share(a.Partitions, i), a.Live)
-		}
+		p.lane.assign(a.Partitions, a.Live)
 	}
-}
-
-// share is the part of the partitions that lane i works on. A partition is always in the same lane.
-func (p *Processor) share(partitions []int32, i int) []int32 {
-	var mine []int32
-	for _, n := range partitions {
-		if int(n)%len(p.lanes) == i {
-			mine = append(mine, n)
-		}
-	}
-	return mine
 }
 
 // reportEvery is how often the group learns our offsets, for dashboards.

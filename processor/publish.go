@@ -3,7 +3,10 @@ package processor
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 )
 
 // publishQueued starts to publish each partition that has something and is not being published already. One goroutine
@@ -177,30 +180,82 @@ func (l *lane) acked(t *tenure) int64 {
 	return t.acked
 }
 
-// saveCursors writes down what is published since the last commit said so: when there is nothing to commit, or at the
-// end. It is a saving for the next owner, so a failure is of no consequence.
-func (l *lane) saveCursors(ctx context.Context, last bool) {
-	var cursors []Cursor
-	var behind []*tenure
+// saveCursors has written down what is published of partitions that commit nothing that would say so. That is a saving for the
+// next owner, so a failure is of no consequence, and nothing waits for it: somebody may hold a row locked.
+func (l *lane) saveCursors(ctx context.Context) {
+	now, every := l.clock.Now(), saveEvery
+	if l.unsaved.Load() {
+		every = l.limits.LookEvery
+	}
+	if l.saving.Load() || now.Sub(l.savedAt) < every {
+		return
+	}
+	l.savedAt = now
+	save := l.cursors(false)
+	if len(save) == 0 {
+		return
+	}
+	l.saving.Store(true)
+	l.beside(func() {
+		defer l.saving.Store(false)
+		l.unsaved.Store(!l.save(ctx, save))
+	})
+}
+
+// saveEvery is how long a lane waits between two such writes.
+const saveEvery = 100 * time.Millisecond
+
+// saveLast does the same at the end, and waits for it.
+func (l *lane) saveLast(ctx context.Context) {
+	if save := l.cursors(true); len(save) > 0 {
+		l.save(ctx, save)
+	}
+}
+
+// cursors lists where what is written down may be moved to: of partitions that have nothing to be published, or at the end of
+// all.
+func (l *lane) cursors(last bool) map[*tenure]Cursor {
 	l.mu.Lock()
-	for _, p := range l.ownedPartitions() {
-		if t := l.owned[p]; t.acked > t.saved && (last || t.queued == 0) {
-			cursors = append(cursors, Cursor{t.Fence, t.acked})
-			behind = append(behind, t)
+	defer l.mu.Unlock()
+	save := make(map[*tenure]Cursor)
+	for p, t := range l.owned {
+		if !l.busy(p) && t.acked > t.saved && (last || t.queued == 0) {
+			save[t] = Cursor{t.Fence, t.acked}
 		}
 	}
-	l.mu.Unlock()
-	if len(cursors) == 0 {
-		return
+	return save
+}
+
+// save reports whether all of it was written down. What fails together is tried apart.
+func (l *lane) save(ctx context.Context, save map[*tenure]Cursor) bool {
+	tenures := slices.SortedFunc(maps.Keys(save), func(a, b *tenure) int { return int(a.Partition - b.Partition) })
+	if l.saveOf(ctx, save, tenures) {
+		return true
 	}
-	defer l.at("writing down what is published")()
+	for i := range tenures {
+		if ctx.Err() != nil || len(tenures) == 1 {
+			break
+		}
+		l.saveOf(ctx, save, tenures[i:i+1])
+	}
+	return false
+}
+
+func (l *lane) saveOf(ctx context.Context, save map[*tenure]Cursor, tenures []*tenure) bool {
+	cursors := make([]Cursor, len(tenures))
+	for i, t := range tenures {
+		cursors[i] = save[t]
+	}
 	if err := l.record.Published(ctx, cursors); err != nil {
-		l.metrics.trouble("record", err)
-		return
+		if ctx.Err() == nil {
+			l.metrics.trouble("record", err)
+		}
+		return false
 	}
 	l.mu.Lock()
-	for i, t := range behind {
+	defer l.mu.Unlock()
+	for i, t := range tenures {
 		t.saved = max(t.saved, cursors[i].Through)
 	}
-	l.mu.Unlock()
+	return true
 }

@@ -13,7 +13,7 @@ func TestLastCommitIsPublished(t *testing.T) {
 	for range 40 { // so that chance cannot hide it
 		var saved lastCursors
 		cfg := Config{Clock: machineClock{}, Limits: Limits{}.withDefaults(), Log: slog.New(slog.DiscardHandler)}
-		l := newLane(0, cfg, nil, &saved, nil, newMetrics(nil))
+		l := newLane(cfg, nil, &saved, nil, newMetrics(nil))
 		at := Fence{Partition: 1, NextOffset: 5}
 		owned := &tenure{Standing: Standing{Fence: at}}
 		l.owned[1] = owned

@@ -76,10 +76,13 @@ func TestKeysOfALaneThatOwnedNothing(t *testing.T) {
 	record := &keysRecord{held: []string{"k1", "k2"}}
 	cfg := Config{Rules: Rules{Partitions: 1, Policies: names.Builtin(), Keys: keys}, Signing: claims.SigningKey{ID: "k1", Secret: keys["k1"]}}
 	cfg.Clock, cfg.Log = machineClock{}, slog.New(slog.DiscardHandler)
-	l := newLane(0, cfg, nil, record, nil, newMetrics(nil))
+	cfg.Limits = Limits{}.withDefaults()
+	l := newLane(cfg, nil, record, nil, newMetrics(nil))
+	l.beside = func(f func()) { f() }
 	for _, held := range [][]string{{"k1", "k2"}, {"k2", "k1"}, {"k2"}} {
 		record.held = held
 		l.takeOver(t.Context(), 0)
+		l.takenOver(t.Context())
 		if got := l.signer.Load().ID; got != held[0] {
 			t.Errorf("%v hold: signs with %s", held, got)
 		}

@@ -58,8 +58,23 @@ func newDatabase(w *world) *database {
 	return d
 }
 
-// dbConn is the database as a processor.Record.
-type dbConn struct{ *database }
+// dbConn is the database as a processor.Record, for one process since its start.
+type dbConn struct {
+	*database
+	deciding map[int32]bool // partitions that are being taken over, or were looked up and are not committed
+}
+
+// one checks that partitions are in no transaction of the process: they have one writer.
+func (c *dbConn) one(what string, partitions ...int32) {
+	for _, p := range partitions {
+		if c.deciding[p] {
+			c.w.violated("one writer: %s of partition %d, which is in a transaction of the process", what, p)
+		}
+		if lane := c.w.running.proc.lane; what != "look-up" && lane != nil && lane.Busy(p) {
+			c.w.violated("one writer: %s of partition %d, which is to be in a transaction again", what, p)
+		}
+	}
+}
 
 func (d *database) locked(partitions []int32) bool {
 	return slices.ContainsFunc(d.flights, func(f *flight) bool {
@@ -271,6 +286,9 @@ func (d *database) step(fences []processor.Fence, do func() error) error {
 
 func (c *dbConn) Acquire(ctx context.Context, p int32, writer uuid.UUID) (processor.Standing, error) {
 	d, what := c.database, c.w.running.name+" takes over"
+	c.one("take-over", p)
+	c.deciding[p] = true
+	defer delete(c.deciding, p)
 	var s processor.Standing
 	err := d.write(what, []int32{p}, func() (err error) {
 		s, err = d.mem.Acquire(ctx, p, writer)
@@ -293,8 +311,8 @@ func (c *dbConn) Standings(ctx context.Context, partitions []int32) ([]processor
 }
 
 // settled counts what a commit of unknown fate turned out to be.
-func (d *database) settled(f *fiber, all []processor.Standing) {
-	for _, b := range d.unsettled[f] {
+func (d *database) settled(by *fiber, all []processor.Standing) {
+	for _, b := range d.unsettled[by] {
 		i := slices.IndexFunc(all, func(s processor.Standing) bool { return s.Partition == b.Partition })
 		if i < 0 {
 			d.w.sometimes("unknown commit settled: lost the partition")
@@ -311,15 +329,24 @@ func (d *database) settled(f *fiber, all []processor.Standing) {
 			d.w.sometimes("unknown commit settled: moved elsewhere")
 		}
 	}
-	delete(d.unsettled, f)
+	delete(d.unsettled, by)
 }
 
 func (c *dbConn) Look(ctx context.Context, fences []processor.Fence, refs []names.Ref, requests []processor.Request) (processor.Known, error) {
 	var known processor.Known
+	for _, f := range fences {
+		c.one("look-up", f.Partition)
+		c.deciding[f.Partition] = true
+	}
 	err := c.read(ctx, func() (err error) {
 		known, err = c.mem.Look(ctx, fences, refs, requests)
 		return err
 	})
+	if err != nil {
+		for _, f := range fences {
+			delete(c.deciding, f.Partition)
+		}
+	}
 	c.failOverBehind(fences)
 	if errors.Is(err, processor.ErrFenced) {
 		c.w.say("%s looks up: fenced", c.w.running.name)
@@ -339,6 +366,11 @@ func (c *dbConn) Due(ctx context.Context, partitions []int32, at time.Time, most
 
 func (c *dbConn) Commit(ctx context.Context, batches []processor.Batch) error {
 	d, fiber := c.database, c.w.running
+	defer func() {
+		for _, b := range batches {
+			delete(c.deciding, b.Partition)
+		}
+	}()
 	partitions, fences := make([]int32, len(batches)), make([]processor.Fence, len(batches))
 	what := fiber.name + " commits"
 	for i, b := range batches {
@@ -504,6 +536,7 @@ func (c *dbConn) Forget(ctx context.Context, at processor.Fence, keep time.Durat
 }
 
 func (c *dbConn) Halt(ctx context.Context, at processor.Fence, reason string) error {
+	c.one("halt", at.Partition)
 	if c.trapped || c.w.chance(30*c.w.rates.failOverAt) {
 		c.trapped = false
 		c.failOverUnder(at)

@@ -6,17 +6,17 @@ import (
 	"github.com/dibs-hq/dibs/claims"
 )
 
-// Lane is one lane of a processor, for the simulation: it drives the stages step by step instead of letting Run do it.
+// Lane is the lane of a processor, for the simulation: it drives the stages step by step instead of letting Run do it.
 // (The simulation is an external test, because the record it runs on imports this package.)
 type Lane = lane
 
-// NewLane builds a processor of one lane and returns that.
+// NewLane builds a processor and returns its lane.
 func NewLane(cfg Config, record Record, publisher Publisher, source Source) (*Lane, error) {
 	p, err := New(cfg, nil, record, publisher, source)
 	if err != nil {
 		return nil, err
 	}
-	return p.lanes[0], nil
+	return p.lane, nil
 }
 
 func (l *lane) Assign(partitions []int32, live <-chan struct{}) { l.assign(partitions, live) }
@@ -24,11 +24,16 @@ func (l *lane) Reconcile(ctx context.Context)                   { l.reconcile(ct
 func (l *lane) Backlogged() bool                                { return l.backlogged() }
 func (l *lane) DecideNext(ctx context.Context)                  { l.decideNext(ctx) }
 func (l *lane) PublishNext(ctx context.Context, p int32) bool   { return l.publishNext(ctx, p) }
-func (l *lane) SaveCursors(ctx context.Context, last bool)      { l.saveCursors(ctx, last) }
+func (l *lane) SaveLast(ctx context.Context)                    { l.saveLast(ctx) }
 func (l *lane) Published() <-chan struct{}                      { return l.published }
 
 // Beside makes the lane run what it does beside the decide stage in another way than on goroutines.
 func (l *lane) Beside(run func(func())) { l.beside = run }
+
+func (l *lane) Conclude(ctx context.Context) { l.conclude(ctx) }
+func (l *lane) Busy(p int32) bool            { return l.busy(p) }
+func (l *lane) Running() int                 { return l.running }
+func (l *lane) Wake() <-chan struct{}        { return l.wake }
 
 // Queued reports whether something of a partition is to be published.
 func (l *lane) Queued(p int32) bool {

@@ -64,9 +64,10 @@ func (p *process) start() {
 		Rules: w.rules(), Signing: simSigning, Topic: topicName, Clock: (*procClock)(p), Log: slog.New(&logLines{p: p}),
 		Limits: processor.Limits{
 			Batch: w.rates.batch, Unpublished: 3 * w.rates.batch, PollWait: 100 * time.Millisecond, VerifyEvery: 20 * time.Second,
+			Transactions: 1 + int(w.seed%3), Beside: 1 + int(w.seed/3%4),
 			FencedPause: 300 * time.Millisecond, HaltedPause: 500 * time.Millisecond, LookEvery: 2 * time.Second,
 		},
-	}, &dbConn{w.db}, (*publisher)(p), p.source)
+	}, &dbConn{w.db, make(map[int32]bool)}, (*publisher)(p), p.source)
 	if err != nil {
 		panic(err)
 	}
@@ -86,7 +87,7 @@ func (p *process) start() {
 	}
 	lane.Beside(func(f func()) {
 		p.fibers = slices.DeleteFunc(p.fibers, func(f *fiber) bool { return f.ended })
-		p.fibers = append(p.fibers, w.spawn(p, p.String()+" probe", f))
+		p.fibers = append(p.fibers, w.spawn(p, p.String()+" beside", f))
 	})
 	w.say("%s starts", p)
 }
@@ -98,14 +99,25 @@ func (p *process) decideStage(ctx context.Context) {
 		p.lane.Reconcile(ctx)
 		if p.lane.Backlogged() {
 			p.w.sometimes("deciding waits for publishing")
-			p.w.pause(wait{p.w.now + 2*time.Second, func() bool { return len(p.lane.Published()) > 0 || ctx.Err() != nil }})
-			select {
-			case <-p.lane.Published():
-			default:
+			p.w.pause(wait{p.w.now + 2*time.Second, func() bool {
+				return len(p.lane.Published()) > 0 || len(p.lane.Wake()) > 0 || ctx.Err() != nil
+			}})
+			for _, c := range []<-chan struct{}{p.lane.Published(), p.lane.Wake()} {
+				select {
+				case <-c:
+				default:
+				}
 			}
 			continue
 		}
 		p.lane.DecideNext(ctx)
+		if p.lane.Running() > 1 {
+			p.w.sometimes("several transactions at once")
+		}
+	}
+	for p.lane.Conclude(ctx); p.lane.Running() > 0; p.lane.Conclude(ctx) { // as lane.concludeAll does
+		p.w.pause(wait{forever, func() bool { return len(p.lane.Wake()) > 0 }})
+		<-p.lane.Wake()
 	}
 }
 
@@ -124,7 +136,7 @@ func (p *process) publishStage(hard context.Context, n int32) {
 		}
 	}
 	if p.drained++; p.drained == p.w.rates.partitions {
-		p.lane.SaveCursors(hard, true)
+		p.lane.SaveLast(hard)
 		p.w.sometimes("clean stop, drained")
 	}
 }

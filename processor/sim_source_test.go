@@ -168,7 +168,7 @@ func (s *source) take(e *session, most int) (processor.Fetched, bool) {
 	return f, true
 }
 
-func (s *source) Poll(ctx context.Context, most int, patience time.Duration) ([]processor.Fetched, error) {
+func (s *source) Poll(ctx context.Context, b processor.Beside, most int, patience time.Duration) ([]processor.Fetched, error) {
 	w := s.w
 	deadline := w.now + patience
 	for {
@@ -179,11 +179,28 @@ func (s *source) Poll(ctx context.Context, most int, patience time.Duration) ([]
 		if w.chance(w.rates.brokerTrouble) {
 			return nil, errBroker
 		}
+		if len(b.Until) > 0 {
+			<-b.Until
+			return nil, nil
+		}
 		var all []processor.Fetched
-		left := most
-		for _, i := range w.r.Perm(len(s.sessions)) {
+		left, there := most, 0
+		order := w.r.Perm(len(s.sessions))
+		for _, i := range order {
 			e := s.sessions[i]
 			s.readAhead(e)
+			if !b.Passes(e.partition) {
+				there += len(e.buffer)
+			}
+		}
+		for _, i := range order {
+			if b.Least > 1 && there < b.Least {
+				break
+			}
+			e := s.sessions[i]
+			if b.Passes(e.partition) {
+				continue
+			}
 			if f, ok := s.take(e, left); ok {
 				all = append(all, f)
 				left -= len(f.Messages)
@@ -193,15 +210,24 @@ func (s *source) Poll(ctx context.Context, most int, patience time.Duration) ([]
 		if len(all) > 0 || w.now >= deadline {
 			return all, nil
 		}
-		w.pause(wait{deadline, func() bool { return ctx.Err() != nil || s.arrived() }})
+		w.pause(wait{deadline, func() bool { return ctx.Err() != nil || len(b.Until) > 0 || s.arrived(b) }})
 	}
 }
 
-// arrived reports whether any session has something to hand out.
-func (s *source) arrived() bool {
-	return slices.ContainsFunc(s.sessions, func(e *session) bool {
-		return !e.over && (e.err != nil || e.next != e.log.end)
-	})
+// arrived reports whether there is what is worth it, or may be.
+func (s *source) arrived(b processor.Beside) bool {
+	there, any := 0, false
+	for _, e := range s.sessions {
+		if e.over || b.Passes(e.partition) {
+			continue
+		}
+		there += len(e.buffer)
+		if e.err == nil {
+			there += len(e.log.records) - e.log.at(e.next)
+		}
+		any = any || e.err != nil || e.next != e.log.end
+	}
+	return any && b.Least <= 1 || there >= max(b.Least, 1)
 }
 
 func (s *source) Bounds(ctx context.Context, p int32) (start, end int64, err error) {

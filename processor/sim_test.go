@@ -45,6 +45,7 @@ a transaction in flight landed
 a transaction in flight died
 waited for a row lock
 several partitions in one transaction
+several transactions at once
 unknown commit settled: committed
 unknown commit settled: unchanged
 unknown commit settled: lost the partition

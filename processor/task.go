@@ -34,7 +34,7 @@ type trouble struct {
 	since time.Time
 }
 
-// fails notes that the database does not let the decide stage get on: with partition p, or with any where it is none.
+// fails notes that the database does not let us get on with partition p.
 func (l *lane) fails(p int32, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -51,9 +51,6 @@ func (l *lane) works(p int32) {
 	delete(l.troubles, p)
 	l.mu.Unlock()
 }
-
-// wholeLane stands for all partitions of a lane.
-const wholeLane int32 = -1
 
 // inHand notes how old the records are that wait to be decided.
 func (l *lane) inHand(runs []run) {
@@ -82,7 +79,7 @@ type Status struct {
 	State  string
 	Reason string // why it is halted
 	// Doing is what the partition has been waiting for since Since, whatever its state: something of its own, or of
-	// another partition of its lane. It is empty while it waits for records only. What takes long is stuck.
+	// another partition of its processor. It is empty while it waits for records only. What takes long is stuck.
 	Doing string
 	Since time.Time
 	// Trouble is what the database answers to every try since Since: nothing of the partition is decided until it answers
@@ -94,13 +91,12 @@ type Status struct {
 // concurrent use.
 func (p *Processor) Status() []Status {
 	var all []Status
-	for _, l := range p.lanes {
-		l.mu.Lock()
-		for n := range l.wanted {
-			all = append(all, l.status(n))
-		}
-		l.mu.Unlock()
+	l := p.lane
+	l.mu.Lock()
+	for n := range l.wanted {
+		all = append(all, l.status(n))
 	}
+	l.mu.Unlock()
 	slices.SortFunc(all, func(a, b Status) int { return int(a.Partition - b.Partition) })
 	return all
 }
@@ -122,13 +118,21 @@ func (l *lane) status(n int32) Status {
 	if since, ok := l.publishing[n]; ok && (s.Doing == "" || since.Before(s.Since)) {
 		s.Doing, s.Since = "publishing", since
 	}
+	since, deciding := l.deciding[n]
+	if !deciding && !l.fullAt.IsZero() {
+		since, deciding = l.fullAt, true // it waits for those under way
+	}
+	if deciding && (s.Doing == "" || since.Before(s.Since)) {
+		s.Doing, s.Since = "deciding", since
+	}
+	if since, ok := l.acquiring[n]; ok && (s.Doing == "" || since.Before(s.Since)) {
+		s.Doing, s.Since = "taking over", since
+	}
 	if s.Doing == "" {
 		s.Since = time.Time{}
 	}
-	for _, p := range []int32{wholeLane, n} {
-		if t, ok := l.troubles[p]; ok && (s.Trouble == "" || t.since.Before(s.Since)) {
-			s.Trouble, s.Since = t.err.Error(), t.since
-		}
+	if t, ok := l.troubles[n]; ok {
+		s.Trouble, s.Since = t.err.Error(), t.since
 	}
 	return s
 }

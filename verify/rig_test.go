@@ -3,6 +3,7 @@ package verify_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -176,14 +177,18 @@ func (g *rig) Drop(partition int32) {
 }
 
 // Poll implements processor.Source.
-func (g *rig) Poll(ctx context.Context, most int, wait time.Duration) ([]processor.Fetched, error) {
+func (g *rig) Poll(ctx context.Context, b processor.Beside, most int, wait time.Duration) ([]processor.Fetched, error) {
 	timeout := time.After(wait)
 	for {
-		if all := g.take(most); len(all) > 0 {
-			return all, nil
+		if b.Least != math.MaxInt { // it has one transaction at a time: with none under way everything is worth it
+			if all := g.take(b, most); len(all) > 0 {
+				return all, nil
+			}
 		}
 		select {
 		case <-g.grown:
+		case <-b.Until:
+			return nil, nil
 		case <-timeout:
 			return nil, nil
 		case <-ctx.Done():
@@ -192,10 +197,13 @@ func (g *rig) Poll(ctx context.Context, most int, wait time.Duration) ([]process
 	}
 }
 
-func (g *rig) take(most int) (all []processor.Fetched) {
+func (g *rig) take(b processor.Beside, most int) (all []processor.Fetched) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for p, from := range g.at {
+		if b.Passes(p) {
+			continue
+		}
 		log := &g.claims[p]
 		var messages []processor.Message
 		for _, m := range log.records {

@@ -20,8 +20,8 @@ import (
 )
 
 // echo is dibs without the decision and without the database: produce, consume, produce, consume, by dibs' own clients,
-// one reader per core as dibs has lanes. It is the floor: no claim through the log can be faster. Its records are as large
-// as those of dibs, and nothing of them is encoded or decoded but the id. It says yes to everybody.
+// one reader per core, where dibs has one and a transaction per core. It is the floor: no claim through the log can be faster.
+// Its records are as large as those of dibs, and nothing of them is encoded or decoded but the id. It says yes to everybody.
 type echo struct {
 	*wires
 	headers, answerHeaders []cloudevents.Header
@@ -101,7 +101,7 @@ func (e *echo) lane(ctx context.Context, reader *kafka.Reader) error {
 	var answers sync.WaitGroup
 	defer answers.Wait()
 	for {
-		fetched, err := reader.Poll(ctx, batch, time.Second)
+		fetched, err := reader.Poll(ctx, processor.Beside{}, batch, time.Second)
 		if err != nil {
 			return nil // ctx has ended
 		}

@@ -45,6 +45,7 @@ func Exercise(t *testing.T, open func(t *testing.T) Log) {
 		{"Drop", drop},
 		{"PollWaits", pollWaits},
 		{"PollEnds", pollEnds},
+		{"PollBeside", pollBeside},
 		{"BehindTheEnd", behindTheEnd},
 		{"NoSuchPartition", noSuchPartition},
 		{"Trimmed", trimmed},
@@ -109,7 +110,7 @@ func (h *harness) seek(partition int32, offset int64) {
 // poll polls once and checks everything that can be checked without knowing what is in the log.
 func (h *harness) poll(most int, wait time.Duration) []processor.Fetched {
 	h.Helper()
-	fetched, err := h.Source.Poll(h.Context(), most, wait)
+	fetched, err := h.Source.Poll(h.Context(), processor.Beside{}, most, wait)
 	if err != nil {
 		h.Fatalf("poll: %v", err)
 	}
@@ -320,11 +321,55 @@ func pollWaits(h *harness) {
 	}
 }
 
+// pollBeside: busy partitions keep what has arrived, in order; of the others less than is worth it stays as well.
+func pollBeside(h *harness) {
+	h.write(0, records(0, 0, 10)...)
+	h.write(1, records(1, 0, 4)...)
+	h.seek(0, 0)
+	h.seek(1, 0)
+	busy := func(p int32) bool { return p == 0 }
+	beside := func(least int, until <-chan struct{}, wait time.Duration) []processor.Fetched {
+		h.Helper()
+		fetched, err := h.Source.Poll(h.Context(), processor.Beside{Busy: busy, Least: least, Until: until}, 100, wait)
+		if err != nil {
+			h.Fatalf("poll: %v", err)
+		}
+		return fetched
+	}
+	if f := beside(5, nil, 500*time.Millisecond); len(f) != 0 {
+		h.Fatalf("less than is worth it comes: %v", f)
+	}
+	until := make(chan struct{}, 1)
+	until <- struct{}{}
+	began := time.Now()
+	if f := beside(5, until, patience); len(f) != 0 || time.Since(began) > patience/2 {
+		h.Fatalf("what ends the wait gives %v after %v", f, time.Since(began))
+	}
+	time.AfterFunc(50*time.Millisecond, func() { until <- struct{}{} })
+	if f := beside(5, until, patience); len(f) != 0 || time.Since(began) > patience/2 {
+		h.Fatalf("what ends the wait gives %v after %v", f, time.Since(began))
+	}
+	h.write(1, records(1, 4, 8)...)
+	f := beside(5, nil, patience)
+	if len(f) != 1 || f[0].Partition != 1 || f[0].From != 0 || len(f[0].Messages) < 5 {
+		h.Fatalf("beside partition 0 comes %v", f)
+	}
+	got := f[0].Messages
+	h.next[1] = f[0].Next
+	if n := 8 - len(got); n > 0 {
+		got = append(got, h.read(100, map[int32]int{0: 10, 1: n})[1]...)
+		h.same(got, 0, records(1, 0, 8))
+		return
+	}
+	h.same(got, 0, records(1, 0, 8))
+	h.same(h.read(100, map[int32]int{0: 10})[0], 0, records(0, 0, 10))
+}
+
 func pollEnds(h *harness) {
 	h.seek(0, 0)
 	ctx, cancel := context.WithTimeout(h.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := h.Source.Poll(ctx, 1, patience); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := h.Source.Poll(ctx, processor.Beside{}, 1, patience); !errors.Is(err, context.DeadlineExceeded) {
 		h.Errorf("poll ends with %v", err)
 	}
 }
