@@ -14,6 +14,7 @@ import (
 	"github.com/dibs-hq/dibs/config"
 	"github.com/dibs-hq/dibs/kafka"
 	"github.com/dibs-hq/dibs/ops"
+	"github.com/dibs-hq/dibs/postgres"
 	"github.com/dibs-hq/dibs/processor"
 	"github.com/dibs-hq/dibs/registrations"
 	"github.com/prometheus/client_golang/prometheus"
@@ -151,6 +152,15 @@ func (d *Deployment) deliver(ctx context.Context, partition int32, r cloudevents
 	}
 }
 
+// transactionsOf is in how many transactions at once a processor decides. One of the connections for deciding is left for
+// taking over, and for what is written down between batches.
+func transactionsOf(lanes, maxConns int) int {
+	if lanes == 0 {
+		lanes = runtime.GOMAXPROCS(0)
+	}
+	return min(lanes, max(1, postgres.Deciding(maxConns)-1))
+}
+
 func (r *running) startProcessor(ctx context.Context) error {
 	if len(r.d.Keys.All) == 0 {
 		return fmt.Errorf("the processor signs its own requests (a renamed name's release, an expiry), and %w", errNoRequestKeys)
@@ -160,16 +170,9 @@ func (r *running) startProcessor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lanes := cfg.Lanes
-	if lanes == 0 {
-		lanes = runtime.GOMAXPROCS(0)
-	}
-	// One of the connections for deciding is left for taking over, and for what is written down between batches.
-	if most := max(1, (r.Config.Postgres.MaxConns+1)/2-1); lanes > most {
-		if cfg.Lanes > 0 {
-			r.Log.WarnContext(ctx, "processor.lanes is more than the connections of postgres.max_conns are enough for", "lanes", lanes, "used", most)
-		}
-		lanes = most
+	transactions := transactionsOf(cfg.Lanes, r.Config.Postgres.MaxConns)
+	if transactions < cfg.Lanes {
+		r.Log.WarnContext(ctx, "processor.lanes is more than the connections of postgres.max_conns are enough for", "lanes", cfg.Lanes, "used", transactions)
 	}
 	reader := kafka.NewReader(r.d.Kafka, kafka.ReaderConfig{})
 	r.parts.start(ctx, "reader", reader.Run)
@@ -180,7 +183,7 @@ func (r *running) startProcessor(ctx context.Context) error {
 		Rules:   processor.Rules{Partitions: r.d.Contract.Partitions, Policies: r.d.Policies, Keys: r.d.Keys.All, Eraser: r.d.Eraser},
 		Signing: r.d.Keys.Signing,
 		Topic:   r.d.Kafka.Claims(),
-		Limits:  processor.Limits{Batch: cfg.BatchMax, Retention: retention, Transactions: lanes},
+		Limits:  processor.Limits{Batch: cfg.BatchMax, Retention: retention, Transactions: transactions},
 		Log:     r.Log, Metrics: r.registry,
 	}, group, r.d.Record, r.d.producer.Publisher(), reader)
 	if err != nil {

@@ -47,6 +47,6 @@ func (p *pool) close() {
 	}
 }
 
-// share is how many of n connections deciding has to itself, and how many there are for reading. A single one is for
+// Deciding is how many of Config.MaxConns connections deciding has to itself. The others are for reading; a single one is for
 // both.
-func share(n int) (deciding, reading int) { return n - n/2, n / 2 }
+func Deciding(maxConns int) int { return maxConns - maxConns/2 }

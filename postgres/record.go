@@ -45,7 +45,8 @@ func New(cfg Config) (*Record, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	deciding, reading := share(cfg.MaxConns)
+	deciding := Deciding(cfg.MaxConns)
+	reading := cfg.MaxConns - deciding
 	r := &Record{cfg: cfg, log: cfg.Logger, copyFrom: copyFromRows}
 	var err error
 	if r.deciding, err = cfg.pool(deciding); err != nil {
