@@ -1,6 +1,7 @@
 package processor_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -133,7 +134,7 @@ func TestStopBesideATransaction(t *testing.T) {
 
 // TestForgetBesideATransaction: nothing is forgotten of a partition that is in a transaction: that may repeat it.
 func TestForgetBesideATransaction(t *testing.T) {
-	var forgotten []int32
+	var forgotten [3]atomic.Int64 // how often something was, by partition
 	var database gate
 	withRig(t, func(r *rig) {
 		r.limits.Transactions, r.limits.Beside, r.limits.Retention = 2, 1, 400*24*time.Hour
@@ -143,27 +144,32 @@ func TestForgetBesideATransaction(t *testing.T) {
 			}
 			return nil
 		}
-		r.record.forget = func(p int32) { forgotten = append(forgotten, p) }
+		r.record.forget = func(p int32) { forgotten[p].Add(1) }
 	}, func(r *rig) {
 		r.pass(time.Second)
 		r.logs.send(0, "A")
 		r.pass(time.Second)
 		r.logs.send(1, "B")
 		r.pass(2 * time.Minute)
-		if !slices.Contains(forgotten, 0) || !slices.Contains(forgotten, 1) {
-			t.Fatalf("of partitions 0 and 1 something is to be forgotten, not of %v", forgotten)
+		for p := range 2 {
+			if forgotten[p].Load() == 0 {
+				t.Fatalf("of partition %d nothing is forgotten", p)
+			}
 		}
 		database.close()
 		r.logs.send(0, "C")
 		r.pass(time.Second)
-		forgotten = nil
+		before := [2]int64{forgotten[0].Load(), forgotten[1].Load()}
 		r.pass(5 * time.Minute)
-		if slices.Contains(forgotten, 0) || !slices.Contains(forgotten, 1) {
-			t.Errorf("partition 0 is in a transaction, and of %v something was forgotten", forgotten)
+		if n := forgotten[0].Load() - before[0]; n > 0 {
+			t.Errorf("partition 0 is in a transaction, and %d times something of it was forgotten", n)
+		}
+		if forgotten[1].Load() == before[1] {
+			t.Error("of partition 1 nothing is forgotten meanwhile")
 		}
 		database.open()
 		r.pass(2 * time.Minute)
-		if !slices.Contains(forgotten, 0) {
+		if forgotten[0].Load() == before[0] {
 			t.Error("of partition 0 nothing is forgotten behind it")
 		}
 	})
@@ -290,27 +296,36 @@ func TestLockedRowOfAnIdlePartition(t *testing.T) {
 }
 
 // TestStopBeforeItIsTriedAgain: what was refused together waits to be tried apart while a halt is written down, and then the
-// processor is told to stop.
+// processor is told to stop. It writes down what of it is published, for the next owner.
 func TestStopBeforeItIsTriedAgain(t *testing.T) {
-	var database gate
+	var first, second gate // what the one transaction waits for, and the other
+	var writable atomic.Bool
 	withRig(t, func(r *rig) {
 		r.limits.Transactions, r.limits.Beside = 2, 1
-		r.record.halt = func(ctx context.Context) { <-ctx.Done() }
-		r.record.commit = func(ctx context.Context, batches []processor.Batch) error {
-			if err := database.pass(ctx); err != nil {
-				return err
-			}
-			switch {
-			case batches[0].Partition == 0:
-				return fmt.Errorf("a name was changed: %w", processor.ErrConflict)
-			case len(batches) > 1:
-				return fmt.Errorf("one of them: %w", processor.ErrData)
+		r.record.published = func([]processor.Cursor) error {
+			if !writable.Load() {
+				return errors.New("the database is starting up")
 			}
 			return nil
 		}
+		r.record.halt = func(ctx context.Context) { <-ctx.Done() }
+		r.record.commit = func(ctx context.Context, batches []processor.Batch) error {
+			if batches[0].Partition == 0 {
+				return cmp.Or(first.pass(ctx), fmt.Errorf("a name was changed: %w", processor.ErrConflict))
+			}
+			err := second.pass(ctx)
+			if err == nil && len(batches) > 1 {
+				err = fmt.Errorf("one of them: %w", processor.ErrData)
+			}
+			return err
+		}
 	}, func(r *rig) {
 		r.pass(time.Second)
-		database.close()
+		r.logs.send(1, "X")
+		r.logs.send(2, "Y")
+		r.pass(time.Second)
+		first.close()
+		second.close()
 		r.logs.send(0, "A")
 		r.pass(20 * time.Millisecond)
 		r.logs.leave(1, true)
@@ -319,11 +334,17 @@ func TestStopBeforeItIsTriedAgain(t *testing.T) {
 		r.logs.send(2, "C")
 		r.logs.arrive(1, 2)
 		r.pass(100 * time.Millisecond)
-		database.open()
+		first.open()
 		r.pass(20 * time.Millisecond)
+		second.open()
+		r.pass(20 * time.Millisecond)
+		writable.Store(true)
 		r.stop()
-		for p := range int32(3) {
-			r.decided(p, 0)
+		for p, next := range []int64{0, 1, 1} {
+			r.decided(int32(p), next)
+			if s, _ := r.record.Standing(int32(p)); s.PublishedThrough != next {
+				t.Errorf("partition %d is written down as published through %d, not %d", p, s.PublishedThrough, next)
+			}
 		}
 	})
 }
