@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -180,13 +181,13 @@ func TestCampaignOverload(t *testing.T) {
 	d.calm = true
 	api, processor := d.start("api").ready(), d.start("processor").ready()
 	d.assigned(time.Minute, processor)
-	const usually, minute, calm = 10 * time.Second, time.Minute, 5 * time.Second
+	const minute, calm = time.Minute, 5 * time.Second
 	flood := newFlood(api.apiAddr())
 	most := flood.most(1024, 12*time.Second)
-	before := flood.run("before", most/3, usually)()
+	before := flood.usual("before", most/3)
 	rushed := flood.run("rush", 2*most, minute)
 	behind := flood.run("behind", most/3, calm) // it has that long to get back
-	after := flood.run("after", most/3, usually)()
+	after := flood.usual("after", most/3)
 	rush, _ := rushed(), behind()
 	peak := rssOf(api)
 	flood.end()
@@ -211,8 +212,10 @@ func TestCampaignOverload(t *testing.T) {
 	if len(after.statuses) != 1 || after.statuses[http.StatusCreated] == 0 {
 		t.Errorf("5 s behind the rush the answers are %v", after.statuses)
 	}
-	if was, is := at(before.took, .99), at(after.took, .99); is > 2*was+20*time.Millisecond {
-		t.Errorf("5 s behind the rush p99 is %s, and was %s", is, was)
+	was, is := at(before.p99s, .5), at(after.p99s, .5)
+	t.Logf("p99 of ten single seconds: %s before, %s behind it", before.p99s, after.p99s)
+	if is > was*3/2+10*time.Millisecond {
+		t.Errorf("5 s behind the rush p99 of a second is %s, and was %s (medians)", is, was)
 	}
 	if most := int64(2 << 30); peak > most { // what waits is bounded, and what a connection costs
 		t.Errorf("the API had %d MB, want %d at most", peak>>20, most>>20)
@@ -246,7 +249,10 @@ const connections = 12_000
 
 func newFlood(addr string) *flood {
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
-	return &flood{addr, &http.Transport{MaxIdleConnsPerHost: connections, DialContext: dialer.DialContext}, make(chan struct{}, connections), atomic.Int64{}}
+	// Without MaxConnsPerHost the transport dials for each request that finds all connections in use, and keeps what it then
+	// does not need: twice as many as may be in use, more than the API takes.
+	transport := &http.Transport{MaxConnsPerHost: connections, MaxIdleConnsPerHost: connections, DialContext: dialer.DialContext}
+	return &flood{addr, transport, make(chan struct{}, connections), atomic.Int64{}}
 }
 
 func (f *flood) end() { f.transport.CloseIdleConnections() }
@@ -256,6 +262,7 @@ type flooded struct {
 	asked    int
 	skipped  int             // for want of a connection
 	took     []time.Duration // of those that were accepted, from when they were due, sorted
+	p99s     []time.Duration // of usual: of each second, sorted
 	statuses map[int]int
 	retry    int // answers with Retry-After among the 503s
 	failed   int // calls without an answer
@@ -334,6 +341,24 @@ func (f *flood) run(names string, rate float64, length time.Duration) func() flo
 		slices.Sort(all.took)
 		return all
 	}
+}
+
+// usual asks so often for ten seconds, one by one. What stalls a second now and then, such as a checkpoint, is seen in its p99
+// alone.
+func (f *flood) usual(names string, rate float64) flooded {
+	all := flooded{statuses: make(map[int]int)}
+	for i := range 10 {
+		of := f.run(fmt.Sprintf("%s.%d", names, i), rate, time.Second)()
+		all.asked, all.skipped, all.retry, all.failed = all.asked+of.asked, all.skipped+of.skipped, all.retry+of.retry, all.failed+of.failed
+		all.took, all.p99s = append(all.took, of.took...), append(all.p99s, at(of.took, .99))
+		all.why = cmp.Or(all.why, of.why)
+		for status, n := range of.statuses {
+			all.statuses[status] += n
+		}
+	}
+	slices.Sort(all.took)
+	slices.Sort(all.p99s)
+	return all
 }
 
 func (f *flood) one(name string) (status int, retry bool, err error) {
