@@ -148,14 +148,15 @@ func TestBrokerDoesNotKnowItsTopicsYet(t *testing.T) {
 	}
 	ignorance := kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: client.Registrations(), Err: kerr.UnknownTopicOrPartition, Count: -1}
 	h := cluster.Fault(ignorance)
+	began := time.Now()
 	time.AfterFunc(2*time.Second, h.Remove)
 	took, err := prepared(t, cfg)
-	if err != nil || took < 2*time.Second || took > 4*time.Second {
+	if err != nil || time.Since(began) < 2*time.Second || took > 10*time.Second {
 		t.Errorf("a topic that is known after two seconds: %v, %v", took, err)
 	}
 	cluster.Fault(ignorance)
 	took, err = prepared(t, cfg)
-	if !errors.Is(err, app.ErrTopics) || !strings.Contains(err.Error(), client.Registrations()+": existence is missing") || took < 4*time.Second || took > 10*time.Second {
+	if !errors.Is(err, app.ErrTopics) || !strings.Contains(err.Error(), client.Registrations()+": existence is missing") || took < 4*time.Second || took > 20*time.Second {
 		t.Errorf("a topic that is not known: %v, %v", took, err)
 	}
 }

@@ -102,7 +102,7 @@ func TestGroup(t *testing.T) {
 	left := time.Since(began)
 	settled(t, 20*time.Second, map[*participant]int{a: 6, b: 6})
 	t.Logf("left after %v, taken over after %v", left, time.Since(began))
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 5*time.Second { // a death is missed after 6
 		t.Errorf("take-over after a clean stop took %v", took)
 	}
 	// Take-over after a death: nobody says goodbye.
@@ -264,7 +264,7 @@ func TestLeaveWhileConnecting(t *testing.T) {
 	a.leave()
 	took := time.Since(began)
 	t.Logf("left after %v", took)
-	if took > closeWithin+leaveWithin+severAfter+500*time.Millisecond {
+	if took > closeWithin+leaveWithin+severAfter+3*time.Second {
 		t.Errorf("leaving took %v", took)
 	}
 }

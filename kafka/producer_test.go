@@ -497,6 +497,7 @@ func TestLeaderMoves(t *testing.T) {
 	p := NewProducer(c, ProducerConfig{})
 	run(t, p)
 	ctx := within(t, 20*time.Second)
+	var slow []time.Duration
 	for i := range 30 {
 		if err := cluster.MoveTopicPartition(claimsName, 0, int32(i%3)); err != nil {
 			t.Fatal(err)
@@ -506,8 +507,11 @@ func TestLeaderMoves(t *testing.T) {
 			t.Fatal(err)
 		}
 		if took := time.Since(began); took > time.Second {
-			t.Errorf("took %v", took)
+			slow = append(slow, took)
 		}
+	}
+	if len(slow) > 3 { // a machine that is held up does not do that every time
+		t.Errorf("took %v", slow)
 	}
 	same(t, numbers(30), firsts(readAll(t, c, c.Claims(), 0, 30)))
 }
