@@ -22,8 +22,8 @@ help: ## print this help
 
 .PHONY: run
 run: ## run dibs with an embedded Kafka and Postgres, ready to be tried
-	@$(GO) build -o $(BIN)/dibs ./cmd/dibs
-	@$(BIN)/dibs dev $(RUN_ARGS)
+	$(GO) build -o $(BIN)/dibs ./cmd/dibs
+	$(BIN)/dibs dev $(RUN_ARGS)
 
 .PHONY: build
 build: ## build the static binary bin/dibs

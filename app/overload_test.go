@@ -266,8 +266,7 @@ func (f *flood) end() { f.transport.CloseIdleConnections() }
 type flooded struct {
 	asked    int
 	skipped  int               // for want of a connection
-	took     []time.Duration   // of those that were accepted, from when they were due, sorted
-	due      [][]time.Duration // the same, by the second they were due in
+	took     [][]time.Duration // of those that were accepted, from when they were due, by the second that was in; sorted
 	statuses map[int]int
 	retry    int // answers with Retry-After among the 503s
 	failed   int // calls without an answer
@@ -275,7 +274,11 @@ type flooded struct {
 }
 
 func (f flooded) String() string {
-	s := fmt.Sprintf("%d asked, %d not for want of connections; %v; %d without an answer; accepted: %s", f.asked, f.skipped, f.statuses, f.failed, spread(f.took))
+	s := fmt.Sprintf("%d asked, %d not for want of connections; %v; %d without an answer", f.asked, f.skipped, f.statuses, f.failed)
+	if took := slices.Concat(f.took...); len(took) > 0 {
+		slices.Sort(took)
+		s += "; accepted: " + spread(took)
+	}
 	if f.why != nil {
 		s += "; " + f.why.Error()
 	}
@@ -284,9 +287,8 @@ func (f flooded) String() string {
 
 // p99s is p99 of each second; a minute where nothing of it was accepted.
 func (f flooded) p99s() []time.Duration {
-	all := make([]time.Duration, len(f.due))
-	for i, took := range f.due {
-		slices.Sort(took)
+	all := make([]time.Duration, len(f.took))
+	for i, took := range f.took {
 		if all[i] = time.Minute; len(took) > 0 {
 			all[i] = at(took, .99)
 		}
@@ -313,7 +315,7 @@ func (f *flood) most(callers int, length time.Duration) float64 {
 
 // run asks so often for so long; what it returns waits for the answers.
 func (f *flood) run(names string, rate float64, length time.Duration) func() flooded {
-	all := flooded{statuses: make(map[int]int), due: make([][]time.Duration, int(length/time.Second))}
+	all := flooded{statuses: make(map[int]int), took: make([][]time.Duration, int(length/time.Second))}
 	var mu sync.Mutex
 	var running sync.WaitGroup
 	began, total := time.Now(), int(rate*length.Seconds())
@@ -341,9 +343,8 @@ func (f *flood) run(names string, rate float64, length time.Duration) func() flo
 				}
 				all.statuses[status]++
 				if status == http.StatusCreated {
-					all.took = append(all.took, took)
 					second := int(at.Sub(began) / time.Second)
-					all.due[second] = append(all.due[second], took)
+					all.took[second] = append(all.took[second], took)
 				}
 				if status == http.StatusServiceUnavailable && retry {
 					all.retry++
@@ -354,10 +355,9 @@ func (f *flood) run(names string, rate float64, length time.Duration) func() flo
 	}
 	return func() flooded {
 		running.Wait()
-		if len(all.took) == 0 {
-			all.took = []time.Duration{0}
+		for _, took := range all.took {
+			slices.Sort(took)
 		}
-		slices.Sort(all.took)
 		return all
 	}
 }

@@ -64,8 +64,7 @@ func (tx *transaction) tryAgain(runs []run, alone bool) {
 // poll takes what has arrived of the partitions that are in no transaction. Beside one that is under way it takes as much as
 // is worth another one, or nothing: what comes meanwhile then shares a look-up and a commit with what was there before.
 func (l *lane) poll(ctx context.Context) ([]Fetched, error) {
-	least, wait := l.limits.Beside, l.pollWait()
-	wait = min(wait, l.nextAgain())
+	least, wait := l.limits.Beside, min(l.pollWait(), l.nextAgain())
 	switch left := besideAnyway - l.clock.Now().Sub(l.lastBegun()); {
 	case l.running == l.limits.Transactions:
 		least = math.MaxInt

@@ -126,9 +126,7 @@ func TestStopBesideATransaction(t *testing.T) {
 		if n := r.publisher.copiesOf(id); n != 1 {
 			t.Errorf("its outcome is published %d times", n)
 		}
-		if s, _ := r.record.Standing(0); s.PublishedThrough != 1 {
-			t.Errorf("it is written down as published through %d", s.PublishedThrough)
-		}
+		r.written(0, 1)
 	})
 }
 
@@ -271,12 +269,6 @@ func TestLockedRowOfAnIdlePartition(t *testing.T) {
 			return nil
 		}
 	}, func(r *rig) {
-		written := func(p int32, want int64) {
-			r.Helper()
-			if s, _ := r.record.Standing(p); s.PublishedThrough != want {
-				t.Errorf("partition %d is written down as published through %d, not %d", p, s.PublishedThrough, want)
-			}
-		}
 		r.pass(time.Second)
 		r.logs.send(0, "A")
 		r.logs.send(2, "B")
@@ -286,11 +278,11 @@ func TestLockedRowOfAnIdlePartition(t *testing.T) {
 			r.pass(20 * time.Millisecond)
 			r.decided(1, i+1)
 		}
-		written(2, 1)
+		r.written(2, 1)
 		lock.Store(false)
 		r.pass(10 * time.Second)
 		for p, want := range []int64{1, 40, 1} {
-			written(int32(p), want)
+			r.written(int32(p), want)
 		}
 	})
 }
@@ -342,9 +334,7 @@ func TestStopBeforeItIsTriedAgain(t *testing.T) {
 		r.stop()
 		for p, next := range []int64{0, 1, 1} {
 			r.decided(int32(p), next)
-			if s, _ := r.record.Standing(int32(p)); s.PublishedThrough != next {
-				t.Errorf("partition %d is written down as published through %d, not %d", p, s.PublishedThrough, next)
-			}
+			r.written(int32(p), next)
 		}
 	})
 }

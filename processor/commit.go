@@ -23,7 +23,7 @@ type run struct {
 	pause   *backoff         // before it is tried again; nil before the first failure
 }
 
-// decideNext takes what has arrived, decides and commits it. What is committed is queued for the publish stage.
+// decideNext takes what has arrived, and begins to decide it beside the stage.
 func (l *lane) decideNext(ctx context.Context) {
 	fetched, err := l.poll(ctx)
 	if err != nil {

@@ -120,6 +120,14 @@ func (r *rig) decided(p int32, next int64) {
 	}
 }
 
+// written fails unless a partition's row says that it is published through the offset.
+func (r *rig) written(p int32, through int64) {
+	r.Helper()
+	if s, _ := r.record.Standing(p); s.PublishedThrough != through {
+		r.Errorf("partition %d is written down as published through %d, not %d", p, s.PublishedThrough, through)
+	}
+}
+
 type assignments chan processor.Assignment
 
 func (a assignments) Next(ctx context.Context) (processor.Assignment, error) {

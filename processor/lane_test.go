@@ -160,9 +160,7 @@ func TestStuckPublish(t *testing.T) {
 				if p == 1 {
 					want = 0
 				}
-				if s, _ := r.record.Standing(p); s.PublishedThrough != want {
-					t.Errorf("partition %d is published through %d, not %d", p, s.PublishedThrough, want)
-				}
+				r.written(p, want)
 			}
 		}
 		if s := r.status(1); s.Doing != "publishing" || time.Since(s.Since) < 29*time.Second {
@@ -173,9 +171,7 @@ func TestStuckPublish(t *testing.T) {
 		}
 		leader.open()
 		r.pass(10 * time.Second)
-		if s, _ := r.record.Standing(1); s.PublishedThrough != 3 {
-			t.Errorf("the leader is back, and its partition published through %d", s.PublishedThrough)
-		}
+		r.written(1, 3)
 		if s := r.status(1); s.Doing != "" {
 			t.Errorf("partition 1 says %+v", s)
 		}
@@ -284,9 +280,7 @@ func TestRefusedOutcome(t *testing.T) {
 				behind := r.logs.send(1, "Behind")
 				other := r.logs.send(2, "Other")
 				r.pass(10 * time.Minute)
-				if s, _ := r.record.Standing(2); s.PublishedThrough != 1 {
-					t.Errorf("partition 2 is published through %d", s.PublishedThrough)
-				}
+				r.written(2, 1)
 				topic.open()
 				r.pass(time.Minute)
 				for _, id := range []uuid.UUID{before, refused, behind, other} {
@@ -294,9 +288,7 @@ func TestRefusedOutcome(t *testing.T) {
 						t.Errorf("%d copies of %s", n, id)
 					}
 				}
-				if s, _ := r.record.Standing(1); s.PublishedThrough != 3 {
-					t.Errorf("the topic is mended, and the partition published through %d", s.PublishedThrough)
-				}
+				r.written(1, 3)
 			})
 		})
 	}
@@ -322,9 +314,7 @@ func TestUnacknowledgedOnly(t *testing.T) {
 				t.Errorf("%d copies of %s", n, id)
 			}
 		}
-		if s, _ := r.record.Standing(1); s.PublishedThrough != 3 {
-			t.Errorf("published through %d", s.PublishedThrough)
-		}
+		r.written(1, 3)
 	})
 }
 
